@@ -1,0 +1,106 @@
+"""Addresses for a graph's processes: EARG's config has no ports, so each pair has an address.
+
+On one Linux machine those are addresses in 127.0.0.0/8. Each graph has blocks of 256 of its own,
+kept apart between agents by a socket bound to the block's first address.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import zlib
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from earg.config import MODEL_PORT, PROXY_PORT
+
+_FIRST_BLOCK = int(IPv4Address("127.1.0.0"))
+_BLOCKS = 254 * 256 - 256
+_CLAIM_PORT = 22221
+
+
+class NoAddressError(RuntimeError):
+    """No address of this machine's loopback range is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The port that every model of a graph listens on, and that of every proxy."""
+
+    model: int
+    proxy: int
+
+
+EARG_PORTS = Ports(MODEL_PORT, PROXY_PORT)
+"""What originals use. Only where something listens there on every address are others taken."""
+
+OTHER_PORTS = tuple(Ports(port, port + 1) for port in range(MODEL_PORT + 10, MODEL_PORT + 110, 10))
+
+
+def is_free(ip: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        # As servers do: a connection that lingers after its end does not take the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+class AddressPool:
+    """Addresses of one graph. ``key`` spreads graphs over the range and keeps a graph's addresses
+    the same from run to run, where they are free."""
+
+    def __init__(self, key: str) -> None:
+        self._next_block = zlib.crc32(key.encode()) % _BLOCKS
+        self._claims: list[socket.socket] = []
+        self._left: list[str] = []
+        self.ports = self._choose_ports()
+
+    def _choose_ports(self) -> Ports:
+        for ports in (EARG_PORTS, *OTHER_PORTS):
+            # One taken address is chance; the same port taken in three blocks is a server that
+            # listens on every address.
+            for _ in range(3):
+                self._claim_block()
+                if is_free(self._left[-1], ports.model) and is_free(self._left[-1], ports.proxy):
+                    return ports
+        raise NoAddressError(
+            f"servers listen on all ports tried, from {MODEL_PORT} to {OTHER_PORTS[-1].proxy}, "
+            "on every loopback address; stop one of them"
+        )
+
+    def _claim_block(self) -> None:
+        for _ in range(_BLOCKS):
+            base = _FIRST_BLOCK + 256 * self._next_block
+            self._next_block = (self._next_block + 1) % _BLOCKS
+            claim = socket.socket()
+            try:
+                claim.bind((str(IPv4Address(base)), _CLAIM_PORT))
+            except OSError:
+                claim.close()
+                continue
+            self._claims.append(claim)
+            self._left = [str(IPv4Address(base + last)) for last in range(254, 0, -1)]
+            return
+        raise NoAddressError("every block of loopback addresses is taken by a deployed graph")
+
+    def take(self) -> str:
+        """An address on which both ports are free; it is not given out again."""
+        while True:
+            while self._left:
+                ip = self._left.pop()
+                if is_free(ip, self.ports.model) and is_free(ip, self.ports.proxy):
+                    return ip
+            self._claim_block()
+
+    def close(self) -> None:
+        """Give the blocks back."""
+        for claim in self._claims:
+            claim.close()
+        self._claims.clear()

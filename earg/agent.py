@@ -1,0 +1,328 @@
+"""The agent: one process a host and user that starts, watches and stops the nodes there.
+
+It serves HOGAR's ``Agent`` on a Unix socket in its home, which only its user can enter. A client
+that finds no agent starts one (:func:`earg.client.connect`); such an agent ends by itself when
+nothing has been deployed for a while.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import importlib.metadata
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import grpc
+import grpc.aio
+
+from earg import ledger
+from earg.config import ConfigError, read_static
+from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
+from earg.home import Home, HomeError, find_home
+from earg.images import Implementation
+from earg.pair import Commands, StartError
+from earg.payload import CHANNEL_OPTIONS
+from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.status_wire import graph_message, node_message
+
+log = logging.getLogger(__name__)
+
+IDLE_END = 60.0
+"""Seconds without a deployed graph and without a call after which an agent that a client started
+ends by itself."""
+
+LONGEST_DETAILS = 3000
+"""Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,199}\Z")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
+
+
+class Agent(hogar_pb2_grpc.AgentServicer):
+    """The deployed graphs of this host, by name, and the calls that change them."""
+
+    def __init__(self, home: Home, commands: Commands, stop: Callable[[], None]) -> None:
+        self._home = home
+        self._commands = commands
+        self._stop = stop
+        self._graphs: dict[str, Deployment] = {}
+        # Opening and taking down: which deployment a name means changes under this lock only.
+        self._names = asyncio.Lock()
+        self._last_call = time.monotonic()
+
+    @property
+    def idle_for(self) -> float:
+        """Seconds since the last call; 0 while a graph is deployed."""
+        return 0.0 if self._graphs else time.monotonic() - self._last_call
+
+    def _changed(self) -> None:
+        children = [child for graph in self._graphs.values() for child in graph.children()]
+        try:
+            ledger.write(self._home.processes, [child.pid for child in children])
+        except OSError as error:
+            log.error("%s cannot be written: %s", self._home.processes, error)
+
+    async def close(self) -> None:
+        """Take every graph down."""
+        async with self._names:
+            graphs = list(self._graphs.values())
+            self._graphs.clear()
+            await asyncio.gather(*(graph.down() for graph in graphs))
+        self._changed()
+
+    async def _answer(self, context: Context, work: Awaitable[T]) -> T:
+        """Run one call's work; what was wrong becomes the call's status, as a sentence."""
+        self._last_call = time.monotonic()
+        try:
+            return await work
+        except (DeploymentError, StartError) as error:
+            text = str(error)
+            if isinstance(error, StartError) and error.log:
+                text += "\n" + error.log
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, _shortened(text))
+        except ConfigError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _shortened(str(error)))
+        except OSError as error:
+            await context.abort(grpc.StatusCode.INTERNAL, _shortened(f"the agent: {error}"))
+        finally:
+            self._last_call = time.monotonic()
+
+    # --- calls ------------------------------------------------------------------------------
+
+    async def Hello(
+        self, request: hogar_pb2.HelloRequest, context: Context
+    ) -> hogar_pb2.HelloReply:
+        self._last_call = time.monotonic()
+        version = importlib.metadata.version("airflow-provider-hogar")
+        return hogar_pb2.HelloReply(version=version, pid=os.getpid(), home=str(self._home.path))
+
+    async def DeployNode(
+        self, request: hogar_pb2.DeployNodeRequest, context: Context
+    ) -> hogar_pb2.DeployNodeReply:
+        return await self._answer(context, self._deploy_node(request, _time_left(context)))
+
+    async def _deploy_node(
+        self, request: hogar_pb2.DeployNodeRequest, timeout: float
+    ) -> hogar_pb2.DeployNodeReply:
+        wanted = request.implementation
+        implementation = Implementation(
+            wanted.entrypoint,
+            wanted.folder,
+            tuple((variable.name, variable.value) for variable in wanted.environment),
+        )
+        graph = await self._open(request.graph, request.version, request.config)
+        try:
+            status = await graph.deploy(request.index, implementation, timeout)
+        except StartError as error:
+            log.error("%s\n%s", error, error.log)
+            return hogar_pb2.DeployNodeReply(failure=str(error), log=error.log)
+        self._changed()
+        return hogar_pb2.DeployNodeReply(node=node_message(status))
+
+    async def _open(self, name: str, version: str, text: str) -> Deployment:
+        """The deployment of exactly this graph; another one of the same name is taken down."""
+        for what, value in (("name", name), ("version", version)):
+            if not _NAME.match(value):
+                raise DeploymentError(
+                    f"graph {what} {value!r}: letters, digits, '_' and '.' are admitted, "
+                    "200 at most, the first no '.'"
+                )
+        config = read_static(text)
+        async with self._names:
+            present = self._graphs.get(name)
+            if present is not None:
+                if (present.version, present.text) == (version, text):
+                    return present
+                log.info("graph %s has changed: the deployed one is taken down", name)
+                del self._graphs[name]
+                await present.down()
+            folder = self._home.graph_folder(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "static.earg").write_text(text, encoding="utf-8")
+            graph = Deployment(name, version, text, config, folder, self._commands, self._changed)
+            self._graphs[name] = graph
+            return graph
+
+    def _graph(self, name: str) -> Deployment:
+        try:
+            return self._graphs[name]
+        except KeyError:
+            known = ", ".join(sorted(self._graphs)) or "none"
+            raise DeploymentError(
+                f"no graph {name!r} is deployed here (deployed: {known})"
+            ) from None
+
+    async def Wire(
+        self, request: hogar_pb2.GraphRequest, context: Context
+    ) -> hogar_pb2.GraphStatus:
+        async def work() -> hogar_pb2.GraphStatus:
+            graph = self._graph(request.graph)
+            await graph.wire()
+            return graph_message(await graph.status())
+
+        return await self._answer(context, work())
+
+    async def Probe(self, request: hogar_pb2.NodeRequest, context: Context) -> hogar_pb2.NodeStatus:
+        timeout = _time_left(context)
+
+        async def work() -> hogar_pb2.NodeStatus:
+            graph = self._graph(request.graph)
+            return node_message(await graph.probe(request.index, timeout))
+
+        return await self._answer(context, work())
+
+    async def Serve(
+        self, request: hogar_pb2.GraphRequest, context: Context
+    ) -> hogar_pb2.GraphStatus:
+        timeout = _time_left(context)
+
+        async def work() -> hogar_pb2.GraphStatus:
+            graph = self._graph(request.graph)
+            await graph.serve(timeout)
+            return graph_message(await graph.status())
+
+        return await self._answer(context, work())
+
+    async def Graphs(
+        self, request: hogar_pb2.GraphsRequest, context: Context
+    ) -> hogar_pb2.GraphsReply:
+        async def work() -> hogar_pb2.GraphsReply:
+            graphs = [self._graphs[name] for name in sorted(self._graphs)]
+            statuses = await asyncio.gather(*(graph.status() for graph in graphs))
+            return hogar_pb2.GraphsReply(graphs=[graph_message(status) for status in statuses])
+
+        return await self._answer(context, work())
+
+    async def NodeLog(self, request: hogar_pb2.LogRequest, context: Context) -> hogar_pb2.LogReply:
+        async def work() -> hogar_pb2.LogReply:
+            node = self._graph(request.graph).node(request.index)
+            model = node.pairs[0].model
+            lines = min(max(1, request.lines), 1000)
+            return hogar_pb2.LogReply(text=model.tail(lines) if model is not None else "")
+
+        return await self._answer(context, work())
+
+    async def Down(self, request: hogar_pb2.GraphRequest, context: Context) -> hogar_pb2.Done:
+        async def work() -> hogar_pb2.Done:
+            async with self._names:
+                graph = self._graph(request.graph)
+                del self._graphs[request.graph]
+                await asyncio.shield(graph.down())
+            return hogar_pb2.Done()
+
+        return await self._answer(context, work())
+
+    async def Shutdown(self, request: hogar_pb2.Done, context: Context) -> hogar_pb2.Done:
+        await self.close()
+        self._stop()
+        return hogar_pb2.Done()
+
+
+def _time_left(context: Context) -> float:
+    """Seconds that the client still waits, less what tidying up and the answer need."""
+    left = context.time_remaining()
+    return 3600.0 if left is None else max(0.5, left - FAILED_START_GRACE - 1.0)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_DETAILS else "...\n" + text[-LONGEST_DETAILS:]
+
+
+# --- the process ----------------------------------------------------------------------------
+
+
+async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
+    """Serve until told to stop, or for ``idle_end`` seconds after the last use."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    home.socket.unlink(missing_ok=True)
+    agent = Agent(home, commands, stopped.set)
+    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    hogar_pb2_grpc.add_AgentServicer_to_server(agent, server)
+    server.add_insecure_port(home.target)
+    await server.start()
+    log.info("agent %d serves on %s", os.getpid(), home.socket)
+    try:
+        while not stopped.is_set():
+            if idle_end is not None and agent.idle_for > idle_end:
+                log.info("nothing was deployed for %.0f s", idle_end)
+                break
+            try:
+                async with asyncio.timeout(1.0 if idle_end is not None else None):
+                    await stopped.wait()
+            except TimeoutError:
+                continue
+    finally:
+        await agent.close()
+        await server.stop(grace=1.0)
+        home.socket.unlink(missing_ok=True)
+        log.info("agent %d has stopped", os.getpid())
+
+
+def _take_lock(home: Home) -> TextIO | None:
+    """The agent's lock, or None where another agent holds it."""
+    file = home.lock.open("a", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _detach() -> None:
+    """Become a process of its own, with no terminal and no parent to wait for it."""
+    if os.fork() > 0:
+        os._exit(0)
+    os.setsid()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run an agent; exit code 0, also where one runs already."""
+    parser = argparse.ArgumentParser(prog="python -m earg.agent", description=__doc__)
+    parser.add_argument("--home", type=Path, help="the agent's folder (default: $EARG_HOME)")
+    parser.add_argument("--detach", action="store_true", help="run in the background")
+    parser.add_argument(
+        "--idle-end",
+        type=float,
+        metavar="SECONDS",
+        help="end after so long with nothing deployed (default: never)",
+    )
+    options = parser.parse_args(arguments)
+    home = find_home(options.home)
+    os.umask(0o077)
+    try:
+        home.prepare()
+    except HomeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.detach:
+        _detach()
+    lock = _take_lock(home)
+    if lock is None:
+        print(f"an agent runs in {home.path} already", file=sys.stderr)
+        return 0
+    with lock:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        killed = ledger.kill_leftovers(home.processes)
+        if killed:
+            log.warning("stopped %d processes of an agent that was killed", len(killed))
+        asyncio.run(run(home, Commands(), options.idle_end))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

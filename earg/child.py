@@ -1,0 +1,116 @@
+"""One process that the agent owns: started in its own group, watched, stopped TERM then KILL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+STOP_GRACE = 5.0
+"""Seconds between TERM and KILL."""
+
+LOG_TAIL_BYTES = 64 * 1024
+"""How far from its end a log is read."""
+
+
+class Child:
+    """A running process. Its output goes to ``log``; the log of the run before is kept as
+    ``<log>.1``. ``on_exit`` is called once, when it ends by itself or is stopped."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, log: Path, on_exit: Callable[[Child], None]
+    ) -> None:
+        self.pid = process.pid
+        self.log = log
+        self.stopping = False
+        self._process = process
+        self._exited = asyncio.get_running_loop().create_task(self._watch(on_exit))
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        on_exit: Callable[[Child], None],
+    ) -> Child:
+        """Start ``command`` in ``folder``; raises OSError where it cannot be."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists():
+            log.replace(log.with_name(log.name + ".1"))
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=dict(environment),
+                cwd=folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return cls(process, log, on_exit)
+
+    async def _watch(self, on_exit: Callable[[Child], None]) -> None:
+        await self._process.wait()
+        # What the process itself has started goes with it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        on_exit(self)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.returncode is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, below 0 the signal that ended it, None while it runs."""
+        return self._process.returncode
+
+    def describe_exit(self) -> str:
+        """How it ended, in words."""
+        code = self._process.returncode
+        if code is None:
+            return "still runs"
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
+
+    async def wait(self) -> None:
+        """Wait for its end."""
+        await asyncio.shield(self._exited)
+
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """TERM to its group, KILL after ``grace`` seconds; returns when it is gone."""
+        self.stopping = True
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not self.running:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+            try:
+                async with asyncio.timeout(grace):
+                    await self.wait()
+            except TimeoutError:
+                continue
+        await self.wait()
+
+    def tail(self, lines: int) -> str:
+        """The last lines of its log."""
+        return log_tail(self.log, lines)
+
+
+def log_tail(path: Path, lines: int) -> str:
+    """The last lines of a log file, read from its last 64 KiB; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

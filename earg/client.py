@@ -1,0 +1,239 @@
+"""The agent's client: what the command line and Airflow's hook talk to nodes with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from earg.environment import process_environment
+from earg.home import Home, HomeError, find_home
+from earg.images import Implementation
+from earg.payload import CHANNEL_OPTIONS
+from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.status import GraphStatus, NodeStatus
+from earg.status_wire import read_graph, read_node
+
+CALL_TIMEOUT = 10.0
+"""Seconds for calls that only look."""
+
+DOWN_TIMEOUT = 60.0
+"""Seconds for calls that stop processes."""
+
+Reply = TypeVar("Reply")
+
+
+class AgentError(RuntimeError):
+    """What the agent refused or could not do, as a sentence."""
+
+
+class NoAgentError(AgentError):
+    """No agent runs, and none was to be started."""
+
+
+class ModelFailed(AgentError):  # noqa: N818
+    """A node that did not come up. ``traceback`` is the end of its process's log: the model's own
+    traceback where its class raised."""
+
+    def __init__(self, sentence: str, traceback: str) -> None:
+        super().__init__(f"{sentence}\n{traceback}" if traceback else sentence)
+        self.sentence = sentence
+        self.traceback = traceback
+
+
+class AgentClient:
+    """Calls of one agent. Every method raises :class:`AgentError`; it is safe between threads."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._channel = grpc.insecure_channel(home.target, options=CHANNEL_OPTIONS)
+        self._stub = hogar_pb2_grpc.AgentStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; the agent runs on."""
+        self._channel.close()
+
+    def _call(self, method: Callable[..., Reply], request: Any, timeout: float) -> Reply:
+        try:
+            return method(request, timeout=timeout)
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details() or ""
+            if code is grpc.StatusCode.UNAVAILABLE:
+                raise NoAgentError(
+                    f"the agent in {self.home.path} does not answer: {details}"
+                ) from None
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise AgentError(f"the agent did not finish within {timeout:.0f} s") from None
+            raise AgentError(details or code.name) from None
+
+    def hello(self, timeout: float = CALL_TIMEOUT) -> tuple[str, int]:
+        """The agent's version and pid."""
+        reply = self._call(self._stub.Hello, hogar_pb2.HelloRequest(), timeout)
+        return reply.version, reply.pid
+
+    def deploy_node(
+        self,
+        graph: str,
+        version: str,
+        config: str,
+        index: int,
+        implementation: Implementation,
+        *,
+        timeout: float = 120.0,
+    ) -> NodeStatus:
+        """Start the node's model and proxy, and for a stateful one the backup's, unless they run
+        already; returns once the model is constructed and its proxy has it.
+
+        ``config`` is the static EARG config of the whole graph; a deployed graph of the same name
+        whose version or config differs is taken down first. Raises :class:`ModelFailed` for a
+        node that does not come up; then nothing of it is left running.
+        """
+        request = hogar_pb2.DeployNodeRequest(
+            graph=graph,
+            version=version,
+            config=config,
+            index=index,
+            implementation=hogar_pb2.Implementation(
+                entrypoint=implementation.entrypoint,
+                folder=implementation.folder,
+                environment=[
+                    hogar_pb2.EnvironmentVariable(name=name, value=value)
+                    for name, value in implementation.environment
+                ],
+            ),
+        )
+        reply = self._call(self._stub.DeployNode, request, timeout)
+        if reply.failure:
+            raise ModelFailed(reply.failure, reply.log)
+        return read_node(reply.node)
+
+    def wire(self, graph: str, *, timeout: float = 30.0) -> GraphStatus:
+        """Start the frontend and send every proxy the graph, where that is not done yet."""
+        request = hogar_pb2.GraphRequest(graph=graph)
+        return read_graph(self._call(self._stub.Wire, request, timeout))
+
+    def probe(self, graph: str, index: int, *, timeout: float = 60.0) -> NodeStatus:
+        """Wait until every pair of the node answers READY."""
+        request = hogar_pb2.NodeRequest(graph=graph, index=index)
+        return read_node(self._call(self._stub.Probe, request, timeout))
+
+    def serve(self, graph: str, *, timeout: float = 30.0) -> GraphStatus:
+        """Wait until the frontend passes requests on; ``url`` of the answer is where."""
+        request = hogar_pb2.GraphRequest(graph=graph)
+        return read_graph(self._call(self._stub.Serve, request, timeout))
+
+    def graphs(self) -> tuple[GraphStatus, ...]:
+        """All deployed graphs, by name."""
+        reply = self._call(self._stub.Graphs, hogar_pb2.GraphsRequest(), CALL_TIMEOUT)
+        return tuple(read_graph(graph) for graph in reply.graphs)
+
+    def graph(self, name: str) -> GraphStatus:
+        """One deployed graph."""
+        graphs = self.graphs()
+        for graph in graphs:
+            if graph.name == name:
+                return graph
+        known = ", ".join(graph.name for graph in graphs) or "none"
+        raise AgentError(f"no graph {name!r} is deployed here (deployed: {known})")
+
+    def node_log(self, graph: str, index: int, lines: int = 20) -> str:
+        """The last lines of the log of the node's model."""
+        request = hogar_pb2.LogRequest(graph=graph, index=index, lines=lines)
+        return str(self._call(self._stub.NodeLog, request, CALL_TIMEOUT).text)
+
+    def down(self, graph: str) -> None:
+        """Stop a graph; returns when its processes are gone."""
+        self._call(self._stub.Down, hogar_pb2.GraphRequest(graph=graph), DOWN_TIMEOUT)
+
+    def shutdown(self) -> None:
+        """Stop every graph and the agent; returns when the agent is gone."""
+        _, pid = self.hello()
+        self._call(self._stub.Shutdown, hogar_pb2.Done(), DOWN_TIMEOUT)
+        deadline = time.monotonic() + CALL_TIMEOUT
+        while Path(f"/proc/{pid}").exists():
+            if time.monotonic() > deadline:
+                raise AgentError(f"the agent (pid {pid}) has not ended yet")
+            time.sleep(0.02)
+
+
+def connect(home: Path | None = None, start: bool = True, timeout: float = 15.0) -> AgentClient:
+    """A client of this host's agent, which is started where none runs.
+
+    ``home`` is the agent's folder (default: ``$EARG_HOME``, else the user's state folder). Raises
+    :class:`NoAgentError` where none runs and ``start`` is False, :class:`AgentError` where one
+    does not come up within ``timeout`` seconds.
+    """
+    place = find_home(home)
+    client = AgentClient(place)
+    try:
+        if not start:
+            if not place.socket.exists():
+                raise NoAgentError(f"no agent runs in {place.path}")
+            client.hello(timeout)
+            return client
+        return _connect_or_start(client, place, timeout)
+    except BaseException:
+        client.close()
+        raise
+
+
+def _connect_or_start(client: AgentClient, home: Home, timeout: float) -> AgentClient:
+    deadline = time.monotonic() + timeout
+    started = False
+    while True:
+        if home.socket.exists():
+            try:
+                client.hello(max(0.1, min(2.0, deadline - time.monotonic())))
+                return client
+            except AgentError:
+                if time.monotonic() > deadline:
+                    raise AgentError(
+                        f"the agent does not answer within {timeout:.0f} s; see {home.log}"
+                    ) from None
+        if not started:
+            _start_agent(home)
+            started = True
+        if time.monotonic() > deadline:
+            raise AgentError(f"the agent did not start within {timeout:.0f} s; see {home.log}")
+        time.sleep(0.02)
+
+
+def _start_agent(home: Home) -> None:
+    """Start an agent in the background. It exits at once where another one holds the lock."""
+    try:
+        home.prepare()
+    except HomeError as error:
+        raise AgentError(str(error)) from None
+    command = [sys.executable, "-P", "-m", "earg.agent", "--detach", "--idle-end", "60"]
+    with home.log.open("ab") as log:
+        # The launcher ends once it has forked the agent, so nobody is left a zombie.
+        done = subprocess.run(
+            [*command, "--home", str(home.path)],
+            env=process_environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            check=False,
+            timeout=30,
+        )
+    if done.returncode != 0:
+        raise AgentError(f"the agent could not be started; see {home.log}")

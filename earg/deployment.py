@@ -1,0 +1,411 @@
+"""One deployed graph on this machine: its nodes, their addresses, its frontend."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from earg.addresses import AddressPool, is_free
+from earg.child import STOP_GRACE, Child
+from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
+from earg.environment import process_environment
+from earg.images import Implementation
+from earg.pair import (
+    TRACEBACK_LINES,
+    AddressTakenError,
+    Commands,
+    RunningPair,
+    StartError,
+    wait_until_up,
+)
+from earg.payload import CHANNEL_OPTIONS
+from earg.protos import prediction_pb2, prediction_pb2_grpc
+from earg.status import GraphStatus, NodeState, NodeStatus, PingStatus, Role
+
+log = logging.getLogger(__name__)
+
+FIRST_HTTP_PORT, LAST_HTTP_PORT = 8500, 8999
+"""Where a frontend's HTTP port is looked for; the first free one is taken."""
+
+FRONTEND_TIMEOUT = 20.0
+"""Seconds for a frontend to come up."""
+
+FAILED_START_GRACE = 1.0
+"""Seconds between TERM and KILL for processes that never served."""
+
+ADDRESS_ATTEMPTS = 5
+"""How often a process is started anew because somebody took its address first."""
+
+POLL_INTERVAL = 0.05
+"""Seconds between looks at a node that is not ready yet."""
+
+
+class DeploymentError(RuntimeError):
+    """What was asked cannot be done with the graph as it is."""
+
+
+class RunningNode:
+    """One operator as deployed: a pair, and for a stateful one a backup pair."""
+
+    def __init__(
+        self, index: int, spec: NodeSpec, implementation: Implementation, pairs: list[RunningPair]
+    ) -> None:
+        self.index = index
+        self.spec = spec
+        self.implementation = implementation
+        self.pairs = pairs
+
+    @property
+    def running(self) -> bool:
+        """Whether all processes of it run."""
+        return all(pair.running for pair in self.pairs)
+
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Stop all its processes, KILL ``grace`` seconds after TERM."""
+        await asyncio.gather(*(pair.stop(grace) for pair in self.pairs))
+
+    async def status(self) -> NodeStatus:
+        """What it does now."""
+        pairs = tuple(await asyncio.gather(*(pair.status() for pair in self.pairs)))
+        states = [pair.state for pair in pairs]
+        if NodeState.DEAD in states:
+            state = NodeState.DEAD
+        elif all(state is NodeState.READY for state in states):
+            state = NodeState.READY
+        else:
+            state = NodeState.STARTING
+        reasons = [f"{pair.role.value}: {pair.reason}" for pair in pairs if pair.reason]
+        spec = self.spec
+        return NodeStatus(
+            index=self.index,
+            name=spec.name,
+            version=spec.version,
+            image=spec.image,
+            state=state,
+            reason="; ".join(reasons),
+            pairs=pairs,
+        )
+
+
+class Deployment:
+    """A graph on its way up, serving, or on its way down.
+
+    Nodes are deployed in any order and in parallel; :meth:`wire` needs all of them.
+    ``changed`` is called whenever a process starts or ends.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        text: str,
+        config: StaticConfig,
+        folder: Path,
+        commands: Commands,
+        changed: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.text = text
+        self.config = config
+        self._folder = folder
+        self._commands = commands
+        self._changed = changed
+        self._pool = AddressPool(name)
+        self._frontend_ip = self._pool.take()
+        self._nodes: dict[int, RunningNode] = {}
+        self._starting: set[RunningNode] = set()
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._wiring = asyncio.Lock()
+        self._frontend: Child | None = None
+        self._url = ""
+        self._closed = False
+
+    # --- nodes ------------------------------------------------------------------------------
+
+    def spec(self, index: int) -> NodeSpec:
+        """The node's line of the config; raises :class:`DeploymentError`."""
+        if not 1 <= index <= len(self.config.nodes):
+            raise DeploymentError(
+                f"graph {self.name} has {len(self.config.nodes)} nodes, there is no node {index}"
+            )
+        return self.config.nodes[index - 1]
+
+    def node(self, index: int) -> RunningNode:
+        """The node as deployed; raises :class:`DeploymentError`."""
+        spec = self.spec(index)
+        try:
+            return self._nodes[index]
+        except KeyError:
+            raise DeploymentError(
+                f"{spec.name} of graph {self.name} is not deployed; deploy it first"
+            ) from None
+
+    async def deploy(
+        self, index: int, implementation: Implementation, timeout: float
+    ) -> NodeStatus:
+        """Start the node's processes, unless they run already; raises :class:`StartError`, and
+        then nothing of the node is left running."""
+        spec = self.spec(index)
+        async with self._locks.setdefault(index, asyncio.Lock()):
+            if self._closed:
+                raise DeploymentError(f"graph {self.name} was taken down meanwhile")
+            present = self._nodes.get(index)
+            if present is not None:
+                if present.running and present.implementation == implementation:
+                    return await present.status()
+                del self._nodes[index]
+                await present.stop()
+            addresses = [pair.ip for pair in present.pairs] if present is not None else None
+            deadline = time.monotonic() + timeout
+            for attempt in range(ADDRESS_ATTEMPTS):
+                node = self._new_node(index, spec, implementation, addresses)
+                left = max(1.0, deadline - time.monotonic())
+                self._starting.add(node)
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for pair in node.pairs:
+                            group.create_task(pair.start(implementation, left))
+                    self._nodes[index] = node
+                    return await node.status()
+                except* AddressTakenError as taken:
+                    if attempt == ADDRESS_ATTEMPTS - 1:
+                        raise taken.exceptions[0] from None
+                    addresses = None
+                except* StartError as failures:
+                    raise failures.exceptions[0] from None
+                finally:
+                    self._starting.discard(node)
+                    if self._nodes.get(index) is not node:
+                        await asyncio.shield(node.stop(FAILED_START_GRACE))
+                        self._changed()
+        raise AssertionError("unreachable")
+
+    def _new_node(
+        self,
+        index: int,
+        spec: NodeSpec,
+        implementation: Implementation,
+        addresses: list[str] | None,
+    ) -> RunningNode:
+        roles = (Role.PRIMARY, Role.BACKUP) if spec.stateful else (Role.PRIMARY,)
+        pairs = []
+        for place, role in enumerate(roles):
+            suffix = "" if role is Role.PRIMARY else ".backup"
+            pairs.append(
+                RunningPair(
+                    name=f"{self.name}.{spec.name}{suffix}",
+                    index=index,
+                    role=role,
+                    spec=spec,
+                    # A node that comes back keeps its addresses: the others need no new graph.
+                    ip=addresses[place] if addresses is not None else self._pool.take(),
+                    ports=self._pool.ports,
+                    commands=self._commands,
+                    folder=self._folder,
+                    on_exit=self._process_ended,
+                )
+            )
+        return RunningNode(index, spec, implementation, pairs)
+
+    def _process_ended(self, pair: RunningPair, child: Child, kind: str) -> None:
+        if not child.stopping:
+            log.error("the %s of %s (pid %d) %s", kind, pair.name, child.pid, child.describe_exit())
+        self._changed()
+
+    # --- the graph --------------------------------------------------------------------------
+
+    async def wire(self) -> None:
+        """Start the frontend and send every proxy the graph, where that is not done yet.
+
+        Raises :class:`DeploymentError` for nodes that are missing, :class:`StartError`.
+        """
+        async with self._wiring:
+            missing = [
+                spec.name
+                for index, spec in enumerate(self.config.nodes, 1)
+                if index not in self._nodes or not self._nodes[index].running
+            ]
+            if missing:
+                raise DeploymentError(
+                    f"graph {self.name} cannot be wired: {', '.join(missing)} not running; "
+                    "deploy every node first"
+                )
+            if self._frontend is None or not self._frontend.running:
+                await self._start_frontend()
+            runtime = write_runtime(self._runtime())
+            (self._folder / "runtime.earg").write_text(runtime, encoding="utf-8")
+            waiting = [p for n in self._nodes.values() for p in n.pairs if not p.wired]
+            results = await asyncio.gather(
+                *(pair.send_graph(runtime) for pair in waiting), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+
+    def _runtime(self) -> RuntimeConfig:
+        nodes = []
+        for index, spec in enumerate(self.config.nodes, 1):
+            pairs = self._nodes[index].pairs
+            backup = pairs[1].pair if len(pairs) > 1 else None
+            nodes.append(RuntimeNode(spec, pairs[0].pair, backup))
+        return RuntimeConfig(
+            name=self.name,
+            version=self.version,
+            frontend_name=f"{self.name}.frontend",
+            frontend_id=f"{self.name}.frontend",
+            frontend_ip=self._frontend_ip,
+            nodes=tuple(nodes),
+            dist=self.config.dist,
+            reduce=self.config.reduce,
+        )
+
+    async def _start_frontend(self) -> None:
+        entry = self._nodes[1].pairs[0]
+        proxy_port = self._pool.ports.proxy
+        http_port = FIRST_HTTP_PORT
+        for attempt in range(ADDRESS_ATTEMPTS):
+            http_port = _free_http_port(http_port)
+            variables = {
+                "ENTRY_PROXY_NAME": entry.ip,
+                "ENTRY_PROXY_PORT": str(proxy_port),
+                "MAX_WORKERS": "1024",
+                "PROXY_PORT": str(proxy_port),
+                "LISTEN_IP": self._frontend_ip,
+                "HTTP_IP": "127.0.0.1",
+                "HTTP_PORT": str(http_port),
+            }
+            try:
+                child = await Child.start(
+                    [*self._commands.frontend, f"{self.name}.frontend"],
+                    process_environment() | {"PYTHONUNBUFFERED": "1"} | variables,
+                    self._folder,
+                    self._folder / "logs" / "frontend.log",
+                    self._frontend_ended,
+                )
+            except OSError as error:
+                raise StartError(
+                    f"{self._commands.frontend[0]} cannot be started: {error}"
+                ) from None
+            try:
+                what = f"the frontend of {self.name}"
+                await wait_until_up(child, what, self._ping_frontend(), FRONTEND_TIMEOUT)
+            except AddressTakenError:
+                # Which of the two addresses it was, only its log tells; both are replaced.
+                http_port += 1
+                if attempt == ADDRESS_ATTEMPTS - 1:
+                    raise
+                continue
+            except BaseException:
+                await asyncio.shield(child.stop())
+                raise
+            self._frontend = child
+            self._url = f"http://127.0.0.1:{http_port}"
+            self._changed()
+            return
+
+    async def _ping_frontend(self) -> PingStatus:
+        address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
+        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+            stub = prediction_pb2_grpc.ProxyServerStub(channel)
+            reply = await stub.ping(
+                prediction_pb2.ping_req(), timeout=FRONTEND_TIMEOUT, wait_for_ready=True
+            )
+            return PingStatus(reply.status)
+
+    def _frontend_ended(self, child: Child) -> None:
+        if not child.stopping:
+            log.error("the frontend of %s (pid %d) %s", self.name, child.pid, child.describe_exit())
+        self._changed()
+
+    async def probe(self, index: int, timeout: float) -> NodeStatus:
+        """Wait until every pair of the node is ready; raises :class:`DeploymentError`."""
+        node = self.node(index)
+        deadline = time.monotonic() + timeout
+        while True:
+            status = await node.status()
+            if status.state is NodeState.READY:
+                return status
+            if status.state is NodeState.DEAD:
+                tails = [
+                    child.tail(TRACEBACK_LINES)
+                    for pair in node.pairs
+                    for child in (pair.model, pair.proxy)
+                    if child is not None and not child.running
+                ]
+                raise StartError(
+                    f"{node.spec.name} of graph {self.name} is dead: {status.reason}",
+                    "\n".join(tails),
+                )
+            if time.monotonic() > deadline:
+                raise DeploymentError(
+                    f"{node.spec.name} of graph {self.name} is not ready after {timeout:.0f} s: "
+                    f"{status.reason}"
+                )
+            await asyncio.sleep(POLL_INTERVAL)
+
+    async def serve(self, timeout: float) -> None:
+        """Wait until the frontend passes requests on; raises :class:`DeploymentError`."""
+        if self._frontend is None:
+            raise DeploymentError(f"graph {self.name} has no frontend yet; wire it first")
+        deadline = time.monotonic() + timeout
+        while True:
+            if not self._frontend.running:
+                raise StartError(
+                    f"the frontend of {self.name} {self._frontend.describe_exit()}; wire it again",
+                    self._frontend.tail(TRACEBACK_LINES),
+                )
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                if await self._ping_frontend() is PingStatus.READY:
+                    return
+            if time.monotonic() > deadline:
+                raise DeploymentError(
+                    f"the frontend of {self.name} found no ready entry within {timeout:.0f} s"
+                )
+            await asyncio.sleep(POLL_INTERVAL)
+
+    async def status(self) -> GraphStatus:
+        """What the graph does now."""
+        nodes = await asyncio.gather(*(self._nodes[i].status() for i in sorted(self._nodes)))
+        serving = self._frontend is not None and self._frontend.running
+        return GraphStatus(
+            name=self.name,
+            version=self.version,
+            url=self._url if serving else "",
+            operators=len(self.config.nodes),
+            nodes=tuple(nodes),
+        )
+
+    def children(self) -> list[Child]:
+        """All its processes that run."""
+        found = [c for n in self._nodes.values() for p in n.pairs for c in (p.model, p.proxy)]
+        return [c for c in (*found, self._frontend) if c is not None and c.running]
+
+    async def down(self) -> None:
+        """Stop the frontend, then all nodes; returns when every process is gone."""
+        self._closed = True
+        if self._frontend is not None:
+            await self._frontend.stop()
+        await asyncio.gather(*(n.stop() for n in (*self._nodes.values(), *self._starting)))
+        # A deploy that was under way ends now, since its processes did: wait for it to tidy up.
+        for lock in list(self._locks.values()):
+            async with lock:
+                pass
+        self._nodes.clear()
+        self._pool.close()
+        (self._folder / "runtime.earg").unlink(missing_ok=True)
+        self._changed()
+
+
+def _free_http_port(first: int) -> int:
+    for port in range(first, LAST_HTTP_PORT + 1):
+        if is_free("127.0.0.1", port):
+            return port
+    raise StartError(f"no port from {first} to {LAST_HTTP_PORT} is free on 127.0.0.1")

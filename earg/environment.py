@@ -1,0 +1,29 @@
+"""The environment that the runtime's processes get: what a program needs to run, no secrets.
+
+Whoever starts the agent may hold passwords in its environment (a scheduler's task does); a model
+sees only the names below and what its own images entry says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+_PASSED_ON = re.compile(
+    r"""(?x)
+    PATH | HOME | USER | LOGNAME | SHELL | LANG | LANGUAGE | LC_\w+ | TZ | TMPDIR
+    | VIRTUAL_ENV | PYTHONPATH | PYTHONHOME | LD_LIBRARY_PATH | LD_PRELOAD
+    | XDG_\w+ | SSL_CERT_FILE | SSL_CERT_DIR | REQUESTS_CA_BUNDLE
+    | CUDA_\w+ | NVIDIA_\w+ | ROCR_\w+ | HIP_\w+
+    | OMP_\w+ | MKL_\w+ | OPENBLAS_\w+ | NUMEXPR_\w+
+    | HF_HOME | HF_HUB_OFFLINE | TRANSFORMERS_OFFLINE | TORCH_HOME | NLTK_DATA
+    | EARG_\w+
+    """
+)
+
+
+def process_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The part of ``environment`` (the process's own by default) that is handed on."""
+    source = os.environ if environment is None else environment
+    return {name: value for name, value in source.items() if _PASSED_ON.fullmatch(name)}

@@ -1,0 +1,335 @@
+"""The frontend: where clients send requests to a deployed graph and get replies.
+
+``POST /predict`` over HTTP, and EARG's ``downstream`` over gRPC with the original's answer text.
+The number of requests in the graph is bounded here, and with it every queue behind. Settings come
+from the environment, as for an original: ENTRY_PROXY_NAME (an address), ENTRY_PROXY_PORT,
+MAX_WORKERS (requests in the graph at once), TIMEOUT_MS; and HOGAR's LISTEN_IP, PROXY_PORT,
+HTTP_IP, HTTP_PORT, REQUEST_TIMEOUT_S, MAX_BODY_BYTES.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from earg.config import PROXY_PORT
+from earg.payload import (
+    BYTES,
+    CHANNEL_OPTIONS,
+    ERROR,
+    JSON,
+    PayloadError,
+    from_plain,
+    pack,
+    to_plain,
+)
+from earg.process import ADDRESS_IN_USE, serve_on
+from earg.protos import (
+    hogar_pb2,
+    hogar_pb2_grpc,
+    model_pb2,
+    prediction_pb2,
+    prediction_pb2_grpc,
+)
+from earg.sender import Sender
+from earg.status import PingStatus
+
+
+class BusyError(RuntimeError):
+    """As many requests as may be are in the graph already."""
+
+
+class DeadlineError(RuntimeError):
+    """The graph gave no reply in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the frontend admits: requests in the graph at once, seconds a request, body bytes."""
+
+    concurrency: int = 1024
+    deadline: float = 60.0
+    body: int = 16 * 1024 * 1024
+
+
+class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServicer):
+    """Numbers requests, sends them to the entry's proxy, and hands the sink's output back."""
+
+    def __init__(self, entry: Sender, limits: Limits) -> None:
+        self.limits = limits
+        self._entry = entry
+        self._waiting: dict[int, asyncio.Future[hogar_pb2.Payload]] = {}
+        # A frontend that starts anew must not reuse ids that proxies still remember.
+        self._next_id = secrets.randbits(32)
+        self._answered = 0
+
+    async def predict(self, payload: hogar_pb2.Payload) -> hogar_pb2.Payload:
+        """The graph's reply, which may be an error payload.
+
+        Raises :class:`BusyError` and :class:`DeadlineError`.
+        """
+        if len(self._waiting) >= self.limits.concurrency:
+            raise BusyError(
+                f"{self.limits.concurrency} requests are in the graph already; try again later"
+            )
+        request_id = self._new_id()
+        reply: asyncio.Future[hogar_pb2.Payload] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = reply
+        try:
+            async with asyncio.timeout(self.limits.deadline):
+                await self._entry.put(hogar_pb2.Request(id=request_id, payload=payload))
+                return await reply
+        except TimeoutError:
+            raise DeadlineError(
+                f"the graph gave no reply within {self.limits.deadline:g} s"
+            ) from None
+        finally:
+            del self._waiting[request_id]
+
+    def _new_id(self) -> int:
+        while True:
+            self._next_id = (self._next_id + 1) & 0xFFFFFFFF
+            if self._next_id not in self._waiting:
+                return self._next_id
+
+    async def is_ready(self) -> bool:
+        """Whether the entry's proxy is, and with it everything behind it."""
+        try:
+            return await self._entry.ping() == PingStatus.READY
+        except grpc.aio.AioRpcError:
+            return False
+
+    def _resolve(self, requests: Iterable[hogar_pb2.Request]) -> None:
+        """Hand outputs to those who wait; one whose client has given up is dropped."""
+        for request in requests:
+            reply = self._waiting.get(request.id)
+            if reply is not None and not reply.done():
+                self._answered += 1
+                reply.set_result(request.payload)
+
+    # --- gRPC -------------------------------------------------------------------------------
+
+    async def Send(
+        self, request: hogar_pb2.RelayRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.RelayReply:
+        self._resolve(request.requests)
+        return hogar_pb2.RelayReply()
+
+    async def outputstream(
+        self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> model_pb2.response:
+        try:
+            payload = from_plain(request.input_.inputType, request.input_.inputStream)
+        except PayloadError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        self._resolve([hogar_pb2.Request(id=request.req_id, payload=payload)])
+        return model_pb2.response(status="ok")
+
+    async def downstream(
+        self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> model_pb2.response:
+        """A client's request; answers, when the graph has, with the original's text:
+        ``req sequence: N; time: Tms; OUTPUT (starting from next line):`` and the output below."""
+        started = time.monotonic()
+        try:
+            payload = from_plain(request.input_.inputType, request.input_.inputStream)
+            reply = await self.predict(payload)
+        except PayloadError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except BusyError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except DeadlineError as error:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
+        if reply.type == ERROR:
+            await context.abort(grpc.StatusCode.INTERNAL, reply.data.decode())
+        took = round((time.monotonic() - started) * 1000)
+        head = (
+            f"req sequence: {self._answered}; time: {took}ms; OUTPUT (starting from next line):\n"
+        )
+        return model_pb2.response(status=head + to_plain(reply).inputStream)
+
+    async def ping(
+        self, request: prediction_pb2.ping_req, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> prediction_pb2.ping_reply:
+        ready = await self.is_ready()
+        status = PingStatus.READY if ready else PingStatus.DOWNSTREAM_FAILED
+        return prediction_pb2.ping_reply(status=status, is_primary=True)
+
+
+# --- HTTP -----------------------------------------------------------------------------------
+
+
+def http_app(frontend: Frontend) -> Starlette:
+    """The ASGI application."""
+
+    async def predict(request: Request) -> Response:
+        try:
+            body = await _body(request, frontend.limits.body)
+            payload = _request_payload(request, body)
+        except _RefusedError as refusal:
+            return _error(refusal.status, str(refusal))
+        except ClientDisconnect:
+            return _error(400, "the client went away")
+        try:
+            reply = await frontend.predict(payload)
+        except BusyError as error:
+            return _error(503, str(error), {"Retry-After": "1"})
+        except DeadlineError as error:
+            return _error(504, str(error))
+        return _response(reply)
+
+    async def ready(request: Request) -> Response:
+        if await frontend.is_ready():
+            return JSONResponse({"ready": True})
+        return _error(503, "the graph is not ready: its entry does not answer READY")
+
+    return Starlette(
+        routes=[
+            Route("/predict", predict, methods=["POST"]),
+            Route("/ready", ready, methods=["GET"]),
+        ],
+        exception_handlers={404: _not_found, 405: _not_allowed},
+    )
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, read no further than ``most`` bytes."""
+    refusal = _RefusedError(413, f"the body is larger than {most} bytes")
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > most:
+        raise refusal
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise refusal
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _request_payload(request: Request, body: bytes) -> hogar_pb2.Payload:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if content_type == "application/json":
+            return pack(json.loads(body))
+        if content_type.startswith("text/"):
+            return pack(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise _RefusedError(400, f"the body is not {content_type}: {error}") from None
+    return pack(body)
+
+
+def _response(reply: hogar_pb2.Payload) -> Response:
+    if reply.type == ERROR:
+        return _error(500, reply.data.decode())
+    if reply.type == JSON:
+        return Response(reply.data, media_type="application/json")
+    if reply.type == BYTES:
+        return Response(reply.data, media_type="application/octet-stream")
+    return Response(reply.data, media_type="text/plain")
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status, headers)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return _error(404, f"nothing is at {request.url.path}; requests go to POST /predict")
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    return _error(405, f"{request.url.path} does not take {request.method}; use POST /predict")
+
+
+# --- the process ----------------------------------------------------------------------------
+
+
+def _listen(ip: str, port: int) -> socket.socket:
+    # The protocol is named because asyncio switches Nagle's delay (40 ms a reply) off only then.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((ip, port))
+    except OSError as error:
+        print(f"port {port} of {ip}: {error.strerror}", file=sys.stderr, flush=True)
+        sys.exit(ADDRESS_IN_USE)
+    listener.listen(1024)
+    return listener
+
+
+async def _main() -> None:
+    environment = os.environ
+    ip = environment.get("LISTEN_IP", "127.0.0.1")
+    port = int(environment.get("PROXY_PORT", PROXY_PORT))
+    entry_address = environment["ENTRY_PROXY_NAME"]
+    usual = Limits()
+    limits = Limits(
+        concurrency=int(environment.get("MAX_WORKERS", usual.concurrency)),
+        deadline=float(environment.get("REQUEST_TIMEOUT_S", usual.deadline)),
+        body=int(environment.get("MAX_BODY_BYTES", usual.body)),
+    )
+    listener = _listen(environment.get("HTTP_IP", ip), int(environment["HTTP_PORT"]))
+    entry = Sender(
+        0,
+        f"{ip}:{port}",
+        f"{entry_address}:{environment.get('ENTRY_PROXY_PORT', port)}",
+        capacity=limits.concurrency,
+        timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
+        patience=limits.deadline,
+    )
+    frontend = Frontend(entry, limits)
+    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
+    hogar_pb2_grpc.add_RelayServicer_to_server(frontend, server)
+    await serve_on(server, ip, port)
+    config = uvicorn.Config(
+        http_app(frontend),
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    sending = asyncio.create_task(entry.run())
+    try:
+        # uvicorn handles SIGTERM and SIGINT itself: it finishes what it accepted, then returns.
+        await uvicorn.Server(config).serve(sockets=[listener])
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await server.stop(grace=1.0)
+        await entry.close()
+
+
+def main() -> None:
+    """Run a frontend as the environment says."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(_main())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The agent's folder: where it keeps its socket, its lock, its logs and its list of processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST_SOCKET_PATH = 100
+"""Linux admits 107 bytes for a Unix socket's path."""
+
+
+class HomeError(RuntimeError):
+    """The agent's folder cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """An agent's folder. One agent runs in each; its socket belongs to its user alone."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the agent as long as it runs."""
+        return self.path / "agent.lock"
+
+    @property
+    def log(self) -> Path:
+        """The agent's own log."""
+        return self.path / "agent.log"
+
+    @property
+    def processes(self) -> Path:
+        """The processes that the agent owns, for the agent that follows one that was killed."""
+        return self.path / "processes.json"
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket; in a folder of the user's under the temporary folder where this one's
+        path is too long for a socket."""
+        here = self.path / "agent.sock"
+        if len(os.fsencode(here)) <= LONGEST_SOCKET_PATH:
+            return here
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:24]
+        return Path(tempfile.gettempdir()) / f"earg-{os.getuid()}" / f"{digest}.sock"
+
+    @property
+    def target(self) -> str:
+        """The socket as gRPC's channels and servers name it."""
+        return f"unix://{self.socket}"
+
+    def graph_folder(self, graph: str) -> Path:
+        """Where a graph's runtime config and logs are."""
+        return self.path / "graphs" / graph
+
+    def prepare(self) -> None:
+        """Create the folders, for this user alone; raises :class:`HomeError`."""
+        for folder in (self.path, self.socket.parent):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                owner = folder.stat().st_uid
+                if owner == os.getuid():
+                    folder.chmod(0o700)
+            except OSError as error:
+                raise HomeError(f"the agent's folder {folder}: {error.strerror}") from None
+            if owner != os.getuid() or folder.is_symlink():
+                raise HomeError(f"the agent's folder {folder} belongs to somebody else")
+
+
+def find_home(path: Path | str | None = None) -> Home:
+    """The agent's folder: ``path``, else ``$EARG_HOME``, else ``earg`` in the user's state folder
+    (XDG Base Directory Specification)."""
+    chosen = path or os.environ.get("EARG_HOME")
+    if not chosen:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        chosen = Path(state) / "earg"
+    return Home(Path(chosen).expanduser().absolute())

@@ -1,0 +1,242 @@
+"""The model server: hosts one Python class in a process of its own.
+
+It serves EARG's ``modeltest.PredictService`` and, beside it, HOGAR's ``ModelServer``, whose
+payloads keep bytes and the parts of a join apart. The class is constructed before the port is
+opened: a model that cannot be constructed never looks alive. Settings come from the environment,
+as for an original: MODEL_NAME, MODEL_VERSION, MODEL_PORT, PROXY_NAME, PROXY_PORT, and HOGAR's
+LISTEN_IP, EARG_ENTRYPOINT, EARG_FOLDER.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from earg.config import MODEL_PORT
+from earg.payload import (
+    CHANNEL_OPTIONS,
+    PayloadError,
+    failure,
+    from_plain,
+    is_failure,
+    pack,
+    to_plain_output,
+    unpack,
+)
+from earg.process import run_until_stopped, serve_on
+from earg.protos import hogar_pb2, hogar_pb2_grpc, model_pb2, model_pb2_grpc
+
+Predict = Callable[[list[Any]], Sequence[Any]]
+Snapshot = Callable[[], Callable[[], None]]
+"""Takes the model's state and returns what puts it back."""
+
+
+class EntrypointError(RuntimeError):
+    """The class that an entrypoint names cannot be had, or is no model."""
+
+
+def load_model(entrypoint: str, folder: str) -> Any:
+    """Import ``module:Class`` with ``folder`` first on the module path, and construct it.
+
+    Raises :class:`EntrypointError` for a wrong name, and whatever the class itself raises.
+    """
+    module_name, _, class_name = entrypoint.partition(":")
+    if folder:
+        sys.path.insert(0, folder)
+    module = importlib.import_module(module_name)
+    try:
+        model_class = getattr(module, class_name)
+    except AttributeError:
+        raise EntrypointError(f"module {module_name} has no class {class_name}") from None
+    model = model_class()
+    if not any(callable(getattr(model, name, None)) for name in ("predict_batch", "predict")):
+        raise EntrypointError(f"{entrypoint} has neither predict_batch(list) nor predict(one)")
+    return model
+
+
+def batch_function(model: Any) -> Predict:
+    """``predict_batch`` of a model, or one made of its ``predict``."""
+    whole = getattr(model, "predict_batch", None)
+    if callable(whole):
+        return whole  # type: ignore[no-any-return]
+    one = model.predict
+
+    def predict_each(requests: list[Any]) -> list[Any]:
+        return [one(request) for request in requests]
+
+    return predict_each
+
+
+def snapshot_function(model: Any) -> Snapshot | None:
+    """How to undo a batch of a model that has ``get_state`` and ``set_state``."""
+    get_state, set_state = getattr(model, "get_state", None), getattr(model, "set_state", None)
+    if not callable(get_state) or not callable(set_state):
+        return None
+
+    def take() -> Callable[[], None]:
+        state = get_state()
+        return lambda: set_state(state)
+
+    return take
+
+
+def compute(
+    predict: Predict,
+    requests: Sequence[hogar_pb2.Payload],
+    snapshot: Snapshot | None = None,
+) -> list[hogar_pb2.Payload]:
+    """Run one batch; a request that cannot be computed yields an error payload.
+
+    A batch that raises is split in halves until the request that is to blame stands alone, so its
+    neighbours succeed; what the failed attempt did to a model's state is undone first. Payloads
+    that are errors already pass through unseen.
+    """
+    replies: list[hogar_pb2.Payload | None] = [None] * len(requests)
+    values: list[tuple[int, Any]] = []
+    for place, request in enumerate(requests):
+        if is_failure(request):
+            replies[place] = request
+            continue
+        try:
+            values.append((place, unpack(request)))
+        except PayloadError as error:
+            replies[place] = failure(str(error))
+    waiting = [values] if values else []
+    while waiting:
+        part = waiting.pop()
+        undo = snapshot() if snapshot is not None and len(part) > 1 else None
+        try:
+            found = predict([value for _, value in part])
+            if len(found) != len(part):
+                raise ValueError(f"the model gave {len(found)} replies to {len(part)} requests")
+            packed = [_pack_reply(value) for value in found]
+        except Exception as error:
+            if len(part) > 1:
+                if undo is not None:
+                    undo()
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+                continue
+            packed = [failure(_sentence(error))]
+        for (place, _), reply in zip(part, packed, strict=True):
+            replies[place] = reply
+    return [reply for reply in replies if reply is not None]
+
+
+def _pack_reply(value: Any) -> hogar_pb2.Payload:
+    try:
+        return pack(value)
+    except PayloadError as error:
+        return failure(f"the model's reply cannot be sent: {error}")
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.ModelServerServicer):
+    """Both services of a model. One thread computes: models need not be thread-safe."""
+
+    def __init__(self, model: Any) -> None:
+        self._predict = batch_function(model)
+        self._snapshot = snapshot_function(model)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _compute(self, requests: Sequence[hogar_pb2.Payload]) -> list[hogar_pb2.Payload]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._thread, compute, self._predict, requests, self._snapshot
+        )
+
+    async def Compute(
+        self, request: hogar_pb2.ComputeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.ComputeReply:
+        return hogar_pb2.ComputeReply(replies=await self._compute(request.requests))
+
+    async def Predict(
+        self, request: model_pb2.input, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> model_pb2.output:
+        (reply,) = await self._compute_plain([request])
+        return reply
+
+    async def BatchPredict(
+        self, request: model_pb2.BatchInput, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> model_pb2.BatchOuput:
+        replies = await self._compute_plain(request.inputs)
+        return model_pb2.BatchOuput(outputs=replies, count=len(replies))
+
+    async def _compute_plain(self, inputs: Sequence[model_pb2.input]) -> list[model_pb2.output]:
+        requests = []
+        for plain in inputs:
+            try:
+                requests.append(from_plain(plain.inputType, plain.inputStream))
+            except PayloadError as error:
+                requests.append(failure(str(error)))
+        return [to_plain_output(reply) for reply in await self._compute(requests)]
+
+    async def SetProxy(
+        self, request: model_pb2.proxyinfo, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> model_pb2.response:
+        return model_pb2.response(status="ok")
+
+    async def Ping(
+        self, request: model_pb2.hi, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> model_pb2.response:
+        return model_pb2.response(status="ok")
+
+
+async def serve(model: Any, ip: str, port: int) -> None:
+    """Serve a constructed model until the process is asked to stop."""
+    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    servicer = ModelServicer(model)
+    model_pb2_grpc.add_PredictServiceServicer_to_server(servicer, server)
+    hogar_pb2_grpc.add_ModelServerServicer_to_server(servicer, server)
+    await serve_on(server, ip, port)
+    try:
+        await run_until_stopped()
+    finally:
+        await server.stop(grace=1.0)
+        servicer.close()
+
+
+def main() -> None:
+    """Construct the class that the environment names and serve it."""
+    try:
+        _run(os.environ)
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that the model has started must not keep its process alive.
+    os._exit(code)
+
+
+def _run(environment: Mapping[str, str]) -> None:
+    name = environment.get("MODEL_NAME", "model")
+    model = load_model(environment["EARG_ENTRYPOINT"], environment.get("EARG_FOLDER", ""))
+    warm_up = getattr(model, "warm_up", None)
+    if callable(warm_up):
+        warm_up()
+    print(f"model {name}: {environment['EARG_ENTRYPOINT']} is constructed", flush=True)
+    ip = environment.get("LISTEN_IP", "127.0.0.1")
+    asyncio.run(serve(model, ip, int(environment.get("MODEL_PORT", MODEL_PORT))))
+
+
+if __name__ == "__main__":
+    main()

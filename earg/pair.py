@@ -1,0 +1,278 @@
+"""A model and the proxy beside it, as processes of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from earg.addresses import Ports
+from earg.child import STOP_GRACE, Child
+from earg.config import NodeSpec, Pair
+from earg.environment import process_environment
+from earg.images import Implementation
+from earg.payload import CHANNEL_OPTIONS
+from earg.process import ADDRESS_IN_USE
+from earg.protos import model_pb2, model_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.status import NodeState, PairStatus, PingStatus, Role
+
+TRACEBACK_LINES = 60
+"""Lines of a process's log that are shown when it could not start."""
+
+CALL_TIMEOUT = 5.0
+"""Seconds for a call that a healthy proxy answers at once."""
+
+
+class StartError(RuntimeError):
+    """A process that did not come up; ``log`` holds the last lines it wrote."""
+
+    def __init__(self, sentence: str, log: str = "") -> None:
+        super().__init__(sentence)
+        self.log = log
+
+
+class AddressTakenError(StartError):
+    """Somebody else took the address between the look and the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The commands of a proxy and a frontend: an original, given the same environment, can take
+    the place of ours. A model's command is that of its implementation."""
+
+    model: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.model")
+    proxy: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.proxy")
+    frontend: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.frontend")
+
+
+async def wait_until_up(
+    child: Child, what: str, answers: Awaitable[object], timeout: float
+) -> None:
+    """Wait until ``answers`` does, or raise :class:`StartError` when the process ends first."""
+    asking = asyncio.ensure_future(answers)
+    ending = asyncio.ensure_future(child.wait())
+    try:
+        done, _ = await asyncio.wait(
+            {asking, ending}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        answered = asking in done and _has_answered(asking)
+    finally:
+        asking.cancel()
+        ending.cancel()
+        await asyncio.gather(asking, ending, return_exceptions=True)
+    if child.running and answered:
+        return
+    tail = child.tail(TRACEBACK_LINES)
+    if child.running:
+        raise StartError(f"{what} did not answer within {timeout:.0f} s", tail)
+    if child.exit_code == ADDRESS_IN_USE:
+        raise AddressTakenError(f"the address of {what} is taken", tail)
+    raise StartError(f"{what} {child.describe_exit()}", tail)
+
+
+def _has_answered(asking: asyncio.Future[object]) -> bool:
+    error = asking.exception()
+    if isinstance(error, grpc.aio.AioRpcError):
+        # An original that does not know the call is up all the same.
+        return error.code() is grpc.StatusCode.UNIMPLEMENTED
+    if error is not None:
+        raise error
+    return True
+
+
+class RunningPair:
+    """One pair of a node. :meth:`start` brings it up to the point where its proxy has its model;
+    :meth:`send_graph` lets it serve."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        index: int,
+        role: Role,
+        spec: NodeSpec,
+        ip: str,
+        ports: Ports,
+        commands: Commands,
+        folder: Path,
+        on_exit: Callable[[RunningPair, Child, str], None],
+    ) -> None:
+        self.name = name
+        self.index = index
+        self.role = role
+        self.ip = ip
+        self.wired = False
+        self._spec = spec
+        self._ports = ports
+        self._commands = commands
+        self._folder = folder
+        self._on_exit = on_exit
+        self.model: Child | None = None
+        self.proxy: Child | None = None
+        self._failure = ""
+        self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """Its fields in the runtime config; the proxy's name is what the proxy is started with."""
+        return Pair(
+            model_name=f"{self.name}.model",
+            model_id=f"{self.name}.model",
+            model_ip=self.ip,
+            proxy_name=f"{self.name}.proxy",
+            proxy_id=f"{self.name}.proxy",
+            proxy_ip=self.ip,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether both processes run."""
+        return all(child is not None and child.running for child in (self.model, self.proxy))
+
+    async def start(self, implementation: Implementation, timeout: float) -> None:
+        """Start both processes and give the proxy its model; raises :class:`StartError`.
+
+        ``timeout`` seconds are for the model, which may have much to load.
+        """
+        deadline = time.monotonic() + timeout
+        self.model = await self._start_child(
+            "model", self._commands.model, self._model_variables(implementation)
+        )
+        self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
+        channel = grpc.aio.insecure_channel(
+            f"{self.ip}:{self._ports.proxy}", options=CHANNEL_OPTIONS
+        )
+        self._channel = channel
+        async with grpc.aio.insecure_channel(
+            f"{self.ip}:{self._ports.model}", options=CHANNEL_OPTIONS
+        ) as model_channel:
+            model_stub = model_pb2_grpc.PredictServiceStub(model_channel)
+            hello = model_stub.Ping(model_pb2.hi(msg="hello"), timeout=timeout, wait_for_ready=True)
+            await wait_until_up(self.model, f"the model of {self.name}", hello, timeout)
+        stub = prediction_pb2_grpc.ProxyServerStub(channel)
+        ping = stub.ping(prediction_pb2.ping_req(), timeout=timeout, wait_for_ready=True)
+        left = max(CALL_TIMEOUT, deadline - time.monotonic())
+        await wait_until_up(self.proxy, f"the proxy of {self.name}", ping, left)
+        await self._set_model(stub)
+
+    async def _set_model(self, stub: prediction_pb2_grpc.ProxyServerStub) -> None:
+        info = prediction_pb2.modelinfo(
+            modelName=self.pair.model_name,
+            modelPort=self._ports.model,
+            modelId=self.index,
+            modelIp=self.ip,
+            modelHost=self.ip,
+        )
+        try:
+            await stub.SetModel(info, timeout=CALL_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise StartError(
+                f"the proxy of {self.name} did not take its model: {error.details()}",
+                self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
+            ) from None
+
+    async def _start_child(
+        self, kind: str, command: tuple[str, ...], variables: dict[str, str]
+    ) -> Child:
+        def on_exit(child: Child) -> None:
+            if not child.stopping:
+                self._failure = f"its {kind} {child.describe_exit()}"
+            self._on_exit(self, child, kind)
+
+        log = self._folder / "logs" / f"{self.name.partition('.')[2]}.{kind}.log"
+        environment = process_environment() | {"PYTHONUNBUFFERED": "1"} | variables
+        try:
+            # The name is for people who read a process list; the programs take no arguments.
+            return await Child.start([*command, self.name], environment, self._folder, log, on_exit)
+        except OSError as error:
+            raise StartError(f"{command[0]} cannot be started: {error}") from None
+
+    def _model_variables(self, implementation: Implementation) -> dict[str, str]:
+        return dict(implementation.environment) | {
+            "MODEL_NAME": self.pair.model_name,
+            "MODEL_VERSION": self._spec.version,
+            "MODEL_PORT": str(self._ports.model),
+            "PROXY_NAME": self.pair.proxy_name,
+            "PROXY_PORT": str(self._ports.proxy),
+            "LISTEN_IP": self.ip,
+            "EARG_ENTRYPOINT": implementation.entrypoint,
+            "EARG_FOLDER": implementation.folder,
+        }
+
+    def _proxy_variables(self) -> dict[str, str]:
+        return {
+            "PROXY_NAME": self.pair.proxy_name,
+            "PROXY_PORT": str(self._ports.proxy),
+            "LISTEN_IP": self.ip,
+            "RECOVERY": "False",
+            "CACHING": "False",
+            "CACHE_SIZE_MB": "0",
+            "TIMEOUT_MS": "500",
+            "INIT_RETRY_TIMES": "10",
+        }
+
+    async def send_graph(self, runtime: str) -> None:
+        """SetDAG on the proxy; raises :class:`StartError`."""
+        if self._channel is None:
+            raise StartError(f"the proxy of {self.name} does not run")
+        stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
+        try:
+            await stub.SetDAG(prediction_pb2.dag(dag_=runtime), timeout=CALL_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise StartError(
+                f"the proxy of {self.name} did not take the graph: {error.details()}",
+                self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
+            ) from None
+        self.wired = True
+
+    async def ping(self) -> PingStatus | None:
+        """What its proxy answers to ``ping``; None where it does not answer."""
+        if self._channel is None or not self.running:
+            return None
+        stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
+        try:
+            reply = await stub.ping(prediction_pb2.ping_req(), timeout=1.0)
+            return PingStatus(reply.status)
+        except (grpc.aio.AioRpcError, ValueError):
+            return None
+
+    async def status(self) -> PairStatus:
+        """What it does now."""
+        answer = await self.ping()
+        state, reason = NodeState.STARTING, ""
+        if self._failure:
+            state, reason = NodeState.DEAD, self._failure
+        elif answer is PingStatus.MODEL_FAILED:
+            state, reason = NodeState.DEAD, "its model does not answer"
+        elif answer is PingStatus.READY and self.wired:
+            state = NodeState.READY
+        elif answer is None:
+            reason = "its proxy does not answer" if self.wired else "its processes start"
+        else:
+            waits = "its proxy waits for the nodes behind it" if self.wired else "not wired yet"
+            reason = f"{waits} (ping: {answer.name})"
+        model, proxy = self.model, self.proxy
+        return PairStatus(
+            role=self.role,
+            state=state,
+            address=self.ip,
+            model_pid=model.pid if model is not None and model.running else 0,
+            proxy_pid=proxy.pid if proxy is not None and proxy.running else 0,
+            reason=reason,
+            model_log=str(model.log) if model is not None else "",
+            proxy_log=str(proxy.log) if proxy is not None else "",
+        )
+
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Stop both processes, KILL ``grace`` seconds after TERM; returns when they are gone."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+        children = [child for child in (self.proxy, self.model) if child is not None]
+        await asyncio.gather(*(child.stop(grace) for child in children))

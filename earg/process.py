@@ -1,0 +1,34 @@
+"""What every process of the runtime does alike: bind its port, and stop when told."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import grpc.aio
+
+ADDRESS_IN_USE = 98
+"""Exit code of a process whose port is taken (Linux's EADDRINUSE): start it on another address."""
+
+
+async def serve_on(server: grpc.aio.Server, ip: str, port: int) -> None:
+    """Start ``server`` on one address; a port that is taken ends the process with
+    :data:`ADDRESS_IN_USE`, so that whoever started it can try another address."""
+    try:
+        bound = server.add_insecure_port(f"{ip}:{port}")
+    except RuntimeError:
+        bound = 0
+    if bound != port:
+        print(f"port {port} of {ip} is taken", file=sys.stderr, flush=True)
+        sys.exit(ADDRESS_IN_USE)
+    await server.start()
+
+
+async def run_until_stopped() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,140 @@
+"""Sends requests on to one peer, whatever has gathered as one message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+
+from earg.payload import CHANNEL_OPTIONS, to_plain
+from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+MESSAGE_REQUESTS = 512
+"""Most requests in one message."""
+
+MESSAGE_BYTES = 8 * 1024 * 1024
+"""A message takes no further request once it holds this many bytes."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between attempts to reach a peer that does not answer."""
+
+
+class Sender:
+    """A queue of requests and the task that sends them to the proxy or frontend at ``address``.
+
+    A peer answers as soon as it has queued the requests. One that does not answer is tried again
+    until ``patience`` seconds have passed; then the requests are dropped, and the frontend's
+    deadline answers their clients. ``failed`` tells that the last attempt found no peer.
+    """
+
+    def __init__(
+        self,
+        source: int,
+        own_uri: str,
+        address: str,
+        *,
+        to_frontend: bool = False,
+        capacity: int = 8192,
+        timeout: float = 0.5,
+        patience: float = 30.0,
+    ) -> None:
+        self.address = address
+        self.failed = False
+        self._source = source
+        self._own_uri = own_uri
+        self._to_frontend = to_frontend
+        self._timeout = timeout
+        self._patience = patience
+        self._plain = False
+        self._sequence = 0
+        self._queue: asyncio.Queue[hogar_pb2.Request] = asyncio.Queue(capacity)
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._relay = hogar_pb2_grpc.RelayStub(self._channel)
+        self._original = prediction_pb2_grpc.ProxyServerStub(self._channel)
+
+    async def put(self, request: hogar_pb2.Request) -> None:
+        """Queue one request, waiting for room."""
+        await self._queue.put(request)
+
+    async def ping(self) -> int:
+        """The peer's ping status; raises ``grpc.aio.AioRpcError``."""
+        reply = await self._original.ping(prediction_pb2.ping_req(), timeout=self._timeout)
+        return int(reply.status)
+
+    async def close(self) -> None:
+        """Close the channel. The task of :meth:`run` is its owner's to cancel."""
+        await self._channel.close()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        while True:
+            batch = [await self._queue.get()]
+            size = batch[0].ByteSize()
+            while (
+                len(batch) < MESSAGE_REQUESTS and size < MESSAGE_BYTES and not self._queue.empty()
+            ):
+                batch.append(self._queue.get_nowait())
+                size += batch[-1].ByteSize()
+            await self._deliver(batch)
+
+    async def _deliver(self, batch: Sequence[hogar_pb2.Request]) -> None:
+        give_up = time.monotonic() + self._patience
+        pause = FIRST_PAUSE
+        left = list(batch)
+        while True:
+            try:
+                await self._send(left)
+                self.failed = False
+                return
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+                    log.error(
+                        "%s refuses %d requests: %s", self.address, len(left), error.details()
+                    )
+                    return
+                # A full queue is a slow peer, not a lost one.
+                self.failed = error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED
+                if time.monotonic() > give_up:
+                    log.error(
+                        "%s did not take %d requests within %.0f s: %s",
+                        self.address,
+                        len(left),
+                        self._patience,
+                        error.code().name,
+                    )
+                    return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _send(self, left: list[hogar_pb2.Request]) -> None:
+        """Send what is left; in the plain protocol ``left`` shrinks request by request."""
+        if not self._plain:
+            message = hogar_pb2.RelayRequest(source=self._source, requests=left)
+            try:
+                await self._relay.Send(message, timeout=self._timeout)
+                return
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                    raise
+                self._plain = True
+        call = self._original.outputstream if self._to_frontend else self._original.downstream
+        while left:
+            await call(self._plain_request(left[0]), timeout=self._timeout)
+            del left[0]
+
+    def _plain_request(self, request: hogar_pb2.Request) -> prediction_pb2.request:
+        self._sequence += 1
+        plain = prediction_pb2.request(
+            input_=to_plain(request.payload),
+            src_uri=self._own_uri,
+            seq=self._sequence & 0xFFFFFFFF,
+            req_id=request.id,
+        )
+        plain.timestamp.GetCurrentTime()
+        return plain

@@ -1,0 +1,103 @@
+"""What a deployed graph, its nodes and their processes are doing, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+
+class PingStatus(IntEnum):
+    """What a proxy answers to ``ping`` (EARG's wire protocol; the numbers are the contract)."""
+
+    READY = 0
+    """The proxy has a model, knows the graph, and everything downstream of it is ready."""
+
+    MODEL_UNSET = 1
+    """The proxy runs but SetModel has not come yet."""
+
+    MODEL_SET = 2
+    """The proxy has its model, but does not serve yet: no SetDAG, or something downstream of it
+    is not ready."""
+
+    RECOVERING = 3
+    """The proxy replays what a failed one had not finished."""
+
+    MODEL_FAILED = 4
+    """The model beside this proxy does not answer."""
+
+    DOWNSTREAM_FAILED = 5
+    """A proxy that this one sends to does not answer."""
+
+    FAILURE_MANAGER = 6
+    """The admin that handles failures does not answer."""
+
+    UPSTREAM_FAILED = 7
+    """A proxy that sends to this one does not answer."""
+
+
+class NodeState(Enum):
+    """What a node, or one of its pairs, is doing."""
+
+    STARTING = "starting"
+    """Its processes start, the model is constructed, or it waits to be wired."""
+
+    READY = "ready"
+    """Every pair of it answers ``ping`` with READY."""
+
+    DEAD = "dead"
+    """A process of it has ended, or its model could not be constructed."""
+
+
+class Role(Enum):
+    """Which pair of a node this is."""
+
+    PRIMARY = "primary"
+    """The pair that serves requests."""
+
+    BACKUP = "backup"
+    """The pair of a stateful operator that stands by."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatus:
+    """One model with its proxy. Pids are 0 while a process does not run.
+
+    ``reason`` says why the pair is not ready, with the model's traceback where there is one;
+    ``model_log`` and ``proxy_log`` are paths on the agent's machine.
+    """
+
+    role: Role
+    state: NodeState
+    address: str
+    model_pid: int
+    proxy_pid: int
+    reason: str
+    model_log: str
+    proxy_log: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One operator as deployed; ``index`` is its 1-based place in the EARG config."""
+
+    index: int
+    name: str
+    version: str
+    image: str
+    state: NodeState
+    reason: str
+    pairs: tuple[PairStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphStatus:
+    """One deployed graph. ``url`` is the frontend's base URL, empty before the graph is wired.
+
+    ``operators`` counts those of the config; ``nodes`` holds those deployed so far, by index.
+    """
+
+    name: str
+    version: str
+    url: str
+    operators: int
+    nodes: tuple[NodeStatus, ...]

@@ -1,0 +1,78 @@
+"""Statuses as the agent's messages, and back."""
+
+from __future__ import annotations
+
+from earg.protos import hogar_pb2
+from earg.status import GraphStatus, NodeState, NodeStatus, PairStatus, Role
+
+
+def node_message(status: NodeStatus) -> hogar_pb2.NodeStatus:
+    """The message of a node's status."""
+    return hogar_pb2.NodeStatus(
+        index=status.index,
+        name=status.name,
+        version=status.version,
+        image=status.image,
+        state=status.state.value,
+        reason=status.reason,
+        pairs=[
+            hogar_pb2.PairStatus(
+                role=pair.role.value,
+                state=pair.state.value,
+                address=pair.address,
+                model_pid=pair.model_pid,
+                proxy_pid=pair.proxy_pid,
+                reason=pair.reason,
+                model_log=pair.model_log,
+                proxy_log=pair.proxy_log,
+            )
+            for pair in status.pairs
+        ],
+    )
+
+
+def read_node(message: hogar_pb2.NodeStatus) -> NodeStatus:
+    """A node's status from its message; raises ValueError for a state it does not know."""
+    return NodeStatus(
+        index=message.index,
+        name=message.name,
+        version=message.version,
+        image=message.image,
+        state=NodeState(message.state),
+        reason=message.reason,
+        pairs=tuple(
+            PairStatus(
+                role=Role(pair.role),
+                state=NodeState(pair.state),
+                address=pair.address,
+                model_pid=pair.model_pid,
+                proxy_pid=pair.proxy_pid,
+                reason=pair.reason,
+                model_log=pair.model_log,
+                proxy_log=pair.proxy_log,
+            )
+            for pair in message.pairs
+        ),
+    )
+
+
+def graph_message(status: GraphStatus) -> hogar_pb2.GraphStatus:
+    """The message of a graph's status."""
+    return hogar_pb2.GraphStatus(
+        name=status.name,
+        version=status.version,
+        url=status.url,
+        operators=status.operators,
+        nodes=[node_message(node) for node in status.nodes],
+    )
+
+
+def read_graph(message: hogar_pb2.GraphStatus) -> GraphStatus:
+    """A graph's status from its message; raises ValueError as :func:`read_node`."""
+    return GraphStatus(
+        name=message.name,
+        version=message.version,
+        url=message.url,
+        operators=message.operators,
+        nodes=tuple(read_node(node) for node in message.nodes),
+    )

@@ -1,0 +1,46 @@
+"""The one build step that setup.cfg cannot say: write the gRPC code from earg/protos/*.proto."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+
+
+class BuildWithProtos(build_py):
+    """``build_py`` that puts ``*_pb2`` modules beside the ``.proto`` files they come from.
+
+    In an editable install they go into the checkout, where git ignores them; otherwise into the
+    build folder, and the checkout stays as it is.
+    """
+
+    def run(self) -> None:
+        super().run()
+        target = ROOT if self.editable_mode else Path(self.build_lib)
+        write_protos(target)
+
+
+def write_protos(target: Path) -> None:
+    """Run protoc on every ``.proto`` file; ``target`` is the folder that holds ``earg/``."""
+    from grpc_tools import protoc
+
+    (target / "earg" / "protos").mkdir(parents=True, exist_ok=True)
+    sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "earg/protos").glob("*.proto"))
+    arguments = [
+        "protoc",
+        f"--proto_path={ROOT}",
+        f"--proto_path={files('grpc_tools') / '_proto'}",
+        f"--python_out={target}",
+        f"--pyi_out={target}",
+        f"--grpc_python_out={target}",
+        *sources,
+    ]
+    if protoc.main(arguments) != 0:
+        raise SystemExit("protoc failed; its messages are above")
+
+
+setup(cmdclass={"build_py": BuildWithProtos})

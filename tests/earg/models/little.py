@@ -1,0 +1,80 @@
+"""Small real models for the runtime's tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from typing import Any
+
+
+class Echo:
+    """Replies what it was asked; a join's parts are put together with '+'."""
+
+    def predict_batch(self, requests: list[Any]) -> list[Any]:
+        return ["+".join(map(str, r)) if isinstance(r, list) else r for r in requests]
+
+
+class Named:
+    """Replies ``name(request)``, with its own name, so that a reply shows its path."""
+
+    def predict(self, request: Any) -> str:
+        name = os.environ["MODEL_NAME"].split(".")[1]
+        inner = "|".join(request) if isinstance(request, list) else request
+        return f"{name}({inner})"
+
+
+class BatchSizes:
+    """Replies the size of the batch that a request came in; slow, so that requests gather."""
+
+    def predict_batch(self, requests: list[Any]) -> list[Any]:
+        time.sleep(0.05)
+        return [len(requests)] * len(requests)
+
+
+class Counter:
+    """Counts the requests it has seen, and refuses 'bad' ones after having counted them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def predict_batch(self, requests: list[Any]) -> list[Any]:
+        replies = []
+        for request in requests:
+            self._count += 1
+            if request == "bad":
+                raise ValueError("bad is refused")
+            replies.append(self._count)
+        return replies
+
+    def get_state(self) -> bytes:
+        return json.dumps(self._count).encode()
+
+    def set_state(self, state: bytes) -> None:
+        self._count = json.loads(state)
+
+
+class RaisesOnConstruction:
+    """A model whose weights are missing; it has begun to work by then."""
+
+    def __init__(self) -> None:
+        threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+        raise FileNotFoundError("weights.bin is missing")
+
+
+class Hangs:
+    """A model that takes for ever to construct."""
+
+    def __init__(self) -> None:
+        time.sleep(600)
+
+    def predict(self, request: Any) -> Any:
+        return request
+
+
+class Environment:
+    """Replies the value of the environment variable it is asked for."""
+
+    def predict(self, request: str) -> Any:
+        return os.environ.get(request)
