@@ -17,7 +17,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,13 @@ class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServ
     # --- gRPC -------------------------------------------------------------------------------
 
     async def Send(
-        self, request: hogar_pb2.RelayRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> hogar_pb2.RelayReply:
-        self._resolve(request.requests)
-        return hogar_pb2.RelayReply()
+        self,
+        requests: AsyncIterator[hogar_pb2.RelayRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            self._resolve(message.requests)
+            await context.write(hogar_pb2.RelayReply())
 
     async def outputstream(
         self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]

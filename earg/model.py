@@ -14,7 +14,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -161,9 +161,13 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.ModelS
         )
 
     async def Compute(
-        self, request: hogar_pb2.ComputeRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> hogar_pb2.ComputeReply:
-        return hogar_pb2.ComputeReply(replies=await self._compute(request.requests))
+        self,
+        requests: AsyncIterator[hogar_pb2.ComputeRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        while (request := await context.read()) is not grpc.aio.EOF:
+            replies = await self._compute(request.requests)
+            await context.write(hogar_pb2.ComputeReply(replies=replies))
 
     async def Predict(
         self, request: model_pb2.input, context: grpc.aio.ServicerContext[Any, Any]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from earg.batching import BatchLimit
+from earg.exchange import exchange
 from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, to_plain
 from earg.protos import hogar_pb2, hogar_pb2_grpc, model_pb2, model_pb2_grpc
 
@@ -32,12 +34,14 @@ class ModelLink:
         self.failed = False
         self._timeout = compute_timeout
         self._plain = False
+        self._stream: Any = None
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
         self._hogar = hogar_pb2_grpc.ModelServerStub(self._channel)
         self._original = model_pb2_grpc.PredictServiceStub(self._channel)
 
     async def close(self) -> None:
         """Close the channel; calls under way end with an error."""
+        self._drop_stream()
         await self._channel.close()
 
     async def introduce(self, proxy_name: str, proxy_port: int, deadline: float) -> None:
@@ -67,33 +71,46 @@ class ModelLink:
     ) -> list[hogar_pb2.Payload]:
         """The model's replies to one batch, in order; raises :class:`ModelError`."""
         try:
-            if not self._plain:
-                try:
-                    reply = await self._hogar.Compute(
-                        hogar_pb2.ComputeRequest(requests=requests), timeout=self._timeout
-                    )
-                    return self._counted(list(reply.replies), len(requests))
-                except grpc.aio.AioRpcError as error:
-                    if error.code() != grpc.StatusCode.UNIMPLEMENTED:
-                        raise
-                    self._plain = True
-            return await self._compute_plain(requests, limit)
+            async with asyncio.timeout(self._timeout):
+                if not self._plain:
+                    try:
+                        return self._counted(await self._exchange(requests), len(requests))
+                    except grpc.aio.AioRpcError as error:
+                        if error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                            raise
+                        self._plain = True
+                return await self._compute_plain(requests, limit)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 self.failed = True
             raise ModelError(f"the model did not answer: {_reason(error)}") from None
+        except TimeoutError:
+            self._drop_stream()
+            raise ModelError(f"the model did not answer within {self._timeout:g} s") from None
+
+    async def _exchange(self, requests: Sequence[hogar_pb2.Payload]) -> list[hogar_pb2.Payload]:
+        if self._stream is None:
+            self._stream = self._hogar.Compute()
+        stream = self._stream
+        reply = await exchange(
+            stream, hogar_pb2.ComputeRequest(requests=requests), self._drop_stream
+        )
+        return list(reply.replies)
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()
 
     async def _compute_plain(
         self, requests: Sequence[hogar_pb2.Payload], limit: BatchLimit
     ) -> list[hogar_pb2.Payload]:
         inputs = [to_plain(request) for request in requests]
         if limit.one_a_call:
-            outputs = [await self._original.Predict(one, timeout=self._timeout) for one in inputs]
+            outputs = [await self._original.Predict(one) for one in inputs]
         else:
             batch = model_pb2.BatchInput(inputs=inputs, count=len(inputs))
-            outputs = list(
-                (await self._original.BatchPredict(batch, timeout=self._timeout)).outputs
-            )
+            outputs = list((await self._original.BatchPredict(batch)).outputs)
         return self._counted([_from_output(output) for output in outputs], len(requests))
 
     @staticmethod

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any
 
 import grpc
@@ -219,10 +219,15 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayService
         return model_pb2.response(status="ok")
 
     async def Send(
-        self, request: hogar_pb2.RelayRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> hogar_pb2.RelayReply:
-        await self._accept(request.source, request.requests, context)
-        return hogar_pb2.RelayReply()
+        self,
+        requests: AsyncIterator[hogar_pb2.RelayRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            # A full queue holds the sender back: its answer waits.
+            await self._queue.wait_for_room(len(message.requests))
+            await self._accept(message.source, message.requests, context)
+            await context.write(hogar_pb2.RelayReply())
 
     async def _accept(
         self,

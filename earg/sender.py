@@ -6,10 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
 
+from earg.exchange import exchange
 from earg.payload import CHANNEL_OPTIONS, to_plain
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 
@@ -52,6 +54,7 @@ class Sender:
         self._timeout = timeout
         self._patience = patience
         self._plain = False
+        self._stream: Any = None
         self._sequence = 0
         self._queue: asyncio.Queue[hogar_pb2.Request] = asyncio.Queue(capacity)
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
@@ -69,7 +72,13 @@ class Sender:
 
     async def close(self) -> None:
         """Close the channel. The task of :meth:`run` is its owner's to cancel."""
+        self._drop_stream()
         await self._channel.close()
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()
 
     async def run(self) -> None:
         """Send for ever."""
@@ -117,7 +126,9 @@ class Sender:
         if not self._plain:
             message = hogar_pb2.RelayRequest(source=self._source, requests=left)
             try:
-                await self._relay.Send(message, timeout=self._timeout)
+                if self._stream is None:
+                    self._stream = self._relay.Send()
+                await exchange(self._stream, message, self._drop_stream)
                 return
             except grpc.aio.AioRpcError as error:
                 if error.code() != grpc.StatusCode.UNIMPLEMENTED:

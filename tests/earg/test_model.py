@@ -85,7 +85,9 @@ def test_the_plain_protocol_and_ours_give_the_same_replies(pool: AddressPool) ->
             two = await plain.BatchPredict(batch)
             assert two.count == 2
             assert [output.outputType for output in two.outputs] == ["json", "error"]
-            reply = await ours.Compute(hogar_pb2.ComputeRequest(requests=[pack("a")]))
+            stream = ours.Compute()
+            await stream.write(hogar_pb2.ComputeRequest(requests=[pack("a")]))
+            reply = await stream.read()
             # Seen so far: a, a, and bad alone in its batch.
             assert unpack(reply.replies[0]) == 4
             damaged = await plain.Predict(model_pb2.input(inputType="bytes", inputStream="?"))

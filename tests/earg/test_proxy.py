@@ -41,10 +41,11 @@ class Sink(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServicer
     def __init__(self) -> None:
         self.outputs: dict[int, Any] = {}
 
-    async def Send(self, request: hogar_pb2.RelayRequest, context: Any) -> hogar_pb2.RelayReply:
-        for one in request.requests:
-            self.outputs[one.id] = unpack(one.payload)
-        return hogar_pb2.RelayReply()
+    async def Send(self, messages: Any, context: Any) -> None:
+        async for message in messages:
+            for one in message.requests:
+                self.outputs[one.id] = unpack(one.payload)
+            await context.write(hogar_pb2.RelayReply())
 
     async def outputstream(
         self, request: prediction_pb2.request, context: Any
@@ -263,11 +264,12 @@ class FailureSink(hogar_pb2_grpc.RelayServicer):
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    async def Send(self, request: hogar_pb2.RelayRequest, context: Any) -> hogar_pb2.RelayReply:
-        for one in request.requests:
-            assert one.payload.type == "error"
-            self._sink.outputs[one.id] = one.payload.data.decode()
-        return hogar_pb2.RelayReply()
+    async def Send(self, messages: Any, context: Any) -> None:
+        async for message in messages:
+            for one in message.requests:
+                assert one.payload.type == "error"
+                self._sink.outputs[one.id] = one.payload.data.decode()
+            await context.write(hogar_pb2.RelayReply())
 
 
 class OriginalModel(model_pb2_grpc.PredictServiceServicer):
@@ -325,7 +327,9 @@ def test_an_original_model_is_spoken_to_in_the_plain_protocol(
                 requests=[hogar_pb2.Request(id=n, payload=pack(f"r{n}")) for n in range(3)],
             )
             async with grpc.aio.insecure_channel(f"{ip}:{pool.ports.proxy}") as channel:
-                await hogar_pb2_grpc.RelayStub(channel).Send(relay)
+                stream = hogar_pb2_grpc.RelayStub(channel).Send()
+                await stream.write(relay)
+                await stream.read()
             assert await sink.wait_for(3) == {0: "R0", 1: "R1", 2: "R2"}
             expected = [["r0"], ["r1"], ["r2"]] if batch == 0 else [["r0", "r1", "r2"]]
             assert model.calls == expected
@@ -333,28 +337,36 @@ def test_an_original_model_is_spoken_to_in_the_plain_protocol(
     asyncio.run(scenario())
 
 
-def test_a_full_queue_pushes_back_instead_of_growing(pool: AddressPool) -> None:
+def test_a_full_queue_holds_its_senders_back(pool: AddressPool) -> None:
     async def scenario() -> None:
-        async with graph(pool, {"sizes": "little:BatchSizes"}, batch=1) as (config, _, _, proxies):
-            proxy = proxies["sizes"]
+        async with graph(pool, {"sizes": "little:BatchSizes"}, batch=1) as (
+            config,
+            _,
+            stubs,
+            proxies,
+        ):
             ip = config.nodes[0].primary.proxy_ip
+            answered = 0
             async with grpc.aio.insecure_channel(f"{ip}:{pool.ports.proxy}") as channel:
-                relay = hogar_pb2_grpc.RelayStub(channel)
-                sent = 0
-
-                async def send_without_end() -> None:
-                    nonlocal sent
-                    for start in range(0, 20_000, 500):
-                        requests = [
-                            hogar_pb2.Request(id=start + n, payload=pack("x")) for n in range(500)
-                        ]
-                        await relay.Send(hogar_pb2.RelayRequest(requests=requests))
-                        sent += 500
-
+                stream = hogar_pb2_grpc.RelayStub(channel).Send()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(5):
+                        for start in range(0, 20_000, 500):
+                            requests = [
+                                hogar_pb2.Request(id=start + n, payload=pack("x"))
+                                for n in range(500)
+                            ]
+                            await stream.write(hogar_pb2.RelayRequest(requests=requests))
+                            await stream.read()
+                            answered += 500
+                # It computes 20 a second, and 8,192 may wait: the next message had no answer.
+                assert 7_500 <= answered <= 8_500
+                # The plain protocol has no such hold: it is told.
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
-                    await send_without_end()
+                    await asyncio.gather(
+                        *(stubs["sizes"].downstream(request(n, "x")) for n in range(20_000, 21_000))
+                    )
                 assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-                assert sent <= 8500
-            await proxy.close()
+            await proxies["sizes"].close()
 
     asyncio.run(scenario())
