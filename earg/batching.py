@@ -50,7 +50,6 @@ class BatchQueue(Generic[T]):
         self._items: deque[T] = deque()
         self._capacity = capacity
         self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -67,12 +66,6 @@ class BatchQueue(Generic[T]):
         self._items.append(item)
         self._filled.set()
 
-    async def wait_for_room(self, count: int) -> None:
-        """Wait until ``count`` requests fit, or the queue is empty."""
-        while self.room < count and self._items:
-            self._emptied.clear()
-            await self._emptied.wait()
-
     async def take(self, most: int) -> list[T]:
         """Wait for at least one request, then take what is there, at most ``most``.
 
@@ -82,5 +75,4 @@ class BatchQueue(Generic[T]):
         while not self._items:
             self._filled.clear()
             await self._filled.wait()
-        self._emptied.set()
         return [self._items.popleft() for _ in range(min(most, len(self._items)))]

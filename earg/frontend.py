@@ -17,7 +17,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from earg.config import PROXY_PORT
+from earg.lane import LaneServer
 from earg.payload import (
     BYTES,
     CHANNEL_OPTIONS,
@@ -40,7 +41,7 @@ from earg.payload import (
     pack,
     to_plain,
 )
-from earg.process import ADDRESS_IN_USE, serve_on
+from earg.process import ADDRESS_IN_USE, bind
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -69,7 +70,7 @@ class Limits:
     body: int = 16 * 1024 * 1024
 
 
-class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServicer):
+class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer):
     """Numbers requests, sends them to the entry's proxy, and hands the sink's output back."""
 
     def __init__(self, entry: Sender, limits: Limits) -> None:
@@ -79,6 +80,16 @@ class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServ
         # A frontend that starts anew must not reuse ids that proxies still remember.
         self._next_id = secrets.randbits(32)
         self._answered = 0
+        self._lanes = LaneServer(self._relayed)
+        self._lane_port = 0
+
+    async def listen(self, ip: str) -> None:
+        """Open the lane's port, which :meth:`Open` tells."""
+        self._lane_port = await self._lanes.start(ip)
+
+    def close(self) -> None:
+        """Close the lanes."""
+        self._lanes.close()
 
     async def predict(self, payload: hogar_pb2.Payload) -> hogar_pb2.Payload:
         """The graph's reply, which may be an error payload.
@@ -126,14 +137,14 @@ class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServ
 
     # --- gRPC -------------------------------------------------------------------------------
 
-    async def Send(
-        self,
-        requests: AsyncIterator[hogar_pb2.RelayRequest],
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
-        while (message := await context.read()) is not grpc.aio.EOF:
-            self._resolve(message.requests)
-            await context.write(hogar_pb2.RelayReply())
+    async def Open(
+        self, request: hogar_pb2.LaneRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.LaneReply:
+        return hogar_pb2.LaneReply(port=self._lane_port)
+
+    def _relayed(self, message: bytes) -> bytes:
+        self._resolve(hogar_pb2.RelayRequest.FromString(message).requests)
+        return b""
 
     async def outputstream(
         self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]
@@ -307,8 +318,10 @@ async def _main() -> None:
     frontend = Frontend(entry, limits)
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
-    hogar_pb2_grpc.add_RelayServicer_to_server(frontend, server)
-    await serve_on(server, ip, port)
+    hogar_pb2_grpc.add_LaneServicer_to_server(frontend, server)
+    bind(server, ip, port)
+    await frontend.listen(ip)
+    await server.start()
     config = uvicorn.Config(
         http_app(frontend),
         lifespan="off",
@@ -326,6 +339,7 @@ async def _main() -> None:
         await asyncio.gather(sending, return_exceptions=True)
         await server.stop(grace=1.0)
         await entry.close()
+        frontend.close()
 
 
 def main() -> None:

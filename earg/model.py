@@ -1,7 +1,7 @@
 """The model server: hosts one Python class in a process of its own.
 
-It serves EARG's ``modeltest.PredictService`` and, beside it, HOGAR's ``ModelServer``, whose
-payloads keep bytes and the parts of a join apart. The class is constructed before the port is
+It serves EARG's ``modeltest.PredictService`` and, beside it, HOGAR's lane, whose payloads keep
+bytes and the parts of a join apart. The class is constructed before the port is
 opened: a model that cannot be constructed never looks alive. Settings come from the environment,
 as for an original: MODEL_NAME, MODEL_VERSION, MODEL_PORT, PROXY_NAME, PROXY_PORT, and HOGAR's
 LISTEN_IP, EARG_ENTRYPOINT, EARG_FOLDER.
@@ -9,19 +9,23 @@ LISTEN_IP, EARG_ENTRYPOINT, EARG_FOLDER.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import importlib
 import os
+import signal
+import socket
 import sys
+import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
 
 from earg.config import MODEL_PORT
+from earg.lane import frame, receive
 from earg.payload import (
     CHANNEL_OPTIONS,
     PayloadError,
@@ -32,7 +36,7 @@ from earg.payload import (
     to_plain_output,
     unpack,
 )
-from earg.process import run_until_stopped, serve_on
+from earg.process import bind
 from earg.protos import hogar_pb2, hogar_pb2_grpc, model_pb2, model_pb2_grpc
 
 Predict = Callable[[list[Any]], Sequence[Any]]
@@ -143,80 +147,105 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.ModelServerServicer):
-    """Both services of a model. One thread computes: models need not be thread-safe."""
+class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneServicer):
+    """A model behind both protocols. One batch computes at a time: models need not be
+    thread-safe."""
 
     def __init__(self, model: Any) -> None:
         self._predict = batch_function(model)
         self._snapshot = snapshot_function(model)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._computing = threading.Lock()
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+
+    def _compute(self, requests: Sequence[hogar_pb2.Payload]) -> list[hogar_pb2.Payload]:
+        with self._computing:
+            return compute(self._predict, requests, self._snapshot)
+
+    # --- HOGAR's lane -----------------------------------------------------------------------
+
+    def listen(self, ip: str) -> None:
+        """Open the lane's port, which :meth:`Open` tells."""
+        self._listener.bind((ip, 0))
+        self._listener.listen(16)
+
+    def serve_lanes(self) -> None:
+        """Serve one lane after the other in this thread, until the listener is closed: only a
+        model's own proxy uses it, and one that comes after a failure follows the one before."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                try:
+                    self._serve_lane(connection)
+                except (OSError, ValueError, DecodeError) as error:
+                    print(f"the lane of the proxy broke: {error}", file=sys.stderr, flush=True)
+
+    def _serve_lane(self, connection: socket.socket) -> None:
+        while (message := receive(connection)) is not None:
+            request = hogar_pb2.ComputeRequest.FromString(message)
+            reply = hogar_pb2.ComputeReply(replies=self._compute(request.requests))
+            connection.sendall(frame(reply.SerializeToString()))
+
+    def Open(
+        self, request: hogar_pb2.LaneRequest, context: grpc.ServicerContext
+    ) -> hogar_pb2.LaneReply:
+        return hogar_pb2.LaneReply(port=self._listener.getsockname()[1])
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Stop taking lanes."""
+        # A thread that waits in accept() is woken by the shutdown, not by the close.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
-    async def _compute(self, requests: Sequence[hogar_pb2.Payload]) -> list[hogar_pb2.Payload]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._thread, compute, self._predict, requests, self._snapshot
-        )
+    # --- EARG's plain protocol --------------------------------------------------------------
 
-    async def Compute(
-        self,
-        requests: AsyncIterator[hogar_pb2.ComputeRequest],
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
-        while (request := await context.read()) is not grpc.aio.EOF:
-            replies = await self._compute(request.requests)
-            await context.write(hogar_pb2.ComputeReply(replies=replies))
-
-    async def Predict(
-        self, request: model_pb2.input, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> model_pb2.output:
-        (reply,) = await self._compute_plain([request])
+    def Predict(self, request: model_pb2.input, context: grpc.ServicerContext) -> model_pb2.output:
+        (reply,) = self._compute_plain([request])
         return reply
 
-    async def BatchPredict(
-        self, request: model_pb2.BatchInput, context: grpc.aio.ServicerContext[Any, Any]
+    def BatchPredict(
+        self, request: model_pb2.BatchInput, context: grpc.ServicerContext
     ) -> model_pb2.BatchOuput:
-        replies = await self._compute_plain(request.inputs)
+        replies = self._compute_plain(request.inputs)
         return model_pb2.BatchOuput(outputs=replies, count=len(replies))
 
-    async def _compute_plain(self, inputs: Sequence[model_pb2.input]) -> list[model_pb2.output]:
+    def _compute_plain(self, inputs: Sequence[model_pb2.input]) -> list[model_pb2.output]:
         requests = []
         for plain in inputs:
             try:
                 requests.append(from_plain(plain.inputType, plain.inputStream))
             except PayloadError as error:
                 requests.append(failure(str(error)))
-        return [to_plain_output(reply) for reply in await self._compute(requests)]
+        return [to_plain_output(reply) for reply in self._compute(requests)]
 
-    async def SetProxy(
-        self, request: model_pb2.proxyinfo, context: grpc.aio.ServicerContext[Any, Any]
+    def SetProxy(
+        self, request: model_pb2.proxyinfo, context: grpc.ServicerContext
     ) -> model_pb2.response:
         return model_pb2.response(status="ok")
 
-    async def Ping(
-        self, request: model_pb2.hi, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> model_pb2.response:
+    def Ping(self, request: model_pb2.hi, context: grpc.ServicerContext) -> model_pb2.response:
         return model_pb2.response(status="ok")
 
 
-async def serve(model: Any, ip: str, port: int) -> None:
-    """Serve a constructed model until the process is asked to stop."""
-    server = grpc.aio.server(options=CHANNEL_OPTIONS)
-    servicer = ModelServicer(model)
+def start_server(servicer: ModelServicer, ip: str, port: int) -> grpc.Server:
+    """Open the lane and serve EARG's protocol from threads of its own, so that a model at work
+    still answers ``Ping``."""
+    server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="grpc"), options=CHANNEL_OPTIONS)
     model_pb2_grpc.add_PredictServiceServicer_to_server(servicer, server)
-    hogar_pb2_grpc.add_ModelServerServicer_to_server(servicer, server)
-    await serve_on(server, ip, port)
-    try:
-        await run_until_stopped()
-    finally:
-        await server.stop(grace=1.0)
-        servicer.close()
+    hogar_pb2_grpc.add_LaneServicer_to_server(servicer, server)
+    bind(server, ip, port)
+    servicer.listen(ip)
+    server.start()
+    return server
 
 
 def main() -> None:
     """Construct the class that the environment names and serve it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _run(os.environ)
         code = 0
@@ -238,8 +267,14 @@ def _run(environment: Mapping[str, str]) -> None:
     if callable(warm_up):
         warm_up()
     print(f"model {name}: {environment['EARG_ENTRYPOINT']} is constructed", flush=True)
-    ip = environment.get("LISTEN_IP", "127.0.0.1")
-    asyncio.run(serve(model, ip, int(environment.get("MODEL_PORT", MODEL_PORT))))
+    servicer = ModelServicer(model)
+    port = int(environment.get("MODEL_PORT", MODEL_PORT))
+    # gRPC stops a server that nobody holds.
+    server = start_server(servicer, environment.get("LISTEN_IP", "127.0.0.1"), port)
+    try:
+        servicer.serve_lanes()
+    finally:
+        server.stop(None)
 
 
 if __name__ == "__main__":

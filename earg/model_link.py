@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from earg.batching import BatchLimit
-from earg.exchange import exchange
+from earg.lane_client import LaneClient
 from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, to_plain
-from earg.protos import hogar_pb2, hogar_pb2_grpc, model_pb2, model_pb2_grpc
+from earg.protos import hogar_pb2, model_pb2, model_pb2_grpc
 
 COMPUTE_TIMEOUT = 600.0
 """Seconds a model may take for one batch before its requests are failed."""
@@ -33,15 +33,13 @@ class ModelLink:
         self.address = f"{ip}:{port}"
         self.failed = False
         self._timeout = compute_timeout
-        self._plain = False
-        self._stream: Any = None
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        self._hogar = hogar_pb2_grpc.ModelServerStub(self._channel)
+        self._lane = LaneClient(self._channel, ip, PING_TIMEOUT)
         self._original = model_pb2_grpc.PredictServiceStub(self._channel)
 
     async def close(self) -> None:
         """Close the channel; calls under way end with an error."""
-        self._drop_stream()
+        self._lane.close()
         await self._channel.close()
 
     async def introduce(self, proxy_name: str, proxy_port: int, deadline: float) -> None:
@@ -72,35 +70,23 @@ class ModelLink:
         """The model's replies to one batch, in order; raises :class:`ModelError`."""
         try:
             async with asyncio.timeout(self._timeout):
-                if not self._plain:
-                    try:
-                        return self._counted(await self._exchange(requests), len(requests))
-                    except grpc.aio.AioRpcError as error:
-                        if error.code() != grpc.StatusCode.UNIMPLEMENTED:
-                            raise
-                        self._plain = True
-                return await self._compute_plain(requests, limit)
+                message = hogar_pb2.ComputeRequest(requests=requests).SerializeToString()
+                answer = await self._lane.exchange(message)
+                if answer is None:
+                    return await self._compute_plain(requests, limit)
+                reply = hogar_pb2.ComputeReply.FromString(answer)
+                return self._counted(list(reply.replies), len(requests))
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 self.failed = True
             raise ModelError(f"the model did not answer: {_reason(error)}") from None
         except TimeoutError:
-            self._drop_stream()
+            self._lane.close()
             raise ModelError(f"the model did not answer within {self._timeout:g} s") from None
-
-    async def _exchange(self, requests: Sequence[hogar_pb2.Payload]) -> list[hogar_pb2.Payload]:
-        if self._stream is None:
-            self._stream = self._hogar.Compute()
-        stream = self._stream
-        reply = await exchange(
-            stream, hogar_pb2.ComputeRequest(requests=requests), self._drop_stream
-        )
-        return list(reply.replies)
-
-    def _drop_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.cancel()
+        except (OSError, DecodeError) as error:
+            self._lane.close()
+            self.failed = True
+            raise ModelError(f"the model did not answer: {error}") from None
 
     async def _compute_plain(
         self, requests: Sequence[hogar_pb2.Payload], limit: BatchLimit

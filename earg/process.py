@@ -6,14 +6,15 @@ import asyncio
 import signal
 import sys
 
+import grpc
 import grpc.aio
 
 ADDRESS_IN_USE = 98
 """Exit code of a process whose port is taken (Linux's EADDRINUSE): start it on another address."""
 
 
-async def serve_on(server: grpc.aio.Server, ip: str, port: int) -> None:
-    """Start ``server`` on one address; a port that is taken ends the process with
+def bind(server: grpc.Server | grpc.aio.Server, ip: str, port: int) -> None:
+    """Bind ``server`` to one address; a port that is taken ends the process with
     :data:`ADDRESS_IN_USE`, so that whoever started it can try another address."""
     try:
         bound = server.add_insecure_port(f"{ip}:{port}")
@@ -22,7 +23,6 @@ async def serve_on(server: grpc.aio.Server, ip: str, port: int) -> None:
     if bound != port:
         print(f"port {port} of {ip} is taken", file=sys.stderr, flush=True)
         sys.exit(ADDRESS_IN_USE)
-    await server.start()
 
 
 async def run_until_stopped() -> None:

@@ -1,6 +1,6 @@
 """The proxy beside a model: receives requests, batches them, calls the model, forwards.
 
-It serves EARG's ``prediction.ProxyServer`` and, on the same port, HOGAR's ``Relay``. A request is
+It serves EARG's ``prediction.ProxyServer`` and, told on the same port, HOGAR's lane. A request is
 answered as soon as it is queued; its reply travels on to the next proxies, and from the sink to
 the frontend. Settings come from the environment, as for an original: PROXY_NAME, PROXY_PORT,
 TIMEOUT_MS (of a send, 500), and HOGAR's LISTEN_IP and QUEUE_CAPACITY.
@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import grpc
@@ -20,9 +20,10 @@ import grpc.aio
 
 from earg.batching import BatchLimit, BatchQueue
 from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
+from earg.lane import LaneServer
 from earg.model_link import ModelError, ModelLink
 from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure
-from earg.process import run_until_stopped, serve_on
+from earg.process import bind, run_until_stopped
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -61,7 +62,7 @@ class RequestIds:
         return True
 
 
-class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServicer):
+class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer):
     """One proxy. It owns its tasks: :meth:`close` cancels them and waits for their end."""
 
     def __init__(
@@ -83,8 +84,14 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayService
         self._downstream_ready = False
         self._accepted = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lanes = LaneServer(self._relayed)
+        self._lane_port = 0
 
     # --- life -------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Open the lane's port, which :meth:`Open` tells."""
+        self._lane_port = await self._lanes.start(self._ip)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -100,6 +107,7 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayService
 
     async def close(self) -> None:
         """Stop all tasks and close all channels."""
+        self._lanes.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -147,6 +155,7 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayService
             self._start(sender.run())
         self._start(self._climb(place))
         self._start(self._work(self._model))
+        self._lanes.release()
         return model_pb2.response(status="ok")
 
     def _make_senders(self, config: RuntimeConfig, place: Place) -> list[Sender]:
@@ -215,41 +224,38 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayService
             payload = from_plain(request.input_.inputType, request.input_.inputStream)
         except PayloadError as error:
             payload = failure(str(error))
-        await self._accept(source, [hogar_pb2.Request(id=request.req_id, payload=payload)], context)
-        return model_pb2.response(status="ok")
-
-    async def Send(
-        self,
-        requests: AsyncIterator[hogar_pb2.RelayRequest],
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
-        while (message := await context.read()) is not grpc.aio.EOF:
-            # A full queue holds the sender back: its answer waits.
-            await self._queue.wait_for_room(len(message.requests))
-            await self._accept(message.source, message.requests, context)
-            await context.write(hogar_pb2.RelayReply())
-
-    async def _accept(
-        self,
-        source: int,
-        requests: Iterable[hogar_pb2.Request],
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
-        """Queue all of ``requests``, or none of them."""
-        place = self._place
-        if place is None:
+        if self._place is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self._name} has no graph yet")
-        if self._joiner is not None and source not in place.sources:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"node {source} does not flow into {self._name}"
-            )
-        arrived = list(requests)
-        if len(arrived) > self._queue.room:
+        if self._queue.room < 1:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{len(self._queue)} requests wait at {self._name} already",
             )
-        for request in arrived:
+        self._accept(source, [hogar_pb2.Request(id=request.req_id, payload=payload)])
+        return model_pb2.response(status="ok")
+
+    async def Open(
+        self, request: hogar_pb2.LaneRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.LaneReply:
+        return hogar_pb2.LaneReply(port=self._lane_port)
+
+    def _relayed(self, message: bytes) -> bytes | None:
+        """One frame of a lane: its answer, or None to hold the sender back."""
+        relay = hogar_pb2.RelayRequest.FromString(message)
+        place = self._place
+        if place is None:
+            return None
+        if self._joiner is not None and relay.source not in place.sources:
+            refused = f"node {relay.source} does not flow into {self._name}"
+            return hogar_pb2.RelayReply(refused=refused).SerializeToString()
+        if self._queue.room < len(relay.requests):
+            return None
+        self._accept(relay.source, relay.requests)
+        return b""
+
+    def _accept(self, source: int, requests: Iterable[hogar_pb2.Request]) -> None:
+        """Queue requests that are here for the first time, once they are complete."""
+        for request in requests:
             if not self._ids.is_new(source, request.id):
                 continue
             if self._joiner is None:
@@ -265,6 +271,7 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayService
         """Take batches, compute them, hand the replies to every sender, for ever."""
         while True:
             batch = await self._queue.take(self._limit.most)
+            self._lanes.release()
             good = [request for request in batch if not is_failure(request.payload)]
             replies = [request for request in batch if is_failure(request.payload)]
             if good:
@@ -321,8 +328,10 @@ async def serve(proxy: Proxy, ip: str, port: int) -> None:
     """Serve until the process is asked to stop."""
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(proxy, server)
-    hogar_pb2_grpc.add_RelayServicer_to_server(proxy, server)
-    await serve_on(server, ip, port)
+    hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
+    bind(server, ip, port)
+    await proxy.listen()
+    await server.start()
     try:
         await run_until_stopped()
     finally:

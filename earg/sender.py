@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
-from earg.exchange import exchange
+from earg.lane_client import LaneClient
 from earg.payload import CHANNEL_OPTIONS, to_plain
-from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.protos import hogar_pb2, prediction_pb2, prediction_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +53,10 @@ class Sender:
         self._to_frontend = to_frontend
         self._timeout = timeout
         self._patience = patience
-        self._plain = False
-        self._stream: Any = None
         self._sequence = 0
         self._queue: asyncio.Queue[hogar_pb2.Request] = asyncio.Queue(capacity)
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._relay = hogar_pb2_grpc.RelayStub(self._channel)
+        self._lane = LaneClient(self._channel, address.rpartition(":")[0], timeout)
         self._original = prediction_pb2_grpc.ProxyServerStub(self._channel)
 
     async def put(self, request: hogar_pb2.Request) -> None:
@@ -72,13 +70,8 @@ class Sender:
 
     async def close(self) -> None:
         """Close the channel. The task of :meth:`run` is its owner's to cancel."""
-        self._drop_stream()
+        self._lane.close()
         await self._channel.close()
-
-    def _drop_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.cancel()
 
     async def run(self) -> None:
         """Send for ever."""
@@ -103,37 +96,37 @@ class Sender:
                 return
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                    log.error(
-                        "%s refuses %d requests: %s", self.address, len(left), error.details()
-                    )
-                    return
+                    log.error("%s refuses a request: %s", self.address, error.details())
+                    del left[0]
+                    continue
                 # A full queue is a slow peer, not a lost one.
                 self.failed = error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED
-                if time.monotonic() > give_up:
-                    log.error(
-                        "%s did not take %d requests within %.0f s: %s",
-                        self.address,
-                        len(left),
-                        self._patience,
-                        error.code().name,
-                    )
-                    return
+                reason = error.code().name
+            except (OSError, DecodeError) as error:
+                self._lane.close()
+                self.failed = True
+                reason = str(error)
+            if time.monotonic() > give_up:
+                log.error(
+                    "%s did not take %d requests within %.0f s: %s",
+                    self.address,
+                    len(left),
+                    self._patience,
+                    reason,
+                )
+                return
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _send(self, left: list[hogar_pb2.Request]) -> None:
         """Send what is left; in the plain protocol ``left`` shrinks request by request."""
-        if not self._plain:
-            message = hogar_pb2.RelayRequest(source=self._source, requests=left)
-            try:
-                if self._stream is None:
-                    self._stream = self._relay.Send()
-                await exchange(self._stream, message, self._drop_stream)
-                return
-            except grpc.aio.AioRpcError as error:
-                if error.code() != grpc.StatusCode.UNIMPLEMENTED:
-                    raise
-                self._plain = True
+        message = hogar_pb2.RelayRequest(source=self._source, requests=left)
+        answer = await self._lane.exchange(message.SerializeToString())
+        if answer is not None:
+            refused = hogar_pb2.RelayReply.FromString(answer).refused
+            if refused:
+                log.error("%s refuses %d requests: %s", self.address, len(left), refused)
+            return
         call = self._original.outputstream if self._to_frontend else self._original.downstream
         while left:
             await call(self._plain_request(left[0]), timeout=self._timeout)

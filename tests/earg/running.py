@@ -14,9 +14,10 @@ import grpc.aio
 
 from earg.addresses import AddressPool
 from earg.config import Edge, NodeSpec, Pair, RuntimeConfig, RuntimeNode
-from earg.model import ModelServicer, load_model
+from earg.lane import Lane
+from earg.model import ModelServicer, load_model, start_server
 from earg.payload import CHANNEL_OPTIONS
-from earg.protos import hogar_pb2_grpc, model_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.proxy import Proxy
 
 MODELS = Path(__file__).parent / "models"
@@ -71,15 +72,26 @@ async def running_model(pool: AddressPool, ip: str, entrypoint: str) -> AsyncIte
     """HOGAR's model server around a class of ``models/``."""
     model = load_model(entrypoint, str(MODELS))
     servicer = ModelServicer(model)
-    async with serving(
-        f"{ip}:{pool.ports.model}",
-        (model_pb2_grpc.add_PredictServiceServicer_to_server, servicer),
-        (hogar_pb2_grpc.add_ModelServerServicer_to_server, servicer),
-    ):
-        try:
-            yield model
-        finally:
-            servicer.close()
+    server = start_server(servicer, ip, pool.ports.model)
+    serving_lanes = asyncio.create_task(asyncio.to_thread(servicer.serve_lanes))
+    try:
+        yield model
+    finally:
+        servicer.close()
+        await serving_lanes
+        server.stop(None)
+
+
+@contextlib.asynccontextmanager
+async def open_lane(ip: str, port: int) -> AsyncIterator[Lane]:
+    """A lane to the model, proxy or frontend at ``ip`` and ``port``."""
+    async with grpc.aio.insecure_channel(f"{ip}:{port}", options=CHANNEL_OPTIONS) as channel:
+        reply = await hogar_pb2_grpc.LaneStub(channel).Open(hogar_pb2.LaneRequest())
+    lane = await Lane.connect(ip, reply.port)
+    try:
+        yield lane
+    finally:
+        lane.close()
 
 
 @contextlib.asynccontextmanager
@@ -89,8 +101,9 @@ async def running_proxy(pool: AddressPool, name: str, ip: str) -> AsyncIterator[
     async with serving(
         f"{ip}:{pool.ports.proxy}",
         (prediction_pb2_grpc.add_ProxyServerServicer_to_server, proxy),
-        (hogar_pb2_grpc.add_RelayServicer_to_server, proxy),
+        (hogar_pb2_grpc.add_LaneServicer_to_server, proxy),
     ):
+        await proxy.listen()
         try:
             yield proxy
         finally:

@@ -11,8 +11,8 @@ import pytest
 from earg.addresses import AddressPool
 from earg.model import EntrypointError, batch_function, compute, load_model, snapshot_function
 from earg.payload import failure, is_failure, pack, unpack
-from earg.protos import hogar_pb2, hogar_pb2_grpc, model_pb2, model_pb2_grpc
-from tests.earg.running import MODELS, running_model
+from earg.protos import hogar_pb2, model_pb2, model_pb2_grpc
+from tests.earg.running import MODELS, open_lane, running_model
 
 
 def run(entrypoint: str, values: list[Any]) -> list[Any]:
@@ -75,7 +75,6 @@ def test_the_plain_protocol_and_ours_give_the_same_replies(pool: AddressPool) ->
             grpc.aio.insecure_channel(f"{ip}:{pool.ports.model}") as channel,
         ):
             plain = model_pb2_grpc.PredictServiceStub(channel)
-            ours = hogar_pb2_grpc.ModelServerStub(channel)
             one = await plain.Predict(model_pb2.input(inputType="text", inputStream="a"))
             assert (one.outputType, one.outputStream) == ("json", "1")
             batch = model_pb2.BatchInput(
@@ -85,11 +84,11 @@ def test_the_plain_protocol_and_ours_give_the_same_replies(pool: AddressPool) ->
             two = await plain.BatchPredict(batch)
             assert two.count == 2
             assert [output.outputType for output in two.outputs] == ["json", "error"]
-            stream = ours.Compute()
-            await stream.write(hogar_pb2.ComputeRequest(requests=[pack("a")]))
-            reply = await stream.read()
-            # Seen so far: a, a, and bad alone in its batch.
-            assert unpack(reply.replies[0]) == 4
+            message = hogar_pb2.ComputeRequest(requests=[pack("a")]).SerializeToString()
+            async with open_lane(ip, pool.ports.model) as lane:
+                reply = hogar_pb2.ComputeReply.FromString(await lane.exchange(message))
+                # Seen so far: a, a, and bad alone in its batch.
+                assert unpack(reply.replies[0]) == 4
             damaged = await plain.Predict(model_pb2.input(inputType="bytes", inputStream="?"))
             assert damaged.outputType == "error"
             assert (await plain.Ping(model_pb2.hi(msg="hi"))).status == "ok"

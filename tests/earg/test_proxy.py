@@ -13,7 +13,8 @@ import pytest
 
 from earg.addresses import AddressPool
 from earg.config import Edge, RuntimeConfig, write_runtime
-from earg.payload import pack, unpack
+from earg.lane import LaneServer
+from earg.payload import is_failure, pack, unpack
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -26,6 +27,7 @@ from earg.proxy import Proxy
 from earg.status import PingStatus
 from tests.earg.running import (
     eventually,
+    open_lane,
     running_model,
     running_proxy,
     runtime,
@@ -35,17 +37,29 @@ from tests.earg.running import (
 )
 
 
-class Sink(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.RelayServicer):
-    """Stands where the frontend does and keeps what the graph's sink sends."""
+class Sink(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer):
+    """Stands where the frontend does and keeps what the graph's sink sends; of an error, the
+    sentence as bytes."""
 
     def __init__(self) -> None:
         self.outputs: dict[int, Any] = {}
+        self._lanes = LaneServer(self._relayed)
+        self._port = 0
 
-    async def Send(self, messages: Any, context: Any) -> None:
-        async for message in messages:
-            for one in message.requests:
-                self.outputs[one.id] = unpack(one.payload)
-            await context.write(hogar_pb2.RelayReply())
+    async def listen(self, ip: str) -> None:
+        self._port = await self._lanes.start(ip)
+
+    def close(self) -> None:
+        self._lanes.close()
+
+    async def Open(self, request: hogar_pb2.LaneRequest, context: Any) -> hogar_pb2.LaneReply:
+        return hogar_pb2.LaneReply(port=self._port)
+
+    def _relayed(self, message: bytes) -> bytes:
+        for one in hogar_pb2.RelayRequest.FromString(message).requests:
+            failed = is_failure(one.payload)
+            self.outputs[one.id] = one.payload.data if failed else unpack(one.payload)
+        return b""
 
     async def outputstream(
         self, request: prediction_pb2.request, context: Any
@@ -76,8 +90,10 @@ async def graph(
     config = runtime(pool.take(), addresses, dist, reduce, batch)
     services: list[Any] = [(prediction_pb2_grpc.add_ProxyServerServicer_to_server, sink)]
     if not plain_sink:
-        services.append((hogar_pb2_grpc.add_RelayServicer_to_server, sink))
+        services.append((hogar_pb2_grpc.add_LaneServicer_to_server, sink))
     async with contextlib.AsyncExitStack() as stack:
+        await sink.listen(config.frontend_ip)
+        stack.callback(sink.close)
         await stack.enter_async_context(
             serving(f"{config.frontend_ip}:{pool.ports.proxy}", *services)
         )
@@ -232,11 +248,11 @@ def test_a_dead_model_is_seen_and_its_requests_fail_with_a_sentence(pool: Addres
         ip = pool.take()
         config = runtime(pool.take(), {"only": ip}, ())
         sink = Sink()
+        await sink.listen(config.frontend_ip)
         async with (
             serving(
                 f"{config.frontend_ip}:{pool.ports.proxy}",
-                (prediction_pb2_grpc.add_ProxyServerServicer_to_server, sink),
-                (hogar_pb2_grpc.add_RelayServicer_to_server, FailureSink(sink)),
+                (hogar_pb2_grpc.add_LaneServicer_to_server, sink),
             ),
             running_proxy(pool, "g.only", ip),
             stub_of(pool, ip) as stub,
@@ -253,23 +269,10 @@ def test_a_dead_model_is_seen_and_its_requests_fail_with_a_sentence(pool: Addres
             await eventually(is_failed, "the model's end is seen")
             await stub.downstream(request(1, "x"))
             outputs = await sink.wait_for(1)
-            assert "g.only.proxy: the model did not answer" in outputs[1]
+            assert b"g.only.proxy: the model did not answer" in outputs[1]
+        sink.close()
 
     asyncio.run(scenario())
-
-
-class FailureSink(hogar_pb2_grpc.RelayServicer):
-    """Keeps the sentences of errors."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    async def Send(self, messages: Any, context: Any) -> None:
-        async for message in messages:
-            for one in message.requests:
-                assert one.payload.type == "error"
-                self._sink.outputs[one.id] = one.payload.data.decode()
-            await context.write(hogar_pb2.RelayReply())
 
 
 class OriginalModel(model_pb2_grpc.PredictServiceServicer):
@@ -307,10 +310,11 @@ def test_an_original_model_is_spoken_to_in_the_plain_protocol(
         ip = pool.take()
         config = runtime(pool.take(), {"only": ip}, (), batch=batch)
         sink, model = Sink(), OriginalModel()
+        await sink.listen(config.frontend_ip)
         async with (
             serving(
                 f"{config.frontend_ip}:{pool.ports.proxy}",
-                (hogar_pb2_grpc.add_RelayServicer_to_server, sink),
+                (hogar_pb2_grpc.add_LaneServicer_to_server, sink),
             ),
             serving(
                 f"{ip}:{pool.ports.model}",
@@ -326,13 +330,12 @@ def test_an_original_model_is_spoken_to_in_the_plain_protocol(
                 source=0,
                 requests=[hogar_pb2.Request(id=n, payload=pack(f"r{n}")) for n in range(3)],
             )
-            async with grpc.aio.insecure_channel(f"{ip}:{pool.ports.proxy}") as channel:
-                stream = hogar_pb2_grpc.RelayStub(channel).Send()
-                await stream.write(relay)
-                await stream.read()
+            async with open_lane(ip, pool.ports.proxy) as lane:
+                assert await lane.exchange(relay.SerializeToString()) == b""
             assert await sink.wait_for(3) == {0: "R0", 1: "R1", 2: "R2"}
             expected = [["r0"], ["r1"], ["r2"]] if batch == 0 else [["r0", "r1", "r2"]]
             assert model.calls == expected
+        sink.close()
 
     asyncio.run(scenario())
 
@@ -347,8 +350,7 @@ def test_a_full_queue_holds_its_senders_back(pool: AddressPool) -> None:
         ):
             ip = config.nodes[0].primary.proxy_ip
             answered = 0
-            async with grpc.aio.insecure_channel(f"{ip}:{pool.ports.proxy}") as channel:
-                stream = hogar_pb2_grpc.RelayStub(channel).Send()
+            async with open_lane(ip, pool.ports.proxy) as lane:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(5):
                         for start in range(0, 20_000, 500):
@@ -356,8 +358,8 @@ def test_a_full_queue_holds_its_senders_back(pool: AddressPool) -> None:
                                 hogar_pb2.Request(id=start + n, payload=pack("x"))
                                 for n in range(500)
                             ]
-                            await stream.write(hogar_pb2.RelayRequest(requests=requests))
-                            await stream.read()
+                            message = hogar_pb2.RelayRequest(requests=requests)
+                            await lane.exchange(message.SerializeToString())
                             answered += 500
                 # It computes 20 a second, and 8,192 may wait: the next message had no answer.
                 assert 7_500 <= answered <= 8_500

@@ -1,0 +1,208 @@
+"""Lanes: HOGAR's messages as length-prefixed frames on a socket of their own.
+
+A request of the five-node graph crosses a dozen processes' borders, and what a crossing costs is
+waking the other side: a gRPC stream goes through threads of its own on both sides, a plain socket
+wakes exactly the loop that waits. The lane's port is asked for in the ordinary gRPC service
+(``hogar.earg.v1.Lane``), so a peer without one answers UNIMPLEMENTED as any original does.
+
+A frame is its length in four bytes, big-endian, and that many bytes of one protobuf message. Each
+frame is answered by one frame, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+
+from earg.payload import MAX_MESSAGE
+
+LENGTH_BYTES = 4
+
+Handler = Callable[[bytes], bytes | None]
+"""Answers one frame at once, or None: then not now, and the sender is held back. One that raises
+protobuf's DecodeError drops the lane."""
+
+
+class LaneClosedError(ConnectionError):
+    """The other side is gone; what was not answered may or may not have arrived."""
+
+
+def frame(message: bytes) -> bytes:
+    """``message`` with its length before it."""
+    return len(message).to_bytes(LENGTH_BYTES, "big") + message
+
+
+class _Frames(asyncio.Protocol):
+    """Cuts what arrives into frames."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self.cut()
+
+    def cut(self) -> None:
+        """Hand on every whole frame, until one is not taken."""
+        buffer = self._buffer
+        at = 0
+        while len(buffer) - at >= LENGTH_BYTES:
+            end = at + LENGTH_BYTES + int.from_bytes(buffer[at : at + LENGTH_BYTES], "big")
+            if end - at > MAX_MESSAGE:
+                self.transport.abort()
+                break
+            if len(buffer) < end or not self.arrived(bytes(buffer[at + LENGTH_BYTES : end])):
+                break
+            at = end
+        if at:
+            del buffer[:at]
+
+    def arrived(self, message: bytes) -> bool:
+        """Take one frame; False leaves it for later."""
+        raise NotImplementedError
+
+
+class Lane(_Frames):
+    """The client's side: one exchange after the other, or several under way in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self.closed = False
+
+    @classmethod
+    async def connect(cls, ip: str, port: int) -> Lane:
+        """A lane to ``ip``; raises OSError."""
+        _, lane = await asyncio.get_running_loop().create_connection(cls, ip, port)
+        return lane
+
+    async def exchange(self, message: bytes) -> bytes:
+        """The answer to ``message``; raises :class:`LaneClosedError`."""
+        if self.closed:
+            raise LaneClosedError("the lane is closed")
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        self.transport.write(frame(message))
+        return await answer
+
+    def arrived(self, message: bytes) -> bool:
+        if not self._waiting:
+            self.transport.abort()
+            return False
+        answer = self._waiting.popleft()
+        if not answer.done():
+            answer.set_result(message)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        for answer in self._waiting:
+            if not answer.done():
+                answer.set_exception(LaneClosedError("the other side has closed the lane"))
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Close it; exchanges under way raise :class:`LaneClosedError`."""
+        self.closed = True
+        self.transport.abort()
+
+
+class _Session(_Frames):
+    """The server's side of one lane."""
+
+    def __init__(self, server: LaneServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.sessions.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.sessions.discard(self)
+        self._server.held.discard(self)
+
+    def arrived(self, message: bytes) -> bool:
+        try:
+            answer = self._server.handler(message)
+        except DecodeError:
+            self.transport.abort()
+            return False
+        if answer is None:
+            self._server.held.add(self)
+            self.transport.pause_reading()
+            return False
+        self.transport.write(frame(answer))
+        return True
+
+    def release(self) -> None:
+        """Try again what was not taken."""
+        self.transport.resume_reading()
+        self.cut()
+
+
+class LaneServer:
+    """Serves lanes with a handler that answers at once or holds the sender back."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.sessions: set[_Session] = set()
+        self.held: set[_Session] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, ip: str) -> int:
+        """Listen on a free port of ``ip``; the port."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Session(self), ip, 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def release(self) -> None:
+        """There is room again: let those who were held back try."""
+        held, self.held = self.held, set()
+        for session in held:
+            session.release()
+
+    def close(self) -> None:
+        """Stop listening and drop every lane."""
+        if self._server is not None:
+            self._server.close()
+        for session in list(self.sessions):
+            session.transport.abort()
+
+
+def receive(connection: socket.socket) -> bytes | None:
+    """One frame from a blocking socket; None where the other side has closed it.
+
+    Raises OSError, and ValueError for a frame larger than any message may be.
+    """
+    head = _receive_exactly(connection, LENGTH_BYTES)
+    if head is None:
+        return None
+    length = int.from_bytes(head, "big")
+    if length > MAX_MESSAGE:
+        raise ValueError(f"a frame of {length} bytes is larger than {MAX_MESSAGE}")
+    return _receive_exactly(connection, length)
+
+
+def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
+    data = connection.recv(count)
+    if len(data) == count:
+        return data
+    parts = bytearray(data)
+    while len(parts) < count:
+        if not data:
+            return None
+        data = connection.recv(min(count - len(parts), 1 << 20))
+        parts += data
+    return bytes(parts)

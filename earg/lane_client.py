@@ -1,0 +1,44 @@
+"""Finds a peer's lane and keeps it open, or finds that the peer is an original without one."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+
+from earg.lane import Lane
+from earg.protos import hogar_pb2, hogar_pb2_grpc
+
+
+class LaneClient:
+    """The lane to the peer behind ``channel`` at ``ip``; opened on use, and again after a break."""
+
+    def __init__(self, channel: grpc.aio.Channel, ip: str, timeout: float) -> None:
+        self._stub = hogar_pb2_grpc.LaneStub(channel)
+        self._ip = ip
+        self._timeout = timeout
+        self._lane: Lane | None = None
+        self._is_original = False
+
+    async def exchange(self, message: bytes) -> bytes | None:
+        """The answer to one frame, or None where the peer is an original and has no lane.
+
+        Raises ``grpc.aio.AioRpcError`` and OSError where the peer does not answer.
+        """
+        if self._is_original:
+            return None
+        if self._lane is None or self._lane.closed:
+            try:
+                reply = await self._stub.Open(hogar_pb2.LaneRequest(), timeout=self._timeout)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    self._is_original = True
+                    return None
+                raise
+            self._lane = await Lane.connect(self._ip, reply.port)
+        return await self._lane.exchange(message)
+
+    def close(self) -> None:
+        """Close the lane; the next exchange opens another."""
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.close()
