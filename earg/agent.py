@@ -17,7 +17,9 @@ import re
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -32,6 +34,7 @@ from earg.images import Implementation
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.status import Event
 from earg.status_wire import graph_message, node_message
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,9 @@ log = logging.getLogger(__name__)
 IDLE_END = 60.0
 """Seconds without a deployed graph and without a call after which an agent that a client started
 ends by itself."""
+
+EVENTS_KEPT = 1000
+"""The newest so many events are kept."""
 
 LONGEST_DETAILS = 3000
 """Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
@@ -60,6 +66,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         # Opening and taking down: which deployment a name means changes under this lock only.
         self._names = asyncio.Lock()
         self._last_call = time.monotonic()
+        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
 
     @property
     def idle_for(self) -> float:
@@ -72,6 +79,10 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             ledger.write(self._home.processes, [child.pid for child in children])
         except OSError as error:
             log.error("%s cannot be written: %s", self._home.processes, error)
+
+    def _tell(self, graph: str, node: str, what: str) -> None:
+        log.warning("%s: %s %s", graph, node, what)
+        self._events.append(Event(time.time(), graph, node, what))
 
     async def close(self) -> None:
         """Take every graph down."""
@@ -150,7 +161,16 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             folder = self._home.graph_folder(name)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "static.earg").write_text(text, encoding="utf-8")
-            graph = Deployment(name, version, text, config, folder, self._commands, self._changed)
+            graph = Deployment(
+                name,
+                version,
+                text,
+                config,
+                folder,
+                self._commands,
+                self._changed,
+                partial(self._tell, name),
+            )
             self._graphs[name] = graph
             return graph
 
@@ -212,6 +232,17 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             return hogar_pb2.LogReply(text=model.tail(lines) if model is not None else "")
 
         return await self._answer(context, work())
+
+    async def Events(
+        self, request: hogar_pb2.GraphRequest, context: Context
+    ) -> hogar_pb2.EventsReply:
+        events = [one for one in self._events if request.graph in ("", one.graph)]
+        return hogar_pb2.EventsReply(
+            events=[
+                hogar_pb2.Event(time=one.time, graph=one.graph, node=one.node, what=one.what)
+                for one in events
+            ]
+        )
 
     async def Down(self, request: hogar_pb2.GraphRequest, context: Context) -> hogar_pb2.Done:
         async def work() -> hogar_pb2.Done:

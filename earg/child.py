@@ -77,7 +77,10 @@ class Child:
         if code is None:
             return "still runs"
         if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
+            try:
+                return f"was killed by {signal.Signals(-code).name}"
+            except ValueError:
+                return f"was killed by signal {-code}"
         return f"ended with exit code {code}"
 
     async def wait(self) -> None:
@@ -98,6 +101,20 @@ class Child:
             except TimeoutError:
                 continue
         await self.wait()
+
+    def kill(self) -> None:
+        """KILL to its group, at once; it is over when :meth:`wait` returns."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def is_stopped(self) -> bool:
+        """Whether it is held by a signal such as SIGSTOP (proc(5): state T)."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     def tail(self, lines: int) -> str:
         """The last lines of its log."""

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--json", help="a JSON value")
     what.add_argument("--file", type=Path, help="a file's bytes ('-': standard input)")
     send.set_defaults(run=_send)
+
+    events = commands.add_parser("events", help="what happened to the nodes, oldest first")
+    events.add_argument("graph", nargs="?", default="", help="only this graph")
+    events.add_argument("--json", action="store_true", help="as JSON: a list of events")
+    events.set_defaults(run=_events)
 
     down = commands.add_parser("down", help="stop a graph")
     which = down.add_mutually_exclusive_group(required=True)
@@ -289,6 +295,22 @@ def _error_sentence(error: urllib.error.HTTPError) -> str:
     except (ValueError, KeyError, TypeError):
         sentence = error.reason
     return f"HTTP {error.code}: {sentence}"
+
+
+def _events(options: argparse.Namespace) -> None:
+    from earg.client import NoAgentError, connect
+
+    try:
+        with connect(options.home, start=False) as client:
+            events = client.events(options.graph)
+    except NoAgentError:
+        events = ()
+    if options.json:
+        print(json.dumps([dataclasses.asdict(event) for event in events], indent=2))
+        return
+    for event in events:
+        at = datetime.fromtimestamp(event.time, UTC).astimezone().isoformat(" ", "milliseconds")
+        print(f"{at}  {event.graph}  {event.node} {event.what}")
 
 
 def _down(options: argparse.Namespace) -> None:

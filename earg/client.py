@@ -15,9 +15,10 @@ import grpc
 from earg.environment import process_environment
 from earg.home import Home, HomeError, find_home
 from earg.images import Implementation
+from earg.ledger import started_at
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
-from earg.status import GraphStatus, NodeStatus
+from earg.status import Event, GraphStatus, NodeStatus
 from earg.status_wire import read_graph, read_node
 
 CALL_TIMEOUT = 10.0
@@ -158,6 +159,12 @@ class AgentClient:
         request = hogar_pb2.LogRequest(graph=graph, index=index, lines=lines)
         return str(self._call(self._stub.NodeLog, request, CALL_TIMEOUT).text)
 
+    def events(self, graph: str = "") -> tuple[Event, ...]:
+        """What happened to the nodes of a graph, or of all, oldest first."""
+        request = hogar_pb2.GraphRequest(graph=graph)
+        reply = self._call(self._stub.Events, request, CALL_TIMEOUT)
+        return tuple(Event(one.time, one.graph, one.node, one.what) for one in reply.events)
+
     def down(self, graph: str) -> None:
         """Stop a graph; returns when its processes are gone."""
         self._call(self._stub.Down, hogar_pb2.GraphRequest(graph=graph), DOWN_TIMEOUT)
@@ -167,7 +174,7 @@ class AgentClient:
         _, pid = self.hello()
         self._call(self._stub.Shutdown, hogar_pb2.Done(), DOWN_TIMEOUT)
         deadline = time.monotonic() + CALL_TIMEOUT
-        while Path(f"/proc/{pid}").exists():
+        while started_at(pid) is not None:
             if time.monotonic() > deadline:
                 raise AgentError(f"the agent (pid {pid}) has not ended yet")
             time.sleep(0.02)

@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from earg.addresses import AddressPool, is_free
-from earg.child import STOP_GRACE, Child
+from earg.child import Child
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.environment import process_environment
 from earg.images import Implementation
+from earg.node import GIVE_UP, RunningNode
 from earg.pair import (
+    CALL_TIMEOUT,
     TRACEBACK_LINES,
     AddressTakenError,
     Commands,
@@ -26,7 +29,7 @@ from earg.pair import (
     wait_until_up,
 )
 from earg.payload import CHANNEL_OPTIONS
-from earg.protos import prediction_pb2, prediction_pb2_grpc
+from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.status import GraphStatus, NodeState, NodeStatus, PingStatus, Role
 
 log = logging.getLogger(__name__)
@@ -43,55 +46,15 @@ FAILED_START_GRACE = 1.0
 ADDRESS_ATTEMPTS = 5
 """How often a process is started anew because somebody took its address first."""
 
+WATCH_INTERVAL = 0.2
+"""Seconds between looks for processes that a signal holds."""
+
 POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
 
 
 class DeploymentError(RuntimeError):
     """What was asked cannot be done with the graph as it is."""
-
-
-class RunningNode:
-    """One operator as deployed: a pair, and for a stateful one a backup pair."""
-
-    def __init__(
-        self, index: int, spec: NodeSpec, implementation: Implementation, pairs: list[RunningPair]
-    ) -> None:
-        self.index = index
-        self.spec = spec
-        self.implementation = implementation
-        self.pairs = pairs
-
-    @property
-    def running(self) -> bool:
-        """Whether all processes of it run."""
-        return all(pair.running for pair in self.pairs)
-
-    async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Stop all its processes, KILL ``grace`` seconds after TERM."""
-        await asyncio.gather(*(pair.stop(grace) for pair in self.pairs))
-
-    async def status(self) -> NodeStatus:
-        """What it does now."""
-        pairs = tuple(await asyncio.gather(*(pair.status() for pair in self.pairs)))
-        states = [pair.state for pair in pairs]
-        if NodeState.DEAD in states:
-            state = NodeState.DEAD
-        elif all(state is NodeState.READY for state in states):
-            state = NodeState.READY
-        else:
-            state = NodeState.STARTING
-        reasons = [f"{pair.role.value}: {pair.reason}" for pair in pairs if pair.reason]
-        spec = self.spec
-        return NodeStatus(
-            index=self.index,
-            name=spec.name,
-            version=spec.version,
-            image=spec.image,
-            state=state,
-            reason="; ".join(reasons),
-            pairs=pairs,
-        )
 
 
 class Deployment:
@@ -110,6 +73,7 @@ class Deployment:
         folder: Path,
         commands: Commands,
         changed: Callable[[], None],
+        tell: Callable[[str, str], None],
     ) -> None:
         self.name = name
         self.version = version
@@ -118,6 +82,7 @@ class Deployment:
         self._folder = folder
         self._commands = commands
         self._changed = changed
+        self.tell = tell
         self._pool = AddressPool(name)
         self._frontend_ip = self._pool.take()
         self._nodes: dict[int, RunningNode] = {}
@@ -126,7 +91,16 @@ class Deployment:
         self._wiring = asyncio.Lock()
         self._frontend: Child | None = None
         self._url = ""
+        self._http_port = FIRST_HTTP_PORT
+        self._wired = False
         self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start(self._watch())
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # --- nodes ------------------------------------------------------------------------------
 
@@ -159,6 +133,7 @@ class Deployment:
                 raise DeploymentError(f"graph {self.name} was taken down meanwhile")
             present = self._nodes.get(index)
             if present is not None:
+                await present.settle()
                 if present.running and present.implementation == implementation:
                     return await present.status()
                 del self._nodes[index]
@@ -170,17 +145,13 @@ class Deployment:
                 left = max(1.0, deadline - time.monotonic())
                 self._starting.add(node)
                 try:
-                    async with asyncio.TaskGroup() as group:
-                        for pair in node.pairs:
-                            group.create_task(pair.start(implementation, left))
+                    await _start_all(node.pairs, implementation, left)
                     self._nodes[index] = node
                     return await node.status()
-                except* AddressTakenError as taken:
+                except AddressTakenError:
                     if attempt == ADDRESS_ATTEMPTS - 1:
-                        raise taken.exceptions[0] from None
+                        raise
                     addresses = None
-                except* StartError as failures:
-                    raise failures.exceptions[0] from None
                 finally:
                     self._starting.discard(node)
                     if self._nodes.get(index) is not node:
@@ -213,12 +184,74 @@ class Deployment:
                     on_exit=self._process_ended,
                 )
             )
-        return RunningNode(index, spec, implementation, pairs)
+        return RunningNode(index, spec, implementation, pairs, self)
 
     def _process_ended(self, pair: RunningPair, child: Child, kind: str) -> None:
-        if not child.stopping:
-            log.error("the %s of %s (pid %d) %s", kind, pair.name, child.pid, child.describe_exit())
         self._changed()
+        node = self._nodes.get(pair.index)
+        if child.stopping or self._closed or node is None or pair not in node.pairs:
+            return
+        node.process_ended(
+            f"the {kind} of its {pair.role.value} (pid {child.pid}) {child.describe_exit()}"
+        )
+
+    async def _watch(self) -> None:
+        """End what is held by a signal: to the others a process that does nothing is dead."""
+        suspects: set[int] = set()
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            stopped = {child.pid: child for child in self.children() if child.is_stopped()}
+            for pid, child in stopped.items():
+                if pid in suspects:
+                    log.error("pid %d has been stopped for %.1f s", pid, WATCH_INTERVAL)
+                    child.kill()
+            suspects = set(stopped)
+
+    # --- what its nodes need of it ----------------------------------------------------------
+
+    def runtime(self) -> str | None:
+        """The runtime config as it is now; None before the graph is wired."""
+        return write_runtime(self._runtime()) if self._wired else None
+
+    async def retarget(self, index: int, address: str) -> None:
+        """Let everybody who sends to node ``index`` send to ``address``."""
+        calls = [
+            pair.retarget(index, address)
+            for source in self.config.sources_of(index)
+            for pair in self._nodes[source].pairs
+            if pair.running
+        ]
+        if index == 1:
+            request = hogar_pb2.RetargetRequest(index=index, address=address)
+            calls.append(self._call_frontend("Retarget", request))
+        # One that does not answer is dying itself: it will read the new runtime config.
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(result, StartError):
+                log.warning("%s", result)
+            elif isinstance(result, BaseException):
+                raise result
+        if self._wired:
+            (self._folder / "runtime.earg").write_text(
+                write_runtime(self._runtime()), encoding="utf-8"
+            )
+
+    async def replay(self) -> None:
+        """Let the frontend send again what is in the graph."""
+        try:
+            await self._call_frontend("Replay", hogar_pb2.Done())
+        except StartError as error:
+            log.warning("%s", error)
+
+    async def _call_frontend(self, call: str, request: Any) -> None:
+        address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
+        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+            stub = hogar_pb2_grpc.ControlStub(channel)
+            try:
+                await getattr(stub, call)(request, timeout=CALL_TIMEOUT)
+            except grpc.aio.AioRpcError as error:
+                raise StartError(
+                    f"the frontend of {self.name} did not {call}: {error.details()}"
+                ) from None
 
     # --- the graph --------------------------------------------------------------------------
 
@@ -249,6 +282,8 @@ class Deployment:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
+            self._wired = True
+            await asyncio.gather(*(node.attach_backup() for node in self._nodes.values()))
 
     def _runtime(self) -> RuntimeConfig:
         nodes = []
@@ -270,7 +305,7 @@ class Deployment:
     async def _start_frontend(self) -> None:
         entry = self._nodes[1].pairs[0]
         proxy_port = self._pool.ports.proxy
-        http_port = FIRST_HTTP_PORT
+        http_port = self._http_port
         for attempt in range(ADDRESS_ATTEMPTS):
             http_port = _free_http_port(http_port)
             variables = {
@@ -307,6 +342,7 @@ class Deployment:
                 await asyncio.shield(child.stop())
                 raise
             self._frontend = child
+            self._http_port = http_port
             self._url = f"http://127.0.0.1:{http_port}"
             self._changed()
             return
@@ -321,9 +357,26 @@ class Deployment:
             return PingStatus(reply.status)
 
     def _frontend_ended(self, child: Child) -> None:
-        if not child.stopping:
-            log.error("the frontend of %s (pid %d) %s", self.name, child.pid, child.describe_exit())
         self._changed()
+        if child.stopping or self._closed or child is not self._frontend:
+            return
+        self.tell("frontend", f"(pid {child.pid}) {child.describe_exit()}")
+        self._start(self._recover_frontend())
+
+    async def _recover_frontend(self) -> None:
+        for attempt in range(GIVE_UP):
+            await asyncio.sleep(0 if attempt == 0 else min(5.0, 0.1 * 2**attempt))
+            async with self._wiring:
+                if self._closed or (self._frontend is not None and self._frontend.running):
+                    return
+                try:
+                    await self._start_frontend()
+                except StartError as error:
+                    self.tell("frontend", f"did not come back: {error}")
+                    continue
+            self.tell("frontend", "is back")
+            return
+        self.tell("frontend", f"is given up after {GIVE_UP} failed starts")
 
     async def probe(self, index: int, timeout: float) -> NodeStatus:
         """Wait until every pair of the node is ready; raises :class:`DeploymentError`."""
@@ -331,19 +384,10 @@ class Deployment:
         deadline = time.monotonic() + timeout
         while True:
             status = await node.status()
-            if status.state is NodeState.READY:
+            if status.state in (NodeState.READY, NodeState.DEGRADED):
                 return status
             if status.state is NodeState.DEAD:
-                tails = [
-                    child.tail(TRACEBACK_LINES)
-                    for pair in node.pairs
-                    for child in (pair.model, pair.proxy)
-                    if child is not None and not child.running
-                ]
-                raise StartError(
-                    f"{node.spec.name} of graph {self.name} is dead: {status.reason}",
-                    "\n".join(tails),
-                )
+                raise StartError(f"{node.spec.name} of graph {self.name} is dead: {status.reason}")
             if time.monotonic() > deadline:
                 raise DeploymentError(
                     f"{node.spec.name} of graph {self.name} is not ready after {timeout:.0f} s: "
@@ -391,6 +435,10 @@ class Deployment:
     async def down(self) -> None:
         """Stop the frontend, then all nodes; returns when every process is gone."""
         self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._frontend is not None:
             await self._frontend.stop()
         await asyncio.gather(*(n.stop() for n in (*self._nodes.values(), *self._starting)))
@@ -402,6 +450,21 @@ class Deployment:
         self._pool.close()
         (self._folder / "runtime.earg").unlink(missing_ok=True)
         self._changed()
+
+
+async def _start_all(
+    pairs: Sequence[RunningPair], implementation: Implementation, timeout: float
+) -> None:
+    """Start all pairs at once; the first failure cancels the others and is raised by itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for pair in pairs:
+                group.create_task(pair.start(implementation, timeout))
+    except BaseExceptionGroup as group_of_errors:
+        errors = group_of_errors.exceptions
+    else:
+        return
+    raise errors[0]
 
 
 def _free_http_port(first: int) -> int:

@@ -70,13 +70,27 @@ class Limits:
     body: int = 16 * 1024 * 1024
 
 
-class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer):
+@dataclass(slots=True)
+class _Waiting:
+    """A request in the graph: what was asked, how often it was sent, and who waits."""
+
+    payload: hogar_pb2.Payload
+    reply: asyncio.Future[hogar_pb2.Payload]
+    attempt: int = 0
+
+
+class Frontend(
+    prediction_pb2_grpc.ProxyServerServicer,
+    hogar_pb2_grpc.LaneServicer,
+    hogar_pb2_grpc.ControlServicer,
+):
     """Numbers requests, sends them to the entry's proxy, and hands the sink's output back."""
 
     def __init__(self, entry: Sender, limits: Limits) -> None:
         self.limits = limits
         self._entry = entry
-        self._waiting: dict[int, asyncio.Future[hogar_pb2.Payload]] = {}
+        self._entry_port = entry.address.rpartition(":")[2]
+        self._waiting: dict[int, _Waiting] = {}
         # A frontend that starts anew must not reuse ids that proxies still remember.
         self._next_id = secrets.randbits(32)
         self._answered = 0
@@ -102,7 +116,7 @@ class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServi
             )
         request_id = self._new_id()
         reply: asyncio.Future[hogar_pb2.Payload] = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = reply
+        self._waiting[request_id] = _Waiting(payload, reply)
         try:
             async with asyncio.timeout(self.limits.deadline):
                 await self._entry.put(hogar_pb2.Request(id=request_id, payload=payload))
@@ -113,6 +127,7 @@ class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServi
             ) from None
         finally:
             del self._waiting[request_id]
+            self._entry.finish([request_id])
 
     def _new_id(self) -> int:
         while True:
@@ -124,16 +139,37 @@ class Frontend(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServi
         """Whether the entry's proxy is, and with it everything behind it."""
         try:
             return await self._entry.ping() == PingStatus.READY
-        except grpc.aio.AioRpcError:
+        except (grpc.aio.AioRpcError, OSError):
             return False
 
     def _resolve(self, requests: Iterable[hogar_pb2.Request]) -> None:
         """Hand outputs to those who wait; one whose client has given up is dropped."""
         for request in requests:
-            reply = self._waiting.get(request.id)
-            if reply is not None and not reply.done():
+            waiting = self._waiting.get(request.id)
+            if waiting is not None and not waiting.reply.done():
                 self._answered += 1
-                reply.set_result(request.payload)
+                waiting.reply.set_result(request.payload)
+
+    # --- failure ----------------------------------------------------------------------------
+
+    async def Replay(
+        self, request: hogar_pb2.Done, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        for request_id, waiting in list(self._waiting.items()):
+            if waiting.reply.done():
+                continue
+            waiting.attempt += 1
+            await self._entry.put(
+                hogar_pb2.Request(id=request_id, payload=waiting.payload, attempt=waiting.attempt)
+            )
+        return hogar_pb2.Done()
+
+    async def Retarget(
+        self, request: hogar_pb2.RetargetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        if request.index == 1:
+            self._entry.retarget(f"{request.address}:{self._entry_port}")
+        return hogar_pb2.Done()
 
     # --- gRPC -------------------------------------------------------------------------------
 
@@ -311,7 +347,7 @@ async def _main() -> None:
         0,
         f"{ip}:{port}",
         f"{entry_address}:{environment.get('ENTRY_PROXY_PORT', port)}",
-        capacity=limits.concurrency,
+        capacity=2 * limits.concurrency,
         timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
         patience=limits.deadline,
     )
@@ -319,6 +355,7 @@ async def _main() -> None:
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(frontend, server)
+    hogar_pb2_grpc.add_ControlServicer_to_server(frontend, server)
     bind(server, ip, port)
     await frontend.listen(ip)
     await server.start()

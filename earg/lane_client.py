@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 
+from earg.answered import answered
 from earg.lane import Lane
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 
@@ -28,7 +29,8 @@ class LaneClient:
             return None
         if self._lane is None or self._lane.closed:
             try:
-                reply = await self._stub.Open(hogar_pb2.LaneRequest(), timeout=self._timeout)
+                call = self._stub.Open(hogar_pb2.LaneRequest(), timeout=self._timeout)
+                reply = await answered(call)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                     self._is_original = True

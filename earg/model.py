@@ -130,7 +130,7 @@ def compute(
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]
                 continue
-            packed = [failure(_sentence(error))]
+            packed = [failure(sentence(error))]
         for (place, _), reply in zip(part, packed, strict=True):
             replies[place] = reply
     return [reply for reply in replies if reply is not None]
@@ -143,8 +143,32 @@ def _pack_reply(value: Any) -> hogar_pb2.Payload:
         return failure(f"the model's reply cannot be sent: {error}")
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """An exception as a model's client reads it."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def apply_state(model: Any, state: hogar_pb2.State) -> None:
+    """Give a model a whole state (``set_state``), or a change of it (``apply_delta``)."""
+    if state.is_change:
+        model.apply_delta(state.data)
+    else:
+        model.set_state(state.data)
+
+
+def take_state(model: Any, wanted: hogar_pb2.StateWanted) -> list[hogar_pb2.State]:
+    """The state as wanted: a change where the model has ``get_delta``, else the whole of it, or
+    nothing where it has no ``get_state`` either."""
+    if wanted == hogar_pb2.NO_STATE:
+        return []
+    get_delta = getattr(model, "get_delta", None)
+    if callable(get_delta):
+        # Taken for a whole state, too: the next change starts from there.
+        change = get_delta()
+        if wanted == hogar_pb2.CHANGED_STATE:
+            return [hogar_pb2.State(data=change, is_change=True)]
+    get_state = getattr(model, "get_state", None)
+    return [hogar_pb2.State(data=get_state())] if callable(get_state) else []
 
 
 class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneServicer):
@@ -152,6 +176,7 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneSe
     thread-safe."""
 
     def __init__(self, model: Any) -> None:
+        self._model = model
         self._predict = batch_function(model)
         self._snapshot = snapshot_function(model)
         self._computing = threading.Lock()
@@ -185,9 +210,26 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneSe
 
     def _serve_lane(self, connection: socket.socket) -> None:
         while (message := receive(connection)) is not None:
-            request = hogar_pb2.ComputeRequest.FromString(message)
-            reply = hogar_pb2.ComputeReply(replies=self._compute(request.requests))
+            reply = self._answer(hogar_pb2.ComputeRequest.FromString(message))
             connection.sendall(frame(reply.SerializeToString()))
+
+    def _answer(self, request: hogar_pb2.ComputeRequest) -> hogar_pb2.ComputeReply:
+        """Take states over, compute, and take the state, as one step that nothing comes between."""
+        with self._computing:
+            try:
+                for state in request.apply:
+                    apply_state(self._model, state)
+            except Exception as error:
+                return hogar_pb2.ComputeReply(failure=f"a state was not taken: {sentence(error)}")
+            replies = (
+                compute(self._predict, request.requests, self._snapshot) if request.requests else []
+            )
+            try:
+                states = take_state(self._model, request.wanted)
+            except Exception as error:
+                failure = f"the state was not given: {sentence(error)}"
+                return hogar_pb2.ComputeReply(replies=replies, failure=failure)
+            return hogar_pb2.ComputeReply(replies=replies, states=states)
 
     def Open(
         self, request: hogar_pb2.LaneRequest, context: grpc.ServicerContext

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import grpc
@@ -23,6 +24,10 @@ PING_TIMEOUT = 2.0
 
 class ModelError(RuntimeError):
     """The model did not answer a batch; the message says why."""
+
+
+class ModelGoneError(ModelError):
+    """The model's process is gone, or cannot be reached; it may be started again."""
 
 
 class ModelLink:
@@ -65,28 +70,81 @@ class ModelLink:
             await asyncio.sleep(interval)
 
     async def compute(
-        self, requests: Sequence[hogar_pb2.Payload], limit: BatchLimit
-    ) -> list[hogar_pb2.Payload]:
-        """The model's replies to one batch, in order; raises :class:`ModelError`."""
+        self,
+        requests: Sequence[hogar_pb2.Payload],
+        limit: BatchLimit,
+        wanted: hogar_pb2.StateWanted = hogar_pb2.NO_STATE,
+    ) -> tuple[list[hogar_pb2.Payload], Sequence[hogar_pb2.State]]:
+        """The model's replies to one batch, in order, and its state as wanted; raises
+        :class:`ModelError`, and :class:`ModelGoneError` where another try may help."""
+        message = hogar_pb2.ComputeRequest(requests=requests, wanted=wanted)
+        reply = await self._exchange(message)
+        if reply is None:
+            replies = await self._plainly(requests, limit)
+            return self._counted(replies, len(requests)), []
+        if reply.failure:
+            raise ModelError(reply.failure)
+        return self._counted(list(reply.replies), len(requests)), reply.states
+
+    async def apply(self, states: Sequence[hogar_pb2.State]) -> None:
+        """Let the model take states over; raises as :meth:`compute`."""
+        reply = await self._exchange(hogar_pb2.ComputeRequest(apply=states))
+        if reply is None:
+            raise ModelError("an original's model takes no state")
+        if reply.failure:
+            raise ModelError(reply.failure)
+
+    async def _exchange(self, message: hogar_pb2.ComputeRequest) -> hogar_pb2.ComputeReply | None:
         try:
             async with asyncio.timeout(self._timeout):
-                message = hogar_pb2.ComputeRequest(requests=requests).SerializeToString()
-                answer = await self._lane.exchange(message)
-                if answer is None:
-                    return await self._compute_plain(requests, limit)
-                reply = hogar_pb2.ComputeReply.FromString(answer)
-                return self._counted(list(reply.replies), len(requests))
+                answer = await self._lane.exchange(message.SerializeToString())
+            return None if answer is None else hogar_pb2.ComputeReply.FromString(answer)
         except grpc.aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.UNAVAILABLE:
-                self.failed = True
-            raise ModelError(f"the model did not answer: {_reason(error)}") from None
+            raise self._gone(_reason(error)) from None
         except TimeoutError:
             self._lane.close()
             raise ModelError(f"the model did not answer within {self._timeout:g} s") from None
         except (OSError, DecodeError) as error:
             self._lane.close()
-            self.failed = True
-            raise ModelError(f"the model did not answer: {error}") from None
+            raise self._gone(str(error)) from None
+        except asyncio.CancelledError:
+            # The answer that is still to come must not be taken for the next one's.
+            self._lane.close()
+            raise
+
+    async def _plainly(
+        self, requests: Sequence[hogar_pb2.Payload], limit: BatchLimit
+    ) -> list[hogar_pb2.Payload]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._compute_plain(requests, limit)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise self._gone(_reason(error)) from None
+            raise ModelError(f"the model did not answer: {_reason(error)}") from None
+        except TimeoutError:
+            raise ModelError(f"the model did not answer within {self._timeout:g} s") from None
+
+    def _gone(self, reason: str) -> ModelGoneError:
+        self.failed = True
+        return ModelGoneError(f"the model did not answer: {reason}")
+
+    async def wait_until_back(self, patience: float) -> bool:
+        """Whether the model answers again within ``patience`` seconds."""
+        deadline = time.monotonic() + patience
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                await self._original.Ping(
+                    model_pb2.hi(msg="back?"), timeout=left, wait_for_ready=True
+                )
+                break
+            except grpc.aio.AioRpcError:
+                # A call that was on the dying connection ends at once, however long it may wait.
+                await asyncio.sleep(0.01)
+        else:
+            return False
+        self.failed = False
+        return True
 
     async def _compute_plain(
         self, requests: Sequence[hogar_pb2.Payload], limit: BatchLimit
@@ -97,7 +155,7 @@ class ModelLink:
         else:
             batch = model_pb2.BatchInput(inputs=inputs, count=len(inputs))
             outputs = list((await self._original.BatchPredict(batch)).outputs)
-        return self._counted([_from_output(output) for output in outputs], len(requests))
+        return [_from_output(output) for output in outputs]
 
     @staticmethod
     def _counted(replies: list[hogar_pb2.Payload], wanted: int) -> list[hogar_pb2.Payload]:

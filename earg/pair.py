@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from earg.addresses import Ports
+from earg.answered import answered
 from earg.child import STOP_GRACE, Child
 from earg.config import NodeSpec, Pair
 from earg.environment import process_environment
 from earg.images import Implementation
 from earg.payload import CHANNEL_OPTIONS
 from earg.process import ADDRESS_IN_USE
-from earg.protos import model_pb2, model_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.protos import (
+    hogar_pb2,
+    hogar_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    prediction_pb2,
+    prediction_pb2_grpc,
+)
 from earg.status import NodeState, PairStatus, PingStatus, Role
 
 TRACEBACK_LINES = 60
@@ -27,6 +35,12 @@ TRACEBACK_LINES = 60
 
 CALL_TIMEOUT = 5.0
 """Seconds for a call that a healthy proxy answers at once."""
+
+PROXY_TIMEOUT = 20.0
+"""Seconds for a proxy to come up; it has nothing to load."""
+
+SYNC_TIMEOUT = 120.0
+"""Seconds for a backup to take over the whole state, or its last part."""
 
 
 class StartError(RuntimeError):
@@ -86,6 +100,10 @@ def _has_answered(asking: asyncio.Future[object]) -> bool:
     return True
 
 
+def _details(error: grpc.aio.AioRpcError | OSError) -> str:
+    return (error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)) or ""
+
+
 class RunningPair:
     """One pair of a node. :meth:`start` brings it up to the point where its proxy has its model;
     :meth:`send_graph` lets it serve."""
@@ -140,25 +158,46 @@ class RunningPair:
 
         ``timeout`` seconds are for the model, which may have much to load.
         """
-        deadline = time.monotonic() + timeout
+        self._failure = ""
         self.model = await self._start_child(
             "model", self._commands.model, self._model_variables(implementation)
         )
         self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
+        await self._wait_for_model(self.model, timeout)
+        await self._wait_for_proxy(self.proxy)
+
+    async def restart_model(self, implementation: Implementation, timeout: float) -> None:
+        """Start the model anew beside a proxy that runs on; raises :class:`StartError`."""
+        self._failure = ""
+        self.model = await self._start_child(
+            "model", self._commands.model, self._model_variables(implementation)
+        )
+        await self._wait_for_model(self.model, timeout)
+
+    async def restart_proxy(self) -> None:
+        """Start the proxy anew beside a model that runs on; raises :class:`StartError`."""
+        self._failure = ""
+        self.wired = False
+        self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
+        await self._wait_for_proxy(self.proxy)
+
+    async def _wait_for_model(self, model: Child, timeout: float) -> None:
+        async with grpc.aio.insecure_channel(
+            f"{self.ip}:{self._ports.model}", options=CHANNEL_OPTIONS
+        ) as channel:
+            stub = model_pb2_grpc.PredictServiceStub(channel)
+            hello = stub.Ping(model_pb2.hi(msg="hello"), timeout=timeout, wait_for_ready=True)
+            await wait_until_up(model, f"the model of {self.name}", hello, timeout)
+
+    async def _wait_for_proxy(self, proxy: Child) -> None:
+        await self._close_channel()
         channel = grpc.aio.insecure_channel(
             f"{self.ip}:{self._ports.proxy}", options=CHANNEL_OPTIONS
         )
         self._channel = channel
-        async with grpc.aio.insecure_channel(
-            f"{self.ip}:{self._ports.model}", options=CHANNEL_OPTIONS
-        ) as model_channel:
-            model_stub = model_pb2_grpc.PredictServiceStub(model_channel)
-            hello = model_stub.Ping(model_pb2.hi(msg="hello"), timeout=timeout, wait_for_ready=True)
-            await wait_until_up(self.model, f"the model of {self.name}", hello, timeout)
         stub = prediction_pb2_grpc.ProxyServerStub(channel)
-        ping = stub.ping(prediction_pb2.ping_req(), timeout=timeout, wait_for_ready=True)
-        left = max(CALL_TIMEOUT, deadline - time.monotonic())
-        await wait_until_up(self.proxy, f"the proxy of {self.name}", ping, left)
+        ping = stub.ping(prediction_pb2.ping_req(), timeout=PROXY_TIMEOUT, wait_for_ready=True)
+        await wait_until_up(proxy, f"the proxy of {self.name}", ping, PROXY_TIMEOUT)
         await self._set_model(stub)
 
     async def _set_model(self, stub: prediction_pb2_grpc.ProxyServerStub) -> None:
@@ -170,10 +209,10 @@ class RunningPair:
             modelHost=self.ip,
         )
         try:
-            await stub.SetModel(info, timeout=CALL_TIMEOUT)
-        except grpc.aio.AioRpcError as error:
+            await answered(stub.SetModel(info, timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
             raise StartError(
-                f"the proxy of {self.name} did not take its model: {error.details()}",
+                f"the proxy of {self.name} did not take its model: {_details(error)}",
                 self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
             ) from None
 
@@ -223,13 +262,41 @@ class RunningPair:
             raise StartError(f"the proxy of {self.name} does not run")
         stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
         try:
-            await stub.SetDAG(prediction_pb2.dag(dag_=runtime), timeout=CALL_TIMEOUT)
-        except grpc.aio.AioRpcError as error:
+            await answered(stub.SetDAG(prediction_pb2.dag(dag_=runtime), timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
             raise StartError(
-                f"the proxy of {self.name} did not take the graph: {error.details()}",
+                f"the proxy of {self.name} did not take the graph: {_details(error)}",
                 self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
             ) from None
         self.wired = True
+
+    async def promote(self) -> None:
+        """Make this backup the primary; raises :class:`StartError`."""
+        await self._control("Promote", hogar_pb2.Done(), SYNC_TIMEOUT)
+        self.role = Role.PRIMARY
+
+    async def set_backup(self, address: str, epoch: int) -> None:
+        """Let this primary replicate to the backup at ``address``, or to none where it is empty;
+        returns when the backup has the whole state. Raises :class:`StartError`."""
+        full = f"{address}:{self._ports.proxy}" if address else ""
+        request = hogar_pb2.BackupRequest(address=full, epoch=epoch)
+        await self._control("SetBackup", request, SYNC_TIMEOUT)
+
+    async def retarget(self, index: int, address: str) -> None:
+        """Let the proxy send to node ``index`` at ``address``; raises :class:`StartError`."""
+        request = hogar_pb2.RetargetRequest(index=index, address=address)
+        await self._control("Retarget", request, CALL_TIMEOUT)
+
+    async def _control(self, call: str, request: Any, timeout: float) -> None:
+        if self._channel is None:
+            raise StartError(f"the proxy of {self.name} does not run")
+        try:
+            stub = hogar_pb2_grpc.ControlStub(self._channel)
+            await answered(getattr(stub, call)(request, timeout=timeout))
+        except (grpc.aio.AioRpcError, OSError) as error:
+            raise StartError(
+                f"the proxy of {self.name} did not {call}: {_details(error)}"
+            ) from None
 
     async def ping(self) -> PingStatus | None:
         """What its proxy answers to ``ping``; None where it does not answer."""
@@ -237,9 +304,9 @@ class RunningPair:
             return None
         stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
         try:
-            reply = await stub.ping(prediction_pb2.ping_req(), timeout=1.0)
+            reply = await answered(stub.ping(prediction_pb2.ping_req(), timeout=1.0))
             return PingStatus(reply.status)
-        except (grpc.aio.AioRpcError, ValueError):
+        except (grpc.aio.AioRpcError, OSError, ValueError):
             return None
 
     async def status(self) -> PairStatus:
@@ -247,9 +314,9 @@ class RunningPair:
         answer = await self.ping()
         state, reason = NodeState.STARTING, ""
         if self._failure:
-            state, reason = NodeState.DEAD, self._failure
+            state, reason = NodeState.RECOVERING, self._failure
         elif answer is PingStatus.MODEL_FAILED:
-            state, reason = NodeState.DEAD, "its model does not answer"
+            state, reason = NodeState.RECOVERING, "its model does not answer"
         elif answer is PingStatus.READY and self.wired:
             state = NodeState.READY
         elif answer is None:
@@ -271,8 +338,19 @@ class RunningPair:
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """Stop both processes, KILL ``grace`` seconds after TERM; returns when they are gone."""
+        await self._close_channel()
+        children = [child for child in (self.proxy, self.model) if child is not None]
+        await asyncio.gather(*(child.stop(grace) for child in children))
+
+    async def kill(self) -> None:
+        """End both processes at once: what is left of a pair that failed must not act any more."""
+        children = [child for child in (self.proxy, self.model) if child is not None]
+        for child in children:
+            child.stopping = True
+            child.kill()
+        await asyncio.gather(*(child.wait() for child in children))
+
+    async def _close_channel(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
-        children = [child for child in (self.proxy, self.model) if child is not None]
-        await asyncio.gather(*(child.stop(grace) for child in children))

@@ -3,7 +3,8 @@
 It serves EARG's ``prediction.ProxyServer`` and, told on the same port, HOGAR's lane. A request is
 answered as soon as it is queued; its reply travels on to the next proxies, and from the sink to
 the frontend. Settings come from the environment, as for an original: PROXY_NAME, PROXY_PORT,
-TIMEOUT_MS (of a send, 500), and HOGAR's LISTEN_IP and QUEUE_CAPACITY.
+TIMEOUT_MS (of a send, 500), and HOGAR's LISTEN_IP, QUEUE_CAPACITY and MODEL_PATIENCE_S (how long
+a batch waits for a model that died to come back).
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import OrderedDict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -20,8 +20,9 @@ import grpc.aio
 
 from earg.batching import BatchLimit, BatchQueue
 from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
+from earg.journal import Again, Journal
 from earg.lane import LaneServer
-from earg.model_link import ModelError, ModelLink
+from earg.model_link import ModelError, ModelGoneError, ModelLink
 from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure
 from earg.process import bind, run_until_stopped
 from earg.protos import (
@@ -31,7 +32,8 @@ from earg.protos import (
     prediction_pb2,
     prediction_pb2_grpc,
 )
-from earg.routing import Joiner, Place, RoutingError, find_place
+from earg.replication import Backup, Primary, ReplicationError
+from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
 from earg.status import PingStatus, Role
 
@@ -40,46 +42,46 @@ log = logging.getLogger(__name__)
 MODEL_PATIENCE = 30.0
 """Seconds that SetModel waits for the model to answer."""
 
+JOURNAL_BYTES = 256 * 1024 * 1024
+"""Bytes of outputs that are kept for requests whose clients wait."""
+
 CLIMB_INTERVAL = 0.05
 """Seconds between looks at the proxies downstream while readiness climbs from the sinks."""
 
 
-class RequestIds:
-    """The request ids seen last from each source, so that one sent again counts once."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._seen: dict[int, OrderedDict[int, None]] = {}
-
-    def is_new(self, source: int, request_id: int) -> bool:
-        """Whether this is the first time; remembers it."""
-        seen = self._seen.setdefault(source, OrderedDict())
-        if request_id in seen:
-            return False
-        seen[request_id] = None
-        if len(seen) > self._capacity:
-            seen.popitem(last=False)
-        return True
-
-
-class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer):
+class Proxy(
+    prediction_pb2_grpc.ProxyServerServicer,
+    hogar_pb2_grpc.LaneServicer,
+    hogar_pb2_grpc.ControlServicer,
+):
     """One proxy. It owns its tasks: :meth:`close` cancels them and waits for their end."""
 
     def __init__(
-        self, name: str, ip: str, port: int, *, timeout: float = 0.5, capacity: int = 8192
+        self,
+        name: str,
+        ip: str,
+        port: int,
+        *,
+        timeout: float = 0.5,
+        capacity: int = 8192,
+        model_patience: float = 30.0,
     ) -> None:
         self._name = name
         self._ip = ip
         self._port = port
         self._timeout = timeout
         self._capacity = capacity
+        self._model_patience = model_patience
         self._model: ModelLink | None = None
         self._place: Place | None = None
         self._limit = BatchLimit(1)
-        self._joiner: Joiner | None = None
+        self._role = Role.PRIMARY
+        self._journal = Journal((), capacity, JOURNAL_BYTES)
+        self._primary = Primary(self._journal, self._forward)
+        self._backup: Backup | None = None
+        self._computing = asyncio.Lock()
         self._queue: BatchQueue[hogar_pb2.Request] = BatchQueue(capacity)
-        self._ids = RequestIds(2 * capacity)
-        self._senders: list[Sender] = []
+        self._senders: dict[int, Sender] = {}
         self._source_of: dict[str, int] = {}
         self._downstream_ready = False
         self._accepted = 0
@@ -112,8 +114,9 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for sender in self._senders:
+        for sender in self._senders.values():
             await sender.close()
+        await self._primary.close()
         if self._model is not None:
             await self._model.close()
 
@@ -147,39 +150,51 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._place = place
         self._limit = BatchLimit.from_config(place.batch)
-        if place.is_join:
-            self._joiner = Joiner(place.sources, self._capacity)
+        self._role = place.role
+        self._journal = Journal(
+            place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
+        )
+        self._primary = Primary(self._journal, self._forward)
         self._source_of = _addresses(config)
         self._senders = self._make_senders(config, place)
-        for sender in self._senders:
+        for sender in self._senders.values():
             self._start(sender.run())
         self._start(self._climb(place))
-        self._start(self._work(self._model))
-        self._lanes.release()
+        if place.role is Role.BACKUP:
+            self._backup = Backup(self._journal, self._model)
+            self._start(self._backup.run())
+        else:
+            self._start_serving(self._model)
         return model_pb2.response(status="ok")
 
-    def _make_senders(self, config: RuntimeConfig, place: Place) -> list[Sender]:
-        targets = [config.nodes[index - 1].primary.proxy_ip for index in place.targets]
-        return [
-            Sender(
+    def _start_serving(self, model: ModelLink) -> None:
+        self._start(self._primary.run())
+        self._start(self._work(model))
+        self._lanes.release()
+
+    def _make_senders(self, config: RuntimeConfig, place: Place) -> dict[int, Sender]:
+        """A sender for each target, by its index; the frontend's is 0."""
+        targets = {index: config.nodes[index - 1].primary.proxy_ip for index in place.targets}
+        return {
+            index: Sender(
                 place.index,
                 f"{self._ip}:{self._port}",
                 f"{ip}:{self._port}",
-                to_frontend=not targets,
+                to_frontend=index == 0,
                 capacity=self._capacity,
                 timeout=self._timeout,
             )
-            for ip in targets or [config.frontend_ip]
-        ]
+            for index, ip in (targets or {0: config.frontend_ip}).items()
+        }
 
     async def _climb(self, place: Place) -> None:
         """Wait until everything downstream is ready: readiness climbs from the sinks."""
-        for sender in self._senders if place.targets else ():
+        for sender in self._senders.values() if place.targets else ():
             while True:
                 try:
                     if await sender.ping() == PingStatus.READY:
                         break
-                except grpc.aio.AioRpcError:
+                except (grpc.aio.AioRpcError, OSError):
                     pass
                 await asyncio.sleep(CLIMB_INTERVAL)
         self._downstream_ready = True
@@ -192,7 +207,7 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer
             return PingStatus.MODEL_FAILED
         if not self._downstream_ready:
             return PingStatus.MODEL_SET
-        if any(sender.failed for sender in self._senders):
+        if any(sender.failed for sender in self._senders.values()):
             return PingStatus.DOWNSTREAM_FAILED
         return PingStatus.READY
 
@@ -203,8 +218,61 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer
         return prediction_pb2.ping_reply(
             status=self.status(),
             stateful=place is not None and place.stateful,
-            is_primary=place is None or place.role is Role.PRIMARY,
+            is_primary=self._role is Role.PRIMARY,
         )
+
+    # --- failure ----------------------------------------------------------------------------
+
+    async def Promote(
+        self, request: hogar_pb2.Done, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        if self._role is Role.PRIMARY:
+            return hogar_pb2.Done()
+        if self._backup is None or self._model is None:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{self._name} has no graph")
+        try:
+            await self._backup.catch_up()
+        except ReplicationError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        log.info("%s is the primary now", self._name)
+        self._role = Role.PRIMARY
+        self._backup = None
+        self._start_serving(self._model)
+        return hogar_pb2.Done()
+
+    async def SetBackup(
+        self, request: hogar_pb2.BackupRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        if not request.address:
+            await self._primary.drop_backup()
+            return hogar_pb2.Done()
+        if self._model is None or self._place is None or self._role is not Role.PRIMARY:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, f"{self._name} is no primary with a graph"
+            )
+        # First, so that a batch that waits for a backup that is gone lets the model go.
+        await self._primary.drop_backup()
+        try:
+            async with self._computing:
+                _, states = await self._model.compute([], self._limit, hogar_pb2.WHOLE_STATE)
+                if not states:
+                    raise ReplicationError(
+                        "its model has no get_state() and set_state(), so it has nothing to "
+                        "replicate"
+                    )
+                done = await self._primary.set_backup(request.address, request.epoch, states)
+            await done
+        except (ModelError, ReplicationError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{self._name}: {error}")
+        return hogar_pb2.Done()
+
+    async def Retarget(
+        self, request: hogar_pb2.RetargetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        sender = self._senders.get(request.index)
+        if sender is not None:
+            sender.retarget(f"{request.address}:{self._port}")
+        return hogar_pb2.Done()
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -212,9 +280,12 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer
         self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> model_pb2.response:
         source = self._source_of.get(request.src_uri.rpartition(":")[0] or request.src_uri)
+        place = self._place
+        if place is None or self._role is not Role.PRIMARY:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self._name} serves no graph yet")
         if source is None:
-            # Before SetDAG nobody is known; afterwards only a join needs to know who sends.
-            if self._joiner is not None:
+            # Only a join needs to know who sends.
+            if place.is_join:
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT,
                     f"src_uri {request.src_uri!r} is not an address of this graph",
@@ -224,14 +295,15 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer
             payload = from_plain(request.input_.inputType, request.input_.inputStream)
         except PayloadError as error:
             payload = failure(str(error))
-        if self._place is None:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self._name} has no graph yet")
         if self._queue.room < 1:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{len(self._queue)} requests wait at {self._name} already",
             )
-        self._accept(source, [hogar_pb2.Request(id=request.req_id, payload=payload)])
+        try:
+            self._accept(source, [hogar_pb2.Request(id=request.req_id, payload=payload)])
+        except RoutingError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return model_pb2.response(status="ok")
 
     async def Open(
@@ -242,56 +314,93 @@ class Proxy(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer
     def _relayed(self, message: bytes) -> bytes | None:
         """One frame of a lane: its answer, or None to hold the sender back."""
         relay = hogar_pb2.RelayRequest.FromString(message)
-        place = self._place
-        if place is None:
+        if self._place is None:
             return None
-        if self._joiner is not None and relay.source not in place.sources:
-            refused = f"node {relay.source} does not flow into {self._name}"
+        if relay.HasField("replica"):
+            self._journal.finish(relay.finished)
+            refused = (
+                "this is no backup" if self._backup is None else (self._backup.take(relay.replica))
+            )
             return hogar_pb2.RelayReply(refused=refused).SerializeToString()
-        if self._queue.room < len(relay.requests):
+        if self._role is not Role.PRIMARY or self._queue.room < len(relay.requests):
             return None
-        self._accept(relay.source, relay.requests)
+        finished = self._journal.finish(relay.finished)
+        if finished:
+            self._primary.finish(finished)
+            for sender in self._senders.values():
+                sender.finish(finished)
+        try:
+            self._accept(relay.source, relay.requests)
+        except RoutingError as error:
+            return hogar_pb2.RelayReply(refused=str(error)).SerializeToString()
         return b""
 
     def _accept(self, source: int, requests: Iterable[hogar_pb2.Request]) -> None:
-        """Queue requests that are here for the first time, once they are complete."""
+        """Queue requests that are complete and here for the first time."""
+        resend = []
         for request in requests:
-            if not self._ids.is_new(source, request.id):
-                continue
-            if self._joiner is None:
+            arrival = self._journal.arrive(request, source)
+            if arrival is Again.RESEND:
+                resend.append(self._journal.output_of(request.id))
+            elif arrival is not Again.WAIT:
                 self._accepted += 1
-                self._queue.put(request)
-                continue
-            joined = self._joiner.add(request.id, source, request.payload)
-            if joined is not None:
-                self._accepted += 1
-                self._queue.put(hogar_pb2.Request(id=request.id, payload=joined))
+                self._queue.put(hogar_pb2.Request(id=request.id, payload=arrival))
+        if resend:
+            self._start(self._send(resend))
+
+    async def _send(self, outputs: Sequence[hogar_pb2.Request]) -> None:
+        for output in outputs:
+            for sender in self._senders.values():
+                await sender.put(output)
+
+    async def _forward(self, outputs: list[hogar_pb2.Request]) -> None:
+        """Send computed outputs on, and keep them for whoever asks again."""
+        await self._send([self._journal.complete(one.id, one.payload) for one in outputs])
 
     async def _work(self, model: ModelLink) -> None:
-        """Take batches, compute them, hand the replies to every sender, for ever."""
+        """Take batches, compute them, commit them, for ever."""
         while True:
             batch = await self._queue.take(self._limit.most)
             self._lanes.release()
-            good = [request for request in batch if not is_failure(request.payload)]
-            replies = [request for request in batch if is_failure(request.payload)]
-            if good:
-                replies += await self._compute(model, good)
-            for reply in replies:
-                for sender in self._senders:
-                    await sender.put(reply)
+            async with self._computing:
+                outputs, states = await self._compute(model, batch)
+                if self._primary.has_backup:
+                    await self._primary.commit(outputs, states)
+                    continue
+            await self._forward(outputs)
 
     async def _compute(
         self, model: ModelLink, batch: list[hogar_pb2.Request]
-    ) -> list[hogar_pb2.Request]:
+    ) -> tuple[list[hogar_pb2.Request], Sequence[hogar_pb2.State]]:
+        """The outputs of a batch. Errors pass unseen by the model; a batch whose model dies is
+        tried once more when the model is back."""
+        good = [request for request in batch if not is_failure(request.payload)]
+        outputs = [request for request in batch if is_failure(request.payload)]
+        if not good:
+            return outputs, []
+        states: Sequence[hogar_pb2.State] = []
         try:
-            payloads = await model.compute([request.payload for request in batch], self._limit)
+            payloads, states = await self._try_twice(model, [one.payload for one in good])
         except ModelError as error:
-            log.error("a batch of %d requests failed: %s", len(batch), error)
-            payloads = [failure(f"{self._name}: {error}")] * len(batch)
-        return [
+            log.error("a batch of %d requests failed: %s", len(good), error)
+            payloads = [failure(f"{self._name}: {error}")] * len(good)
+        outputs += [
             hogar_pb2.Request(id=request.id, payload=payload)
-            for request, payload in zip(batch, payloads, strict=True)
+            for request, payload in zip(good, payloads, strict=True)
         ]
+        return outputs, states
+
+    async def _try_twice(
+        self, model: ModelLink, payloads: list[hogar_pb2.Payload]
+    ) -> tuple[list[hogar_pb2.Payload], Sequence[hogar_pb2.State]]:
+        wanted = hogar_pb2.CHANGED_STATE if self._primary.has_backup else hogar_pb2.NO_STATE
+        try:
+            return await model.compute(payloads, self._limit, wanted)
+        except ModelGoneError as error:
+            log.warning("%s; its batch is tried again when it is back", error)
+            if not await model.wait_until_back(self._model_patience):
+                raise
+            return await model.compute(payloads, self._limit, wanted)
 
     # --- watching and tuning ----------------------------------------------------------------
 
@@ -329,6 +438,7 @@ async def serve(proxy: Proxy, ip: str, port: int) -> None:
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
+    hogar_pb2_grpc.add_ControlServicer_to_server(proxy, server)
     bind(server, ip, port)
     await proxy.listen()
     await server.start()
@@ -349,6 +459,7 @@ async def _main() -> None:
         port,
         timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
         capacity=int(environment.get("QUEUE_CAPACITY", "8192")),
+        model_patience=float(environment.get("MODEL_PATIENCE_S", "30")),
     )
     await serve(proxy, ip, port)
 

@@ -1,14 +1,10 @@
-"""Where requests come from and go to: one node's place in the graph, and its joins."""
+"""Where requests come from and go to: one node's place in the graph."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from earg.config import RuntimeConfig
-from earg.payload import join
-from earg.protos import hogar_pb2
 from earg.status import Role
 
 
@@ -53,43 +49,3 @@ def find_place(config: RuntimeConfig, proxy_name: str, address: str) -> Place:
                     targets=static.targets_of(index),
                 )
     raise RoutingError(f"the config has no proxy called {proxy_name!r}")
-
-
-class Joiner:
-    """Collects the parts of each request until all sources have sent theirs.
-
-    At most ``capacity`` requests wait for parts: past that the oldest incomplete one is forgotten,
-    since its client has long been told that its deadline passed.
-    """
-
-    def __init__(self, sources: Sequence[int], capacity: int) -> None:
-        self._order = {source: place for place, source in enumerate(sources)}
-        self._capacity = capacity
-        self._waiting: OrderedDict[int, list[hogar_pb2.Payload | None]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add(
-        self, request_id: int, source: int, payload: hogar_pb2.Payload
-    ) -> hogar_pb2.Payload | None:
-        """Add one part; the joined payload once it is the last, else None.
-
-        Raises :class:`RoutingError` for a source that does not flow in here. A part that comes
-        twice counts once: a sender that had no answer sends again.
-        """
-        place = self._order.get(source)
-        if place is None:
-            raise RoutingError(f"node {source} does not flow into this join")
-        parts = self._waiting.get(request_id)
-        if parts is None:
-            if len(self._waiting) >= self._capacity:
-                self._waiting.popitem(last=False)
-            parts = self._waiting[request_id] = [None] * len(self._order)
-        if parts[place] is None:
-            parts[place] = payload
-        complete = [part for part in parts if part is not None]
-        if len(complete) < len(parts):
-            return None
-        del self._waiting[request_id]
-        return join(complete)

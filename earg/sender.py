@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from earg.answered import answered
 from earg.lane_client import LaneClient
 from earg.payload import CHANNEL_OPTIONS, to_plain
 from earg.protos import hogar_pb2, prediction_pb2, prediction_pb2_grpc
@@ -23,7 +25,7 @@ MESSAGE_REQUESTS = 512
 MESSAGE_BYTES = 8 * 1024 * 1024
 """A message takes no further request once it holds this many bytes."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
 """Seconds between attempts to reach a peer that does not answer."""
 
 
@@ -46,7 +48,6 @@ class Sender:
         timeout: float = 0.5,
         patience: float = 30.0,
     ) -> None:
-        self.address = address
         self.failed = False
         self._source = source
         self._own_uri = own_uri
@@ -55,43 +56,69 @@ class Sender:
         self._patience = patience
         self._sequence = 0
         self._queue: asyncio.Queue[hogar_pb2.Request] = asyncio.Queue(capacity)
+        self._finished: deque[int] = deque(maxlen=4 * capacity)
+        self._closing: set[asyncio.Task[None]] = set()
+        self._connect(address)
+
+    def _connect(self, address: str) -> None:
+        self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._lane = LaneClient(self._channel, address.rpartition(":")[0], timeout)
+        self._lane = LaneClient(self._channel, address.rpartition(":")[0], self._timeout)
         self._original = prediction_pb2_grpc.ProxyServerStub(self._channel)
 
     async def put(self, request: hogar_pb2.Request) -> None:
         """Queue one request, waiting for room."""
         await self._queue.put(request)
 
+    def finish(self, request_ids: Iterable[int]) -> None:
+        """Tell the peer, with the next message, which requests are answered."""
+        self._finished.extend(request_ids)
+
+    def retarget(self, address: str) -> None:
+        """Send to another address from now on; what was not answered yet goes there, too."""
+        if address == self.address:
+            return
+        self._lane.close()
+        # Its end is waited for aside: who retargets must not wait for a peer that is dead.
+        closing = asyncio.get_running_loop().create_task(self._channel.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._connect(address)
+
     async def ping(self) -> int:
-        """The peer's ping status; raises ``grpc.aio.AioRpcError``."""
-        reply = await self._original.ping(prediction_pb2.ping_req(), timeout=self._timeout)
+        """The peer's ping status; raises ``grpc.aio.AioRpcError`` and OSError."""
+        reply = await answered(
+            self._original.ping(prediction_pb2.ping_req(), timeout=self._timeout)
+        )
         return int(reply.status)
 
     async def close(self) -> None:
         """Close the channel. The task of :meth:`run` is its owner's to cancel."""
         self._lane.close()
         await self._channel.close()
+        await asyncio.gather(*self._closing)
 
     async def run(self) -> None:
         """Send for ever."""
         while True:
             batch = [await self._queue.get()]
+            finished = list(self._finished)
+            self._finished.clear()
             size = batch[0].ByteSize()
             while (
                 len(batch) < MESSAGE_REQUESTS and size < MESSAGE_BYTES and not self._queue.empty()
             ):
                 batch.append(self._queue.get_nowait())
                 size += batch[-1].ByteSize()
-            await self._deliver(batch)
+            await self._deliver(batch, finished)
 
-    async def _deliver(self, batch: Sequence[hogar_pb2.Request]) -> None:
+    async def _deliver(self, batch: Sequence[hogar_pb2.Request], finished: Sequence[int]) -> None:
         give_up = time.monotonic() + self._patience
         pause = FIRST_PAUSE
         left = list(batch)
         while True:
             try:
-                await self._send(left)
+                await self._send(left, finished)
                 self.failed = False
                 return
             except grpc.aio.AioRpcError as error:
@@ -118,9 +145,9 @@ class Sender:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _send(self, left: list[hogar_pb2.Request]) -> None:
+    async def _send(self, left: list[hogar_pb2.Request], finished: Sequence[int]) -> None:
         """Send what is left; in the plain protocol ``left`` shrinks request by request."""
-        message = hogar_pb2.RelayRequest(source=self._source, requests=left)
+        message = hogar_pb2.RelayRequest(source=self._source, requests=left, finished=finished)
         answer = await self._lane.exchange(message.SerializeToString())
         if answer is not None:
             refused = hogar_pb2.RelayReply.FromString(answer).refused
@@ -129,7 +156,7 @@ class Sender:
             return
         call = self._original.outputstream if self._to_frontend else self._original.downstream
         while left:
-            await call(self._plain_request(left[0]), timeout=self._timeout)
+            await answered(call(self._plain_request(left[0]), timeout=self._timeout))
             del left[0]
 
     def _plain_request(self, request: hogar_pb2.Request) -> prediction_pb2.request:

@@ -42,10 +42,16 @@ class NodeState(Enum):
     """Its processes start, the model is constructed, or it waits to be wired."""
 
     READY = "ready"
-    """Every pair of it answers ``ping`` with READY."""
+    """Every pair of it answers ``ping`` with READY, and a backup holds the state."""
+
+    DEGRADED = "degraded"
+    """It serves, but a failure now would lose its state: it has no backup that holds it."""
+
+    RECOVERING = "recovering"
+    """A process of it has died and is being replaced; its requests wait."""
 
     DEAD = "dead"
-    """A process of it has ended, or its model could not be constructed."""
+    """It was given up: its processes end on every start."""
 
 
 class Role(Enum):
@@ -87,6 +93,16 @@ class NodeStatus:
     state: NodeState
     reason: str
     pairs: tuple[PairStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a node. ``time`` is in seconds since the Unix epoch."""
+
+    time: float
+    graph: str
+    node: str
+    what: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,11 +97,12 @@ async def open_lane(ip: str, port: int) -> AsyncIterator[Lane]:
 @contextlib.asynccontextmanager
 async def running_proxy(pool: AddressPool, name: str, ip: str) -> AsyncIterator[Proxy]:
     """A proxy that has neither model nor graph yet."""
-    proxy = Proxy(f"{name}.proxy", ip, pool.ports.proxy)
+    proxy = Proxy(f"{name}.proxy", ip, pool.ports.proxy, model_patience=0.5)
     async with serving(
         f"{ip}:{pool.ports.proxy}",
         (prediction_pb2_grpc.add_ProxyServerServicer_to_server, proxy),
         (hogar_pb2_grpc.add_LaneServicer_to_server, proxy),
+        (hogar_pb2_grpc.add_ControlServicer_to_server, proxy),
     ):
         await proxy.listen()
         try:

@@ -205,24 +205,6 @@ def test_a_config_that_earg_would_misread_is_refused(agent: AgentClient) -> None
         agent.deploy_node("g", "1", one_node().replace("false", "False"), 1, named("Echo"))
 
 
-def test_a_killed_model_makes_its_node_dead_and_a_deploy_brings_it_back(
-    agent: AgentClient,
-) -> None:
-    config = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
-    graph = deploy_all(agent, "g", config, named("Named"))
-    (pid,) = [pair.model_pid for pair in graph.nodes[0].pairs]
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: agent.graph("g").nodes[0].state is NodeState.DEAD, "the node is dead")
-    assert "its model was killed by SIGKILL" in agent.graph("g").nodes[0].reason
-    with pytest.raises(urllib.error.HTTPError, match="500"):
-        predict(graph.url, b"x")
-    with pytest.raises(AgentError, match="only of graph g is dead"):
-        agent.probe("g", 1)
-    again = deploy_all(agent, "g", config, named("Named"))
-    assert predict(again.url, b"x") == b"only(x)"
-    assert again.nodes[0].pairs[0].address == graph.nodes[0].pairs[0].address
-
-
 def test_a_taken_address_is_left_to_its_owner(agent: AgentClient) -> None:
     # Somebody listens where the graph's frontend and first node would go: other addresses.
     pool = AddressPool("crowded")

@@ -145,8 +145,8 @@ def test_readiness_follows_the_graph(tmp_path: Path) -> None:
             url = deploy(agent, "echo", "little:Echo")
             assert httpx.get(f"{url}/ready").status_code == 200
             (pair,) = agent.graph("echo").nodes[0].pairs
-            os.kill(pair.proxy_pid, signal.SIGKILL)
-            reply = httpx.get(f"{url}/ready")
+            os.kill(pair.proxy_pid, signal.SIGSTOP)
+            reply = httpx.get(f"{url}/ready", timeout=10)
             assert reply.status_code == 503
             assert "not ready" in reply.json()["error"]
         finally:

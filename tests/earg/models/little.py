@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -23,6 +24,12 @@ class Named:
         name = os.environ["MODEL_NAME"].split(".")[1]
         inner = "|".join(request) if isinstance(request, list) else request
         return f"{name}({inner})"
+
+    def get_state(self) -> bytes:
+        return b""
+
+    def set_state(self, state: bytes) -> None:
+        assert state == b""
 
 
 class BatchSizes:
@@ -78,3 +85,66 @@ class Environment:
 
     def predict(self, request: str) -> Any:
         return os.environ.get(request)
+
+
+class Ledger:
+    """A stateful model: counts the requests it has seen, by name, and replies how often it saw
+    this one and how many in all. Each request must have changed it exactly once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._changes: dict[str, int] = {}
+
+    def predict_batch(self, requests: list[str]) -> list[Any]:
+        replies = []
+        for request in requests:
+            if request != "?":
+                self._seen[request] = self._changes[request] = self._seen.get(request, 0) + 1
+            replies.append({"times": self._seen.get(request, 0), "all": len(self._seen)})
+        return replies
+
+    def get_state(self) -> bytes:
+        return json.dumps(self._seen).encode()
+
+    def set_state(self, state: bytes) -> None:
+        self._seen = json.loads(state)
+
+    def get_delta(self) -> bytes:
+        changes, self._changes = self._changes, {}
+        return json.dumps(changes).encode()
+
+    def apply_delta(self, delta: bytes) -> None:
+        self._seen.update(json.loads(delta))
+
+
+class Forgetful:
+    """A model that changes with every request and cannot give its state away."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def predict(self, request: Any) -> int:
+        self._count += 1
+        return self._count
+
+
+class DiesOnBad:
+    """Its process dies on a request 'bad': as native code does that crashes."""
+
+    def predict(self, request: Any) -> Any:
+        if request == "bad":
+            os._exit(139)
+        return request
+
+
+class DiesOnSecondStart:
+    """Starts once; its folder remembers, and every later start dies."""
+
+    def __init__(self) -> None:
+        mark = Path(os.environ["MARK"])
+        if mark.exists():
+            raise RuntimeError("the device is gone")
+        mark.touch()
+
+    def predict(self, request: Any) -> Any:
+        return request
