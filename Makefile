@@ -1,0 +1,33 @@
+# "make" and "make help" list what there is. Set PYTHON to choose the interpreter of the set-up.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint lock clean
+
+help: ## list the targets
+	@echo "HOGAR: ML serving graphs on Airflow"
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	    while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+
+setup: ## make .venv with the pinned versions (the other targets do so by themselves)
+	@PYTHON="$(PYTHON)" scripts/setup.sh
+
+demo: setup ## start Airflow, deploy the example graph, send it a spoken sentence (EXIT=1: then stop)
+	@exec .venv/bin/python scripts/demo.py $(if $(filter-out 0,$(EXIT)),--exit)
+
+test: lint ## lint, type check and run the whole test suite (some minutes: it starts real Airflow)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4
+
+test-fast: setup ## run the tests that need no Airflow service
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+
+lint: setup ## check style and types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+lock: setup ## resolve requirements.lock anew from setup.cfg
+	@scripts/lock.sh
+
+clean: ## remove everything that the other targets have made
+	@scripts/clean.sh

@@ -1,0 +1,63 @@
+"""HOGAR's Airflow provider: UDGL files become DAGs that deploy, probe and serve ML graphs.
+
+Airflow calls :func:`get_provider_info` in every process it starts, so nothing else is imported
+here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DISTRIBUTION = "airflow-provider-hogar"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """What Airflow shows of, and takes from, this provider (``provider_info.schema.json``).
+
+    The connection form stands here because Airflow 3.2 and later draw it without importing the
+    hook; older ones ask the hook for the same.
+    """
+    from importlib.metadata import version
+
+    return {
+        "package-name": DISTRIBUTION,
+        "name": "HOGAR",
+        "description": "ML serving graphs: a UDGL file becomes a DAG that deploys, probes and "
+        "serves it on EARG.",
+        "versions": [version(DISTRIBUTION)],
+        "integrations": [{"integration-name": "EARG", "tags": ["software"]}],
+        "operators": [
+            {
+                "integration-name": "EARG",
+                "python-modules": [
+                    "hogar_provider.operators.deploy",
+                    "hogar_provider.operators.probe",
+                    "hogar_provider.operators.serve",
+                    "hogar_provider.operators.wire",
+                ],
+            }
+        ],
+        "hooks": [
+            {"integration-name": "EARG", "python-modules": ["hogar_provider.hooks.earg"]},
+        ],
+        "connection-types": [
+            {
+                "connection-type": "earg",
+                "hook-class-name": "hogar_provider.hooks.earg.EargHook",
+                "hook-name": "EARG",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["host", "port", "schema", "login", "password"],
+                    "relabeling": {},
+                    "placeholders": {},
+                },
+                "conn-fields": {
+                    "home": {
+                        "label": "Agent's folder",
+                        "description": "Where the agent on this machine keeps its socket and "
+                        "logs. Empty: $EARG_HOME, else ~/.local/state/earg.",
+                        "schema": {"type": ["string", "null"]},
+                    }
+                },
+            }
+        ],
+    }

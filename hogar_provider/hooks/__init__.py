@@ -1,0 +1,1 @@
+"""Airflow hooks: how the provider's Airflow operators reach the runtime."""

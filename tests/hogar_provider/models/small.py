@@ -1,0 +1,46 @@
+"""Small real models for the provider's tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Upper:
+    """Replies the text in capitals."""
+
+    def predict(self, request: str) -> str:
+        return request.upper()
+
+
+class Backwards:
+    """Replies the text from its end to its beginning."""
+
+    def predict(self, request: str) -> str:
+        return request[::-1]
+
+
+class Counter:
+    """Replies how many requests it has seen: a stateful model."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def predict(self, request: Any) -> int:
+        self._seen += 1
+        return self._seen
+
+    def get_state(self) -> bytes:
+        return str(self._seen).encode()
+
+    def set_state(self, state: bytes) -> None:
+        self._seen = int(state)
+
+
+class NoWeights:
+    """A model that cannot be constructed."""
+
+    def __init__(self) -> None:
+        self._weights = self._read("weights.bin")
+
+    def _read(self, name: str) -> bytes:
+        raise FileNotFoundError(f"there is no {name}")

@@ -1,0 +1,163 @@
+"""A dags folder in a real Airflow: its own database, dag processor and command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earg.client import NoAgentError, connect
+from tests.hogar_provider.folders import (
+    BROKEN,
+    LOADERS,
+    MODELS,
+    ROOT,
+    SENTIMENT,
+    TWO_EXITS,
+    chain,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """An Airflow of its own: ``home`` is its folder, ``dags`` its dags folder."""
+
+    home: Path
+
+    @property
+    def dags(self) -> Path:
+        return self.home / "dags"
+
+    @property
+    def earg(self) -> Path:
+        return self.home / "earg"
+
+    def run(self, *arguments: str, check: bool = True) -> str:
+        """Run Airflow's command line; returns all it prints."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "_AIRFLOW"))}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env={
+                **kept,
+                "AIRFLOW_HOME": str(self.home),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+                "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+                "EARG_HOME": str(self.earg),
+                "PYTHONPATH": str(ROOT),
+            },
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        assert done.returncode == 0 or not check, done.stdout
+        return done.stdout
+
+    def parse(self) -> None:
+        """Let the dag processor read every file once."""
+        self.run("dag-processor", "--num-runs", "1")
+
+    def errors(self) -> list[dict[str, str]]:
+        """What ``airflow dags list-import-errors`` shows."""
+        text = self.run("dags", "list-import-errors", "--output", "json", check=False)
+        shown = [line for line in text.splitlines() if line.startswith("[{")]
+        return list(json.loads(shown[-1])) if shown else []
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of Airflow's database."""
+        with sqlite3.connect(self.home / "airflow.db") as database:
+            return database.execute(sql).fetchall()
+
+
+@pytest.fixture
+def airflow(tmp_path: Path) -> Iterator[Airflow]:
+    """A fresh Airflow whose dags folder holds the loader files, the test's models and their
+    images file; the agent that its tasks start is stopped when the test ends."""
+    airflow = Airflow(tmp_path)
+    airflow.dags.mkdir()
+    for file in (*LOADERS, *MODELS.glob("*.*")):
+        shutil.copy(file, airflow.dags)
+    airflow.run("db", "migrate")
+    yield airflow
+    try:
+        with connect(airflow.earg, start=False) as client:
+            client.shutdown()
+    except NoAgentError:
+        pass
+
+
+def test_broken_files_are_listed_and_the_good_graphs_stay(airflow: Airflow) -> None:
+    shutil.copy(SENTIMENT, airflow.dags)
+    airflow.parse()
+    assert airflow.query("select * from import_error") == []
+
+    (airflow.dags / "broken.udgl").write_text(BROKEN)
+    (airflow.dags / "exits.udgl").write_text(TWO_EXITS)
+    (airflow.dags / "copy.udgl").write_text(chain("Copied", "test/upper:1"))
+    (airflow.dags / "copy of copy.udgl").write_text(chain("Copied", "test/upper:1"))
+    airflow.parse()
+    (error,) = airflow.errors()
+    assert error["filepath"] == "hogar_errors.py"
+    text = error["error"]
+    assert f"{airflow.dags}/broken.udgl:3:1: U011" in text
+    assert "\n  verzion 1\n  ^^^^^^^\n" in text
+    assert f"{airflow.dags}/exits.udgl:8:10: EARG103" in text
+    assert f"{airflow.dags}/copy of copy.udgl:2:6: AIRFLOW102" in text
+    assert f"is taken by {airflow.dags}/copy.udgl" in text
+    dags = airflow.query("select dag_id, is_stale, is_paused, fileloc, relative_fileloc from dag")
+    assert sorted(dags) == [
+        ("Copied", 0, 0, f"{airflow.dags}/copy.udgl", "hogar_graphs.py"),
+        ("SentiAnalyzer", 0, 0, f"{airflow.dags}/sentiment.udgl", "hogar_graphs.py"),
+    ]
+    (code,) = airflow.query("select source_code from dag_code where dag_id = 'SentiAnalyzer'")
+    assert code == (SENTIMENT.read_text(encoding="utf-8"),)
+
+    for name in ("broken", "exits", "copy of copy"):
+        (airflow.dags / f"{name}.udgl").unlink()
+    airflow.parse()
+    assert airflow.query("select * from import_error") == []
+
+
+def test_a_run_of_the_dag_brings_the_graph_up(airflow: Airflow) -> None:
+    text = chain("Small", "test/upper:1", "test/counter:1").replace(
+        "operator B\n", "operator B\nstateful Yes, "
+    )
+    (airflow.dags / "small.udgl").write_text(text)
+    log = airflow.run("dags", "test", "Small")
+    assert "state=success" in log
+    with connect(airflow.earg, start=False) as client:
+        (graph,) = client.graphs()
+    assert graph.url in log
+    assert [(node.name, node.state.value) for node in graph.nodes] == [
+        ("A", "ready"),
+        ("B", "ready"),
+    ]
+
+
+def test_a_model_that_raises_fails_its_task_with_its_own_traceback(airflow: Airflow) -> None:
+    text = chain("Weightless", "test/upper:1", "test/noweights:1")
+    (airflow.dags / "weightless.udgl").write_text(text)
+    log = airflow.run("dags", "test", "Weightless", check=False)
+    assert "state=failed" in log
+    assert "in _read" in log
+    assert "FileNotFoundError: there is no weights.bin" in log
+    states = dict(airflow.query("select task_id, state from task_instance"))
+    assert states == {
+        "deploy.A": "success",
+        "deploy.B": "failed",
+        **dict.fromkeys(("wire", "probe.A", "probe.B", "serve"), "upstream_failed"),
+    }

@@ -1,0 +1,171 @@
+"""The udgl command, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.udgl.conftest import ROOT, Run
+from tests.udgl.fixture_files import FIXTURES
+
+VALID, INVALID, EARG = FIXTURES / "valid", FIXTURES / "invalid", FIXTURES / "earg"
+
+
+def test_check_says_that_a_file_is_fine(udgl_command: Run) -> None:
+    done = udgl_command("check", "sentiment.udgl", "one_operator.udgl", cwd=VALID)
+    assert done.returncode == 0
+    assert done.stdout.decode() == (
+        "sentiment.udgl: ok, graph SentiAnalyzer version 3, 5 operators\n"
+        "one_operator.udgl: ok, graph Echo version 1, 1 operator\n"
+    )
+    assert done.stderr == b""
+
+
+def test_check_tells_every_error_on_standard_error(udgl_command: Run) -> None:
+    done = udgl_command("check", "all_at_once.udgl", cwd=INVALID)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr == (INVALID / "all_at_once.txt").read_bytes()
+
+
+def test_a_broken_file_does_not_hide_the_others(udgl_command: Run) -> None:
+    names = ["empty.udgl", "../valid/simpledag.udgl", "no_image.udgl"]
+    done = udgl_command("check", *names, cwd=INVALID)
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"../valid/simpledag.udgl: ok")
+    assert b"empty.udgl:1:1: U101" in done.stderr
+    assert b"no_image.udgl:4:10: U108" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["missing.udgl", "."])
+def test_an_unreadable_file_is_told_and_the_others_are_checked(
+    udgl_command: Run, name: str
+) -> None:
+    done = udgl_command("check", name, "sentiment.udgl", "../invalid/empty.udgl", cwd=VALID)
+    assert done.returncode == 2
+    assert done.stdout.startswith(b"sentiment.udgl: ok")
+    assert done.stderr.decode().startswith(f"udgl: {name}: ")
+    assert b"U101" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_standard_input_is_a_file(udgl_command: Run) -> None:
+    data = (EARG / "sentiment.udgl").read_bytes()
+    assert udgl_command("check", "-", stdin=data).stdout.startswith(b"<stdin>: ok")
+    compiled = udgl_command("compile", "-t", "earg", "-", stdin=data)
+    assert compiled.stdout == (EARG / "sentiment.earg").read_bytes()
+    broken = udgl_command("check", "-", stdin=b"\xff")
+    assert broken.returncode == 1
+    assert broken.stderr.startswith(b"<stdin>:1:1: U001")
+
+
+def test_compile_writes_to_standard_output(udgl_command: Run) -> None:
+    done = udgl_command("compile", "-t", "earg", "sentiment.udgl", cwd=EARG)
+    assert done.returncode == 0
+    assert done.stdout == (EARG / "sentiment.earg").read_bytes()
+    assert done.stderr == b""
+
+
+def test_compile_makes_the_folder_and_puts_one_file_there(
+    udgl_command: Run, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        done = udgl_command(
+            "compile",
+            "--target",
+            "earg",
+            "-o",
+            "new/folder",
+            str(EARG / "hyphens.udgl"),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0
+        assert done.stdout == b"new/folder/my_graph-1.0_rc_1.earg\n"
+        assert b"EARG104 warning" in done.stderr
+    (file,) = (tmp_path / "new" / "folder").iterdir()
+    assert file.read_bytes() == (EARG / "hyphens.earg").read_bytes()
+
+
+@pytest.mark.parametrize("folder", [INVALID, EARG])
+def test_compile_writes_nothing_for_a_graph_with_errors(
+    udgl_command: Run, tmp_path: Path, folder: Path
+) -> None:
+    name = "several_sources" if folder == INVALID else "several_inputs"
+    done = udgl_command(
+        "compile", "-t", "earg", "-o", str(tmp_path / "out"), f"{name}.udgl", cwd=folder
+    )
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr == (folder / f"{name}.txt").read_bytes()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(udgl_command: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = udgl_command(
+        "compile", "-t", "earg", "-o", str(tmp_path / "file"), str(EARG / "one_node.udgl")
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"udgl: {tmp_path / 'file'}: ".encode())
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["check"],
+        ["compile", "x.udgl"],
+        ["compile", "-t", "nowhere", "x.udgl"],
+        ["compile", "-t", "earg"],
+        ["invent"],
+    ],
+)
+def test_wrong_usage_is_told_with_the_right_one(udgl_command: Run, arguments: list[str]) -> None:
+    done = udgl_command(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"usage: udgl")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["compile", "--help"]])
+def test_help_shows_how(udgl_command: Run, arguments: list[str]) -> None:
+    done = udgl_command(*arguments)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"usage: udgl")
+    assert b"xample" in done.stdout or arguments == ["--help"]
+
+
+def test_the_version_is_told(udgl_command: Run) -> None:
+    done = udgl_command("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"udgl ")
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    # More output than a pipe holds, to a reader that is gone before it starts.
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "udgl", "check", *[str(VALID / "one_operator.udgl")] * 2000],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == 0
+
+
+def test_a_terminal_without_arrows_gets_the_messages_all_the_same(udgl_command: Run) -> None:
+    done = udgl_command(
+        "check", "ring.udgl", cwd=INVALID, PYTHONUTF8="0", PYTHONIOENCODING="ascii", LC_ALL="C"
+    )
+    assert done.returncode == 1
+    assert b"U116 a cycle: 'A' \\u2192 'B'" in done.stderr

@@ -1,0 +1,219 @@
+"""Large, hostile and arbitrary input: a graph or diagnostics, in linear time, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import udgl
+from tests.udgl.fixture_files import FIXTURES, graphs
+from udgl.diagnostics import MOST_DIAGNOSTICS
+from udgl.parser import LARGEST_TEXT, decode
+from udgl.targets.earg import compile_graph
+
+META = "meta\nname G\nversion 1\n"
+
+
+def chain(count: int) -> str:
+    """A graph of ``count`` operators in a row."""
+    lines = [META]
+    lines += (
+        f"operator op{i}\nversion 1, image reg/op:{i}\nbatch 32, stateful No" for i in range(count)
+    )
+    lines.append("logical flow\ndistribute")
+    lines += (f"op{i} → op{i + 1}" for i in range(count - 1))
+    return "\n".join(lines)
+
+
+def codes(text: str) -> list[str]:
+    """The codes of what is wrong with ``text``, all of which stand in its whole message."""
+    try:
+        udgl.parse(text)
+    except udgl.UdglError as error:
+        told, found = str(error), error.diagnostics
+    else:
+        return []
+    assert found
+    assert all(diagnostic.message in told for diagnostic in found[:20])
+    codes_found = [diagnostic.code for diagnostic in found]
+    # Reading never gives up before that many errors.
+    assert "U003" not in codes_found or len(found) == MOST_DIAGNOSTICS + 1
+    return codes_found
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    large = tmp_path / "large.udgl"
+    with large.open("wb") as file:
+        file.truncate(LARGEST_TEXT + 1)
+    with pytest.raises(udgl.UdglError) as caught:
+        udgl.load(large)
+    assert [d.code for d in caught.value.diagnostics] == ["U002"]
+
+
+@pytest.mark.parametrize("bad", ["what 1", "image a:b:c", "version"])
+def test_syntax_errors_beyond_the_most_are_only_mentioned(bad: str) -> None:
+    found = codes(META + "operator A\nimage a\n" + f"{bad}\n" * (MOST_DIAGNOSTICS * 2))
+    assert len(found) == MOST_DIAGNOSTICS + 1
+    assert found[-1] == "U003"
+
+
+def test_errors_of_meaning_beyond_the_most_are_only_mentioned() -> None:
+    found = codes(META + "operator A\nimage a\n" * (MOST_DIAGNOSTICS * 2))
+    assert len(found) == MOST_DIAGNOSTICS + 1
+    assert found[-1] == "U003"
+
+
+def test_errors_up_to_the_most_are_all_told() -> None:
+    text = META + "operator A\nimage a\n" + "what 1\n" * MOST_DIAGNOSTICS
+    assert codes(text) == ["U011"] * MOST_DIAGNOSTICS
+
+
+MEGABYTE = 1_000_000
+
+HOSTILE = {
+    "one word": "x" * MEGABYTE,
+    "commas": "," * MEGABYTE,
+    "words and commas": "x," * (MEGABYTE // 2),
+    "zeros": "\0" * MEGABYTE,
+    "spaces": " " * MEGABYTE,
+    "line ends": "\n" * MEGABYTE,
+    "carriage returns": "\r" * MEGABYTE,
+    "a comment": "#" * MEGABYTE,
+    "brackets": "([{" * (MEGABYTE // 3),
+    "surrogates": "\ud800" * MEGABYTE,
+    "keywords": "operator " * (MEGABYTE // 9),
+    "section words": "meta flow distribute reduce " * (MEGABYTE // 28),
+    "keyword and spaces": "logical" + " " * MEGABYTE,
+    "arrows": "flow\ndistribute\n" + "->" * (MEGABYTE // 2),
+    "dashes": "flow\ndistribute\na" + "-" * MEGABYTE,
+    "names without arrow": "flow\ndistribute\n" + "a " * (MEGABYTE // 2),
+    "unknown factors": META + "operator A\n" + "foo," * (MEGABYTE // 4),
+    "keys without values": META + "operator A\n" + "image\n" * (MEGABYTE // 6),
+    "keys and blank lines": META + "operator A\n" + ("image\n" + "\n" * 999) * (MEGABYTE // 1005),
+    "a long image": META + "operator A\nimage " + "a" * MEGABYTE + "!",
+    "a deep image": META + "operator A\nimage " + "a/" * (MEGABYTE // 2) + "!",
+    "an image of colons": META + "operator A\nimage " + "a:" * (MEGABYTE // 2),
+    "a long number": META + "operator A\nimage a, batch " + "9" * MEGABYTE,
+    "a long description": "meta\ndescription " + "a, " * (MEGABYTE // 3),
+    "misspelt keywords": "oprator x\n" * (MEGABYTE // 10),
+    "many unknown names": META
+    + "operator A\nimage a\nflow\ndistribute\n"
+    + "".join(f"q{i}→r{i}\n" for i in range(5_000)),
+    "every pair": META
+    + "operator A\nimage a\nflow\nreduce\n"
+    + ",".join(f"a{i}" for i in range(5_000))
+    + "→"
+    + ",".join(f"b{i}" for i in range(5_000)),
+    "a ring": chain(1_500) + "\nop1499 → op0",
+    "many cycles": chain(1_500) + "".join(f"\nop{i + 1} → op{i}" for i in range(1_499)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_gets_diagnostics_in_little_time(name: str) -> None:
+    udgl.parse(chain(2))
+    start = time.process_time()
+    assert codes(HOSTILE[name])
+    # The slowest takes about 1 s on a slow machine; quadratic time would take minutes.
+    assert time.process_time() - start < 20
+
+
+def test_the_time_for_a_graph_is_linear_in_its_size() -> None:
+    udgl.parse(chain(2))
+
+    def seconds(count: int) -> float:
+        text = chain(count)
+        start = time.process_time()
+        compile_graph(udgl.parse(text))
+        return time.process_time() - start
+
+    small = min(seconds(300) for _ in range(3))
+    # Eight times the size: quadratic time would be 64 times as long.
+    assert seconds(2_400) < 30 * small
+
+
+@pytest.mark.slow
+def test_a_graph_of_100_000_operators_is_read_in_seconds() -> None:
+    start = time.process_time()
+    graph = udgl.parse(chain(100_000))
+    assert len(graph.operators) == 100_000
+    assert compile_graph(graph).files[0].text.startswith("100000\n1\nop0,1,reg/op:0,false,32\n")
+    assert time.process_time() - start < 60
+
+
+WORDS = st.sampled_from(
+    [
+        *("meta", "name", "version", "description", "owner", "tags", "schedule"),
+        *("operator", "image", "batch", "stateful", "logical", "flow", "distribute", "reduce"),
+        *(
+            "→",
+            "->",
+            ",",
+            "\n",
+            "\n",
+            "\n",
+            "\r\n",
+            "\t",
+            " ",
+            " ",
+            "#",
+            "-",
+            ">",
+            "A",
+            "b-c",
+            "D.e",
+        ),
+        *("1", "0", "-1", "32", "Yes", "no", "a/b:c", "x@sha256:0a", "é", "\0", "\ufeff", "\u2028"),
+        *("\x1b", "A → B\n", "operator A\nimage a\n", "flow\ndistribute\n", "reduce\nA, B → C\n"),
+    ]
+)
+
+
+def a_graph_or_diagnostics(text: str) -> None:
+    if not codes(text):
+        graph = udgl.parse(text)
+        assert graph.entry() in graph.operators
+        assert graph.exits()
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(WORDS, max_size=80))
+def test_any_words_are_a_graph_or_diagnostics(words: list[str]) -> None:
+    a_graph_or_diagnostics(" ".join(words))
+    a_graph_or_diagnostics("".join(words))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_a_graph_or_diagnostics(text: str) -> None:
+    a_graph_or_diagnostics(text)
+    a_graph_or_diagnostics(META + text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_text_or_diagnostics(data: bytes) -> None:
+    try:
+        text = decode(data)
+    except udgl.UdglError as error:
+        text, found = str(error), [d.code for d in error.diagnostics]
+    else:
+        found = []
+    assert found in ([], ["U001"])
+    a_graph_or_diagnostics(text)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_a_valid_graph_with_a_change_is_a_graph_or_diagnostics(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(graphs("valid")))
+    text = (FIXTURES / "valid" / f"{name}.udgl").read_text(encoding="utf-8")
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 20)))
+        text = text[:start] + data.draw(WORDS) + text[end:]
+    a_graph_or_diagnostics(text)
