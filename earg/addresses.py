@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -56,14 +57,15 @@ class AddressPool:
     """Addresses of one graph. ``key`` spreads graphs over the range and keeps a graph's addresses
     the same from run to run, where they are free."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, candidates: Sequence[Ports] = (EARG_PORTS, *OTHER_PORTS)) -> None:
+        self._candidates = candidates
         self._next_block = zlib.crc32(key.encode()) % _BLOCKS
         self._claims: list[socket.socket] = []
         self._left: list[str] = []
         self.ports = self._choose_ports()
 
     def _choose_ports(self) -> Ports:
-        for ports in (EARG_PORTS, *OTHER_PORTS):
+        for ports in self._candidates:
             # One taken address is chance; the same port taken in three blocks is a server that
             # listens on every address.
             for _ in range(3):
@@ -71,8 +73,8 @@ class AddressPool:
                 if is_free(self._left[-1], ports.model) and is_free(self._left[-1], ports.proxy):
                     return ports
         raise NoAddressError(
-            f"servers listen on all ports tried, from {MODEL_PORT} to {OTHER_PORTS[-1].proxy}, "
-            "on every loopback address; stop one of them"
+            f"servers listen on all ports tried, from {self._candidates[0].model} to "
+            f"{self._candidates[-1].proxy}, on every loopback address; stop one of them"
         )
 
     def _claim_block(self) -> None:

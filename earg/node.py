@@ -97,18 +97,18 @@ class RunningNode:
         """Let the primary replicate to the backup, where there is one that does not follow yet."""
         if len(self.pairs) < 2 or self._synced:
             return
+        primary, backup = self.pairs
+        self._epoch += 1
         try:
-            await self._sync()
+            await primary.set_backup(backup.ip, self._epoch)
         except StartError as error:
             self._degraded = str(error)
             self._tell(f"has no backup: {error}")
-
-    async def _sync(self) -> None:
-        primary, backup = self.pairs
-        self._epoch += 1
-        await primary.set_backup(backup.ip, self._epoch)
+            return
         self._synced = True
         self._degraded = ""
+        if self._epoch > 1:
+            self._tell("has a new backup")
 
     # --- coming back ------------------------------------------------------------------------
 
@@ -152,13 +152,20 @@ class RunningNode:
         return 0.0 if tries <= 0 else float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
 
     async def _mend(self) -> None:
-        if not self.pairs[0].running:
+        if not self.pairs[0].running or self._lacks_graph(self.pairs[0]):
             if len(self.pairs) == 2 and self._synced and self.pairs[1].running:
                 await self._fail_over()
             else:
                 await self._restart_primary()
-        if len(self.pairs) == 2 and not self.pairs[1].running:
-            await self._restart_backup()
+        if len(self.pairs) == 2:
+            if not self.pairs[1].running or self._lacks_graph(self.pairs[1]):
+                await self._restart_backup()
+            if self._around.runtime() is not None:
+                await self.attach_backup()
+
+    def _lacks_graph(self, pair: RunningPair) -> bool:
+        """Whether a start of its proxy ended half-way: it runs, but does not know the graph."""
+        return not pair.wired and self._around.runtime() is not None
 
     async def _fail_over(self) -> None:
         """The backup becomes the primary. What is left of the old one is ended first: of a node,
@@ -178,7 +185,7 @@ class RunningNode:
         pair = self.pairs[0]
         self._synced = False
         model_died = pair.model is None or not pair.model.running
-        proxy_died = pair.proxy is None or not pair.proxy.running
+        proxy_died = pair.proxy is None or not pair.proxy.running or self._lacks_graph(pair)
         if model_died:
             await pair.restart_model(self.implementation, RESTART_TIMEOUT)
             lost = "; with no backup its state is lost" if self.spec.stateful else ""
@@ -190,8 +197,6 @@ class RunningNode:
                 await pair.send_graph(runtime)
                 await self._around.replay()
             self._tell("its proxy is back")
-        if len(self.pairs) == 2 and self.pairs[1].running and self._around.runtime() is not None:
-            await self._sync()
 
     async def _restart_backup(self) -> None:
         primary, backup = self.pairs
@@ -206,12 +211,9 @@ class RunningNode:
             runtime = self._around.runtime()
             if runtime is not None:
                 await backup.send_graph(runtime)
-                await self._sync()
         except StartError:
             await backup.kill()
             raise
-        self._degraded = ""
-        self._tell("has a new backup")
 
     async def _give_up(self, error: StartError) -> None:
         text = f"{error}\n{error.log}".strip()

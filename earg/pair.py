@@ -75,7 +75,7 @@ async def wait_until_up(
         done, _ = await asyncio.wait(
             {asking, ending}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
         )
-        answered = asking in done and _has_answered(asking)
+        answered = asking in done and _has_answered(what, asking)
     finally:
         asking.cancel()
         ending.cancel()
@@ -90,14 +90,19 @@ async def wait_until_up(
     raise StartError(f"{what} {child.describe_exit()}", tail)
 
 
-def _has_answered(asking: asyncio.Future[object]) -> bool:
+def _has_answered(what: str, asking: asyncio.Future[object]) -> bool:
     error = asking.exception()
-    if isinstance(error, grpc.aio.AioRpcError):
-        # An original that does not know the call is up all the same.
-        return error.code() is grpc.StatusCode.UNIMPLEMENTED
-    if error is not None:
+    if error is None:
+        return True
+    if not isinstance(error, grpc.aio.AioRpcError | OSError):
         raise error
-    return True
+    code = error.code() if isinstance(error, grpc.aio.AioRpcError) else None
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        # An original that does not know the call is up all the same.
+        return True
+    if code in (None, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return False
+    raise StartError(f"{what} refuses: {_details(error)}")
 
 
 def _details(error: grpc.aio.AioRpcError | OSError) -> str:
@@ -178,6 +183,10 @@ class RunningPair:
         """Start the proxy anew beside a model that runs on; raises :class:`StartError`."""
         self._failure = ""
         self.wired = False
+        if self.proxy is not None and self.proxy.running:
+            self.proxy.stopping = True
+            self.proxy.kill()
+            await self.proxy.wait()
         self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
         await self._wait_for_proxy(self.proxy)
 
@@ -208,13 +217,11 @@ class RunningPair:
             modelIp=self.ip,
             modelHost=self.ip,
         )
-        try:
-            await answered(stub.SetModel(info, timeout=CALL_TIMEOUT))
-        except (grpc.aio.AioRpcError, OSError) as error:
-            raise StartError(
-                f"the proxy of {self.name} did not take its model: {_details(error)}",
-                self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
-            ) from None
+        if self.model is None or not self.model.running:
+            raise StartError(f"the model of {self.name} does not run")
+        # The proxy waits for its model; one that dies meanwhile need not be waited for.
+        call = answered(stub.SetModel(info, timeout=CALL_TIMEOUT))
+        await wait_until_up(self.model, f"the model of {self.name}", call, CALL_TIMEOUT)
 
     async def _start_child(
         self, kind: str, command: tuple[str, ...], variables: dict[str, str]

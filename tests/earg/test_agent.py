@@ -225,19 +225,6 @@ def test_a_taken_address_is_left_to_its_owner(agent: AgentClient) -> None:
             listener.close()
 
 
-def test_a_port_taken_on_every_address_means_other_ports(agent: AgentClient) -> None:
-    with socket.socket() as wildcard:
-        wildcard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            wildcard.bind(("0.0.0.0", 22222))
-            wildcard.listen()
-        except OSError:
-            pytest.skip("graphs of other tests hold port 22222, so it cannot be taken as a whole")
-        config = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
-        graph = deploy_all(agent, "g", config, named("Named"))
-        assert predict(graph.url, b"x") == b"only(x)"
-
-
 def test_a_model_sees_its_own_environment_and_no_secret(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

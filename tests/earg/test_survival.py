@@ -20,6 +20,8 @@ from earg.status import GraphStatus, NodeState, NodeStatus, Role
 from tests.earg.running import MODELS
 from tests.earg.test_agent import deploy_all, predict, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def implementation(entrypoint: str, **environment: str) -> Implementation:
     return Implementation(f"little:{entrypoint}", str(MODELS), tuple(environment.items()))
