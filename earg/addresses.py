@@ -72,6 +72,7 @@ class AddressPool:
                 self._claim_block()
                 if is_free(self._left[-1], ports.model) and is_free(self._left[-1], ports.proxy):
                     return ports
+        self.close()
         raise NoAddressError(
             f"servers listen on all ports tried, from {self._candidates[0].model} to "
             f"{self._candidates[-1].proxy}, on every loopback address; stop one of them"
