@@ -20,7 +20,7 @@ UNEXPECTED = "UNEXPECTED"
 
 _Match = Callable[[str, int], "re.Match[str] | None"]
 
-_UNEXPECTED_WORD = re.compile(r"(?:->|→|,|\n|#|(?:[^\s,#→-]|-(?!>))++)")
+_UNEXPECTED_WORD = re.compile(r"(?:->|→|,|\n|#|(?:[^\s,#→-]|-(?!>))+)")
 
 
 class ContextLexer(Lexer):
