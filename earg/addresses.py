@@ -93,6 +93,32 @@ class AddressPool:
             return
         raise NoAddressError("every block of loopback addresses is taken by a deployed graph")
 
+    @classmethod
+    def adopt(cls, key: str, ports: Ports, used: Sequence[str]) -> AddressPool:
+        """The pool of a graph that runs on ``used`` addresses already."""
+        pool = cls.__new__(cls)
+        pool._candidates = (ports,)
+        pool._claims = []
+        pool._left = []
+        pool.ports = ports
+        bases = sorted({int(IPv4Address(ip)) & ~0xFF for ip in used})
+        for base in bases:
+            claim = socket.socket()
+            try:
+                claim.bind((str(IPv4Address(base)), _CLAIM_PORT))
+            except OSError:
+                # Somebody took the block while no agent held it; the addresses are still ours.
+                claim.close()
+                continue
+            pool._claims.append(claim)
+            taken = set(used)
+            free = [str(IPv4Address(base + last)) for last in range(254, 0, -1)]
+            pool._left += [ip for ip in free if ip not in taken]
+        pool._next_block = (
+            (bases[-1] - _FIRST_BLOCK) // 256 + 1 if bases else zlib.crc32(key.encode())
+        ) % _BLOCKS
+        return pool
+
     def take(self) -> str:
         """An address on which both ports are free; it is not given out again."""
         while True:

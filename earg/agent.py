@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -29,8 +29,10 @@ import grpc.aio
 from earg import ledger
 from earg.config import ConfigError, read_static
 from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
+from earg.graph_statistics import graph_statistics, set_batch_limit
 from earg.home import Home, HomeError, find_home
 from earg.images import Implementation
+from earg.ledger import GraphRecord
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
@@ -74,11 +76,34 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         return 0.0 if self._graphs else time.monotonic() - self._last_call
 
     def _changed(self) -> None:
-        children = [child for graph in self._graphs.values() for child in graph.children()]
         try:
-            ledger.write(self._home.processes, [child.pid for child in children])
+            ledger.write(self._home.ledger, [graph.record() for graph in self._graphs.values()])
         except OSError as error:
-            log.error("%s cannot be written: %s", self._home.processes, error)
+            log.error("%s cannot be written: %s", self._home.ledger, error)
+
+    def adopt(self, records: Iterable[GraphRecord]) -> None:
+        """Own the graphs that an agent before this one has left serving."""
+        for record in records:
+            self._graphs[record.name] = self._deployment(
+                record.name, record.version, record.config, record
+            )
+            self._tell(record.name, "agent", f"{os.getpid()} has adopted the graph")
+        self._changed()
+
+    def _deployment(
+        self, name: str, version: str, text: str, record: GraphRecord | None = None
+    ) -> Deployment:
+        return Deployment(
+            name,
+            version,
+            text,
+            read_static(text),
+            self._home.graph_folder(name),
+            self._commands,
+            self._changed,
+            partial(self._tell, name),
+            record,
+        )
 
     def _tell(self, graph: str, node: str, what: str) -> None:
         log.warning("%s: %s %s", graph, node, what)
@@ -149,7 +174,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                     f"graph {what} {value!r}: letters, digits, '_' and '.' are admitted, "
                     "200 at most, the first no '.'"
                 )
-        config = read_static(text)
+        read_static(text)
         async with self._names:
             present = self._graphs.get(name)
             if present is not None:
@@ -161,16 +186,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             folder = self._home.graph_folder(name)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "static.earg").write_text(text, encoding="utf-8")
-            graph = Deployment(
-                name,
-                version,
-                text,
-                config,
-                folder,
-                self._commands,
-                self._changed,
-                partial(self._tell, name),
-            )
+            graph = self._deployment(name, version, text)
             self._graphs[name] = graph
             return graph
 
@@ -244,6 +260,23 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             ]
         )
 
+    async def Statistics(
+        self, request: hogar_pb2.StatisticsRequest, context: Context
+    ) -> hogar_pb2.GraphStatistics:
+        async def work() -> hogar_pb2.GraphStatistics:
+            return await graph_statistics(self._graph(request.graph), request.history_seconds)
+
+        return await self._answer(context, work())
+
+    async def SetBatchLimit(
+        self, request: hogar_pb2.NodeBatchLimit, context: Context
+    ) -> hogar_pb2.BatchLimit:
+        async def work() -> hogar_pb2.BatchLimit:
+            node = self._graph(request.graph).node(request.index)
+            return await set_batch_limit(node, request.limit)
+
+        return await self._answer(context, work())
+
     async def Down(self, request: hogar_pb2.GraphRequest, context: Context) -> hogar_pb2.Done:
         async def work() -> hogar_pb2.Done:
             async with self._names:
@@ -284,6 +317,10 @@ async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     hogar_pb2_grpc.add_AgentServicer_to_server(agent, server)
     server.add_insecure_port(home.target)
+    try:
+        agent.adopt(ledger.read(home.ledger))
+    except (ledger.LedgerError, ConfigError) as error:
+        log.error("what an agent before this one has left cannot be adopted: %s", error)
     await server.start()
     log.info("agent %d serves on %s", os.getpid(), home.socket)
     try:
@@ -348,9 +385,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with lock:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        killed = ledger.kill_leftovers(home.processes)
-        if killed:
-            log.warning("stopped %d processes of an agent that was killed", len(killed))
         asyncio.run(run(home, Commands(), options.idle_end))
     return 0
 

@@ -39,7 +39,12 @@ class BatchLimit:
         """The limit times ``ratio``, at least 1: what AdjustBatchSize asks for."""
         if not math.isfinite(ratio) or ratio <= 0:
             raise ValueError(f"the ratio of a batch limit must be above 0, not {ratio}")
-        most = min(LARGEST_LIMIT, max(1, round(self.most * ratio)))
+        return self.changed_to(min(LARGEST_LIMIT, max(1, round(self.most * ratio))))
+
+    def changed_to(self, most: int) -> BatchLimit:
+        """Another limit of the same kind."""
+        if not 1 <= most <= LARGEST_LIMIT:
+            raise ValueError(f"a batch limit must be from 1 to {LARGEST_LIMIT}, not {most}")
         return BatchLimit(most, self.dynamic, one_a_call=self.one_a_call and most == 1)
 
 
@@ -66,13 +71,17 @@ class BatchQueue(Generic[T]):
         self._items.append(item)
         self._filled.set()
 
+    async def filled(self) -> None:
+        """Wait until at least one request is there."""
+        while not self._items:
+            self._filled.clear()
+            await self._filled.wait()
+
     async def take(self, most: int) -> list[T]:
         """Wait for at least one request, then take what is there, at most ``most``.
 
         While a model computes, requests gather here by themselves: a batch grows with the load
         and nobody waits for it to fill.
         """
-        while not self._items:
-            self._filled.clear()
-            await self._filled.wait()
+        await self.filled()
         return [self._items.popleft() for _ in range(min(most, len(self._items)))]

@@ -9,6 +9,8 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from earg.ledger import ProcessRecord, is_alive, started_at
+
 STOP_GRACE = 5.0
 """Seconds between TERM and KILL."""
 
@@ -21,11 +23,16 @@ class Child:
     ``<log>.1``. ``on_exit`` is called once, when it ends by itself or is stopped."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, log: Path, on_exit: Callable[[Child], None]
+        self,
+        pid: int,
+        log: Path,
+        on_exit: Callable[[Child], None],
+        process: asyncio.subprocess.Process | None,
     ) -> None:
-        self.pid = process.pid
+        self.pid = pid
         self.log = log
         self.stopping = False
+        self.running = True
         self._process = process
         self._exited = asyncio.get_running_loop().create_task(self._watch(on_exit))
 
@@ -52,30 +59,40 @@ class Child:
                 stderr=output,
                 start_new_session=True,
             )
-        return cls(process, log, on_exit)
+        return cls(process.pid, log, on_exit, process)
+
+    @classmethod
+    def adopt(cls, record: ProcessRecord, on_exit: Callable[[Child], None]) -> Child | None:
+        """Own a process that an agent before this one has started; None where it is gone."""
+        return cls(record.pid, Path(record.log), on_exit, None) if is_alive(record) else None
+
+    def record(self) -> ProcessRecord | None:
+        """What :meth:`adopt` needs; None where it has ended."""
+        start = started_at(self.pid) if self.running else None
+        return None if start is None else ProcessRecord(self.pid, start, str(self.log))
 
     async def _watch(self, on_exit: Callable[[Child], None]) -> None:
-        await self._process.wait()
+        if self._process is not None:
+            await self._process.wait()
+        else:
+            await _end_of(self.pid)
+        self.running = False
         # What the process itself has started goes with it.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         on_exit(self)
 
     @property
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._process.returncode is None
-
-    @property
     def exit_code(self) -> int | None:
-        """Its exit code, below 0 the signal that ended it, None while it runs."""
-        return self._process.returncode
+        """Its exit code, below 0 the signal that ended it; None while it runs, and for an adopted
+        one, whose exit code only its parent could know."""
+        return self._process.returncode if self._process is not None else None
 
     def describe_exit(self) -> str:
         """How it ended, in words."""
-        code = self._process.returncode
+        code = self.exit_code
         if code is None:
-            return "still runs"
+            return "still runs" if self.running else "ended"
         if code < 0:
             try:
                 return f"was killed by {signal.Signals(-code).name}"
@@ -119,6 +136,22 @@ class Child:
     def tail(self, lines: int) -> str:
         """The last lines of its log."""
         return log_tail(self.log, lines)
+
+
+async def _end_of(pid: int) -> None:
+    """Wait for the end of a process that is not a child (pidfd_open(2))."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def log_tail(path: Path, lines: int) -> str:

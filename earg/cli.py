@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,10 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from earg.config import ConfigError, StaticConfig, read_static, write_static
 from earg.images import ImagesError, Implementation, implementation_of, read_images
-from earg.status import GraphStatus, Role
+from earg.statistics import GraphStatistics
+from earg.statistics_table import as_json, table
+from earg.status import GraphStatus, NodeStatus, Role
 
 if TYPE_CHECKING:
     from earg.client import AgentClient
+
+WATCH_SECONDS = 10
+"""What ``earg stats --watch`` tells of latencies is over so many seconds."""
+
+MOST_LOG_LINES = 1000
+"""More lines the agent does not tell."""
 
 SEND_TIMEOUT = 300.0
 """Seconds that ``earg send`` waits for a reply."""
@@ -98,6 +109,38 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("graph", nargs="?", default="", help="only this graph")
     events.add_argument("--json", action="store_true", help="as JSON: a list of events")
     events.set_defaults(run=_events)
+
+    stats = commands.add_parser("stats", help="what the nodes have done, and what they use")
+    stats.add_argument("graph", nargs="?", help="only this graph")
+    stats.add_argument("--json", action="store_true", help="as JSON: a list of graphs")
+    stats.add_argument(
+        "--watch",
+        action="store_true",
+        help="again each second until Ctrl-C, latencies over the last 10 seconds; "
+        "with --json one line a second",
+    )
+    stats.add_argument(
+        "--history",
+        type=int,
+        default=0,
+        metavar="SECONDS",
+        help="with --json: so many one-second samples of each node, 900 at most (default: 0)",
+    )
+    stats.set_defaults(run=_stats)
+
+    batch = commands.add_parser("batch", help="set a node's batch limit, from its next batch on")
+    batch.add_argument("graph")
+    batch.add_argument("node", help="its name, or its number in the config")
+    batch.add_argument("limit", type=int, help="most requests that its model gets at once")
+    batch.add_argument("--json", action="store_true", help="as JSON: the limit and the one before")
+    batch.set_defaults(run=_batch)
+
+    logs = commands.add_parser("logs", help="the last lines that a node's model has written")
+    logs.add_argument("graph")
+    logs.add_argument("node", help="its name, or its number in the config")
+    logs.add_argument("--lines", type=int, default=20, help="how many (default: 20; 1000 at most)")
+    logs.add_argument("--json", action="store_true", help="as JSON: a list of lines")
+    logs.set_defaults(run=_logs)
 
     down = commands.add_parser("down", help="stop a graph")
     which = down.add_mutually_exclusive_group(required=True)
@@ -311,6 +354,106 @@ def _events(options: argparse.Namespace) -> None:
     for event in events:
         at = datetime.fromtimestamp(event.time, UTC).astimezone().isoformat(" ", "milliseconds")
         print(f"{at}  {event.graph}  {event.node} {event.what}")
+
+
+def _stats(options: argparse.Namespace) -> None:
+    from earg.client import NoAgentError, connect
+
+    try:
+        with connect(options.home, start=False) as client:
+            if options.watch:
+                _watch_stats(options, client)
+            else:
+                _print_stats(options, _graph_statistics(options, client))
+    except NoAgentError as error:
+        if options.graph is not None or options.watch:
+            raise CommandError(str(error)) from None
+        _print_stats(options, ())
+
+
+def _graph_statistics(
+    options: argparse.Namespace, client: AgentClient
+) -> tuple[GraphStatistics, ...]:
+    names = [g.name for g in client.graphs()] if options.graph is None else [options.graph]
+    return tuple(client.statistics(name, max(0, options.history)) for name in names)
+
+
+def _watch_stats(options: argparse.Namespace, client: AgentClient) -> None:
+    """Print again each second, until Ctrl-C: the way to end it, so no failure."""
+    looks: deque[tuple[GraphStatistics, ...]] = deque(maxlen=WATCH_SECONDS)
+    on_terminal = sys.stdout.isatty() and not options.json
+    due = time.monotonic()
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            now = _graph_statistics(options, client)
+            if on_terminal:
+                # Home, and clear what is left below: without a flicker.
+                print("\x1b[H\x1b[J", end="")
+            _print_stats(options, now, looks[0] if looks else (), one_line=True)
+            sys.stdout.flush()
+            looks.append(now)
+            due = max(due + 1.0, time.monotonic())
+            time.sleep(due - time.monotonic())
+
+
+def _print_stats(
+    options: argparse.Namespace,
+    graphs: Sequence[GraphStatistics],
+    before: Sequence[GraphStatistics] = (),
+    one_line: bool = False,
+) -> None:
+    if options.json:
+        print(json.dumps([as_json(graph) for graph in graphs], indent=None if one_line else 2))
+        return
+    if not graphs:
+        print("nothing is deployed")
+    earlier = {graph.name: graph for graph in before}
+    for graph in graphs:
+        print(f"{graph.name} {graph.version}")
+        _print_table(table(graph, earlier.get(graph.name)))
+
+
+def _batch(options: argparse.Namespace) -> None:
+    from earg.client import connect
+
+    with connect(options.home, start=False) as client:
+        node = _node_of(client.graph(options.graph), options.node)
+        limit, who = client.set_batch_limit(
+            options.graph, node.index, options.limit, who="earg batch"
+        )
+    if options.json:
+        answer = {"graph": options.graph, "node": node.name, "limit": options.limit}
+        print(json.dumps(answer | {"before": limit, "before_set_by": who}, indent=2))
+        return
+    print(
+        f"{node.name} of {options.graph} takes at most {options.limit} requests at once now; "
+        f"before: {limit}, set by {who}"
+    )
+
+
+def _logs(options: argparse.Namespace) -> None:
+    from earg.client import connect
+
+    if options.lines < 1:
+        raise CommandError(f"--lines must be 1 or more, not {options.lines}")
+    with connect(options.home, start=False) as client:
+        node = _node_of(client.graph(options.graph), options.node)
+        text = client.node_log(options.graph, node.index, min(options.lines, MOST_LOG_LINES))
+    if options.json:
+        print(json.dumps(text.splitlines(), ensure_ascii=False, indent=2))
+    elif text:
+        print(text)
+
+
+def _node_of(graph: GraphStatus, wanted: str) -> NodeStatus:
+    for node in graph.nodes:
+        if node.name == wanted:
+            return node
+    for node in graph.nodes:
+        if str(node.index) == wanted:
+            return node
+    known = ", ".join(node.name for node in graph.nodes) or "none"
+    raise CommandError(f"graph {graph.name} has no node {wanted!r} (nodes: {known})")
 
 
 def _down(options: argparse.Namespace) -> None:

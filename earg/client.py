@@ -18,6 +18,8 @@ from earg.images import Implementation
 from earg.ledger import started_at
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.statistics import GraphStatistics
+from earg.statistics_wire import read_graph_statistics
 from earg.status import Event, GraphStatus, NodeStatus
 from earg.status_wire import read_graph, read_node
 
@@ -165,6 +167,26 @@ class AgentClient:
         reply = self._call(self._stub.Events, request, CALL_TIMEOUT)
         return tuple(Event(one.time, one.graph, one.node, one.what) for one in reply.events)
 
+    def statistics(self, graph: str, history_seconds: int = 0) -> GraphStatistics:
+        """What the primaries of a graph have counted, with so many seconds of their history (900
+        at most), and what the processes of its nodes use."""
+        request = hogar_pb2.StatisticsRequest(graph=graph, history_seconds=history_seconds)
+        return read_graph_statistics(self._call(self._stub.Statistics, request, CALL_TIMEOUT))
+
+    def set_batch_limit(
+        self, graph: str, index: int, limit: int, who: str = "a client of the agent"
+    ) -> tuple[int, str]:
+        """Let the node's next batches hold at most ``limit`` requests, and tell ``who`` wants it
+        so; the limit before, and who had set that."""
+        request = hogar_pb2.NodeBatchLimit(
+            graph=graph,
+            index=index,
+            # What does not fit the message is out of bounds, too: the proxy says which they are.
+            limit=hogar_pb2.BatchLimit(limit=min(max(limit, 0), 2**32 - 1), who=who),
+        )
+        before = self._call(self._stub.SetBatchLimit, request, CALL_TIMEOUT)
+        return before.limit, before.who
+
     def down(self, graph: str) -> None:
         """Stop a graph; returns when its processes are gone."""
         self._call(self._stub.Down, hogar_pb2.GraphRequest(graph=graph), DOWN_TIMEOUT)
@@ -184,17 +206,23 @@ def connect(home: Path | None = None, start: bool = True, timeout: float = 15.0)
     """A client of this host's agent, which is started where none runs.
 
     ``home`` is the agent's folder (default: ``$EARG_HOME``, else the user's state folder). Raises
-    :class:`NoAgentError` where none runs and ``start`` is False, :class:`AgentError` where one
+    :class:`NoAgentError` where ``start`` is False, none runs and none has left a graph serving;
+    :class:`AgentError` where one
     does not come up within ``timeout`` seconds.
     """
     place = find_home(home)
     client = AgentClient(place)
     try:
         if not start:
-            if not place.socket.exists():
+            if place.socket.exists():
+                try:
+                    client.hello(timeout)
+                    return client
+                except NoAgentError:
+                    pass
+            # An agent that was killed leaves its ledger: another one adopts what serves.
+            if not place.ledger.exists():
                 raise NoAgentError(f"no agent runs in {place.path}")
-            client.hello(timeout)
-            return client
         return _connect_or_start(client, place, timeout)
     except BaseException:
         client.close()

@@ -13,11 +13,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from earg.addresses import AddressPool, is_free
+from earg import ledger
+from earg.addresses import AddressPool, Ports, is_free
 from earg.child import Child
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.environment import process_environment
 from earg.images import Implementation
+from earg.ledger import GraphRecord
 from earg.node import GIVE_UP, RunningNode
 from earg.pair import (
     CALL_TIMEOUT,
@@ -74,6 +76,7 @@ class Deployment:
         commands: Commands,
         changed: Callable[[], None],
         tell: Callable[[str, str], None],
+        record: GraphRecord | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -81,10 +84,8 @@ class Deployment:
         self.config = config
         self._folder = folder
         self._commands = commands
-        self._changed = changed
+        self.changed = changed
         self.tell = tell
-        self._pool = AddressPool(name)
-        self._frontend_ip = self._pool.take()
         self._nodes: dict[int, RunningNode] = {}
         self._starting: set[RunningNode] = set()
         self._locks: dict[int, asyncio.Lock] = {}
@@ -95,7 +96,52 @@ class Deployment:
         self._wired = False
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
+        if record is None:
+            self._pool = AddressPool(name)
+            self._frontend_ip = self._pool.take()
+        else:
+            self._adopt(record)
         self._start(self._watch())
+
+    def record(self) -> GraphRecord:
+        """What an agent that follows this one needs to adopt it."""
+        starting = [c for n in self._starting for p in n.pairs for c in (p.model, p.proxy)]
+        leftovers = [child.record() for child in starting if child is not None]
+        return GraphRecord(
+            name=self.name,
+            version=self.version,
+            config=self.text,
+            model_port=self._pool.ports.model,
+            proxy_port=self._pool.ports.proxy,
+            frontend_ip=self._frontend_ip,
+            http_port=self._http_port,
+            wired=self._wired,
+            frontend=self._frontend.record() if self._frontend is not None else None,
+            nodes=tuple(self._nodes[index].record() for index in sorted(self._nodes)),
+            leftovers=tuple(record for record in leftovers if record is not None),
+        )
+
+    def _adopt(self, record: GraphRecord) -> None:
+        ports = Ports(record.model_port, record.proxy_port)
+        used = [pair.ip for node in record.nodes for pair in node.pairs]
+        self._pool = AddressPool.adopt(self.name, ports, [record.frontend_ip, *used])
+        self._frontend_ip = record.frontend_ip
+        self._http_port = record.http_port
+        self._wired = record.wired
+        ledger.kill(record.leftovers)
+        for known in record.nodes:
+            spec = self.spec(known.index)
+            places = [(pair.name, pair.ip) for pair in known.pairs]
+            node = self._new_node(known.index, spec, known.implementation, places)
+            self._nodes[known.index] = node
+            node.adopt(known)
+        if record.frontend is not None:
+            self._frontend = Child.adopt(record.frontend, self._frontend_ended)
+            if self._frontend is not None:
+                self._url = f"http://127.0.0.1:{record.http_port}"
+            else:
+                self.tell("frontend", "was found dead by a new agent")
+                self._start(self._recover_frontend())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -138,10 +184,10 @@ class Deployment:
                     return await present.status()
                 del self._nodes[index]
                 await present.stop()
-            addresses = [pair.ip for pair in present.pairs] if present is not None else None
+            places = [(p.name, p.ip) for p in present.pairs] if present is not None else None
             deadline = time.monotonic() + timeout
             for attempt in range(ADDRESS_ATTEMPTS):
-                node = self._new_node(index, spec, implementation, addresses)
+                node = self._new_node(index, spec, implementation, places)
                 left = max(1.0, deadline - time.monotonic())
                 self._starting.add(node)
                 try:
@@ -151,12 +197,12 @@ class Deployment:
                 except AddressTakenError:
                     if attempt == ADDRESS_ATTEMPTS - 1:
                         raise
-                    addresses = None
+                    places = None
                 finally:
                     self._starting.discard(node)
                     if self._nodes.get(index) is not node:
                         await asyncio.shield(node.stop(FAILED_START_GRACE))
-                        self._changed()
+                        self.changed()
         raise AssertionError("unreachable")
 
     def _new_node(
@@ -164,30 +210,31 @@ class Deployment:
         index: int,
         spec: NodeSpec,
         implementation: Implementation,
-        addresses: list[str] | None,
+        places: list[tuple[str, str]] | None,
     ) -> RunningNode:
-        roles = (Role.PRIMARY, Role.BACKUP) if spec.stateful else (Role.PRIMARY,)
-        pairs = []
-        for place, role in enumerate(roles):
-            suffix = "" if role is Role.PRIMARY else ".backup"
-            pairs.append(
-                RunningPair(
-                    name=f"{self.name}.{spec.name}{suffix}",
-                    index=index,
-                    role=role,
-                    spec=spec,
-                    # A node that comes back keeps its addresses: the others need no new graph.
-                    ip=addresses[place] if addresses is not None else self._pool.take(),
-                    ports=self._pool.ports,
-                    commands=self._commands,
-                    folder=self._folder,
-                    on_exit=self._process_ended,
-                )
+        if places is None:
+            # A node that comes back keeps its addresses: the others need no new graph.
+            suffixes = ("", ".backup") if spec.stateful else ("",)
+            places = [(f"{self.name}.{spec.name}{one}", self._pool.take()) for one in suffixes]
+        pairs = [
+            RunningPair(
+                name=name,
+                index=index,
+                role=role,
+                spec=spec,
+                ip=ip,
+                ports=self._pool.ports,
+                commands=self._commands,
+                folder=self._folder,
+                on_start=self.changed,
+                on_exit=self._process_ended,
             )
+            for role, (name, ip) in zip(Role, places, strict=False)
+        ]
         return RunningNode(index, spec, implementation, pairs, self)
 
     def _process_ended(self, pair: RunningPair, child: Child, kind: str) -> None:
-        self._changed()
+        self.changed()
         node = self._nodes.get(pair.index)
         if child.stopping or self._closed or node is None or pair not in node.pairs:
             return
@@ -282,7 +329,11 @@ class Deployment:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
+            if self._wired:
+                # A node was replaced: what it had not finished is sent again.
+                await self.replay()
             self._wired = True
+            self.changed()
             await asyncio.gather(*(node.attach_backup() for node in self._nodes.values()))
 
     def _runtime(self) -> RuntimeConfig:
@@ -309,6 +360,8 @@ class Deployment:
         for attempt in range(ADDRESS_ATTEMPTS):
             http_port = _free_http_port(http_port)
             variables = {
+                "GRAPH_NAME": self.name,
+                "GRAPH_VERSION": self.version,
                 "ENTRY_PROXY_NAME": entry.ip,
                 "ENTRY_PROXY_PORT": str(proxy_port),
                 "MAX_WORKERS": "1024",
@@ -344,7 +397,7 @@ class Deployment:
             self._frontend = child
             self._http_port = http_port
             self._url = f"http://127.0.0.1:{http_port}"
-            self._changed()
+            self.changed()
             return
 
     async def _ping_frontend(self) -> PingStatus:
@@ -357,7 +410,7 @@ class Deployment:
             return PingStatus(reply.status)
 
     def _frontend_ended(self, child: Child) -> None:
-        self._changed()
+        self.changed()
         if child.stopping or self._closed or child is not self._frontend:
             return
         self.tell("frontend", f"(pid {child.pid}) {child.describe_exit()}")
@@ -449,7 +502,7 @@ class Deployment:
         self._nodes.clear()
         self._pool.close()
         (self._folder / "runtime.earg").unlink(missing_ok=True)
-        self._changed()
+        self.changed()
 
 
 async def _start_all(

@@ -1,10 +1,11 @@
 """The frontend: where clients send requests to a deployed graph and get replies.
 
-``POST /predict`` over HTTP, and EARG's ``downstream`` over gRPC with the original's answer text.
-The number of requests in the graph is bounded here, and with it every queue behind. Settings come
-from the environment, as for an original: ENTRY_PROXY_NAME (an address), ENTRY_PROXY_PORT,
-MAX_WORKERS (requests in the graph at once), TIMEOUT_MS; and HOGAR's LISTEN_IP, PROXY_PORT,
-HTTP_IP, HTTP_PORT, REQUEST_TIMEOUT_S, MAX_BODY_BYTES.
+``POST /predict`` and the Open Inference Protocol v2 (``/v2``) over HTTP, and EARG's ``downstream``
+over gRPC with the original's answer text. The number of requests in the graph is bounded here, and
+with it every queue behind. Settings come from the environment, as for an original:
+ENTRY_PROXY_NAME (an address), ENTRY_PROXY_PORT, MAX_WORKERS (requests in the graph at once),
+TIMEOUT_MS; and HOGAR's GRAPH_NAME, GRAPH_VERSION, LISTEN_IP, PROXY_PORT, HTTP_IP, HTTP_PORT,
+REQUEST_TIMEOUT_S, MAX_BODY_BYTES.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import grpc
@@ -30,6 +32,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from earg.config import PROXY_PORT
+from earg.inference_protocol import (
+    EXTENSIONS,
+    InferenceError,
+    Model,
+    TooLargeError,
+    decode_request,
+    encode_response,
+    metadata,
+)
 from earg.lane import LaneServer
 from earg.payload import (
     BYTES,
@@ -38,10 +49,11 @@ from earg.payload import (
     JSON,
     PayloadError,
     from_plain,
+    is_failure,
     pack,
     to_plain,
 )
-from earg.process import ADDRESS_IN_USE, bind
+from earg.process import ADDRESS_IN_USE, bind, run
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -51,6 +63,9 @@ from earg.protos import (
 )
 from earg.sender import Sender
 from earg.status import PingStatus
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+"""The header that tells where, in a body, the JSON ends and binary tensors begin."""
 
 
 class BusyError(RuntimeError):
@@ -110,24 +125,41 @@ class Frontend(
 
         Raises :class:`BusyError` and :class:`DeadlineError`.
         """
-        if len(self._waiting) >= self.limits.concurrency:
+        (reply,) = await self.predict_all([payload])
+        return reply
+
+    async def predict_all(
+        self, payloads: Sequence[hogar_pb2.Payload]
+    ) -> Sequence[hogar_pb2.Payload]:
+        """The graph's replies, in order; all payloads are admitted at once, or none.
+
+        Raises :class:`BusyError` and :class:`DeadlineError`.
+        """
+        if len(self._waiting) + len(payloads) > self.limits.concurrency:
             raise BusyError(
-                f"{self.limits.concurrency} requests are in the graph already; try again later"
+                f"{len(self._waiting)} requests are in the graph already, of at most "
+                f"{self.limits.concurrency}; try again later"
             )
-        request_id = self._new_id()
-        reply: asyncio.Future[hogar_pb2.Payload] = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = _Waiting(payload, reply)
+        loop = asyncio.get_running_loop()
+        admitted: dict[int, _Waiting] = {}
+        for payload in payloads:
+            request_id = self._new_id()
+            self._waiting[request_id] = admitted[request_id] = _Waiting(
+                payload, loop.create_future()
+            )
         try:
             async with asyncio.timeout(self.limits.deadline):
-                await self._entry.put(hogar_pb2.Request(id=request_id, payload=payload))
-                return await reply
+                for request_id, waiting in admitted.items():
+                    await self._entry.put(hogar_pb2.Request(id=request_id, payload=waiting.payload))
+                return [await waiting.reply for waiting in admitted.values()]
         except TimeoutError:
             raise DeadlineError(
                 f"the graph gave no reply within {self.limits.deadline:g} s"
             ) from None
         finally:
-            del self._waiting[request_id]
-            self._entry.finish([request_id])
+            for request_id in admitted:
+                del self._waiting[request_id]
+            self._entry.finish(admitted)
 
     def _new_id(self) -> int:
         while True:
@@ -226,8 +258,8 @@ class Frontend(
 # --- HTTP -----------------------------------------------------------------------------------
 
 
-def http_app(frontend: Frontend) -> Starlette:
-    """The ASGI application."""
+def http_app(frontend: Frontend, model: Model) -> Starlette:
+    """The ASGI application; ``model`` is the graph's name and version."""
 
     async def predict(request: Request) -> Response:
         try:
@@ -239,24 +271,119 @@ def http_app(frontend: Frontend) -> Starlette:
             return _error(400, "the client went away")
         try:
             reply = await frontend.predict(payload)
-        except BusyError as error:
-            return _error(503, str(error), {"Retry-After": "1"})
-        except DeadlineError as error:
-            return _error(504, str(error))
+        except (BusyError, DeadlineError) as error:
+            return _unanswered(error)
         return _response(reply)
 
     async def ready(request: Request) -> Response:
         if await frontend.is_ready():
             return JSONResponse({"ready": True})
-        return _error(503, "the graph is not ready: its entry does not answer READY")
+        return _not_ready()
 
     return Starlette(
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/ready", ready, methods=["GET"]),
+            *_inference_routes(frontend, model),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
+
+
+def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
+    """The Open Inference Protocol v2."""
+
+    async def server(request: Request) -> Response:
+        return JSONResponse(
+            {"name": "earg", "version": _own_version(), "extensions": list(EXTENSIONS)}
+        )
+
+    async def live(request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(request: Request) -> Response:
+        if not _is_known(request, model):
+            return _unknown(request, model)
+        if not await frontend.is_ready():
+            return _not_ready()
+        return JSONResponse({"name": model.name, "ready": True})
+
+    async def describe(request: Request) -> Response:
+        if not _is_known(request, model):
+            return _unknown(request, model)
+        return JSONResponse(metadata(model))
+
+    async def infer(request: Request) -> Response:
+        if not _is_known(request, model):
+            return _unknown(request, model)
+        limits = frontend.limits
+        try:
+            body = await _body(request, limits.body)
+            if request.headers.get("content-encoding", "identity") != "identity":
+                raise _RefusedError(415, "compressed bodies are not taken; send it as it is")
+            header_length = request.headers.get(HEADER_LENGTH)
+            asked = decode_request(body, header_length, limits.concurrency, limits.body)
+        except _RefusedError as refusal:
+            return _error(refusal.status, str(refusal))
+        except InferenceError as error:
+            return _error(413 if isinstance(error, TooLargeError) else 400, str(error))
+        except ClientDisconnect:
+            return _error(400, "the client went away")
+        try:
+            replies = await frontend.predict_all(asked.payloads)
+        except (BusyError, DeadlineError) as error:
+            return _unanswered(error)
+        for number, reply in enumerate(replies, 1):
+            if is_failure(reply):
+                where = f"element {number} of {len(replies)}: " if len(replies) > 1 else ""
+                return _error(500, where + reply.data.decode())
+        try:
+            answer = encode_response(model, asked, replies)
+        except PayloadError as error:
+            return _error(500, str(error))
+        if answer.header_length is None:
+            return Response(answer.body, media_type="application/json")
+        return Response(
+            answer.body,
+            media_type="application/octet-stream",
+            headers={HEADER_LENGTH: str(answer.header_length)},
+        )
+
+    routes = [
+        Route("/v2", server, methods=["GET"]),
+        Route("/v2/health/live", live, methods=["GET"]),
+        Route("/v2/health/ready", ready, methods=["GET"]),
+    ]
+    for path in ("/v2/models/{graph}", "/v2/models/{graph}/versions/{version}"):
+        routes += [
+            Route(path, describe, methods=["GET"]),
+            Route(f"{path}/ready", ready, methods=["GET"]),
+            Route(f"{path}/infer", infer, methods=["POST"]),
+        ]
+    return routes
+
+
+def _is_known(request: Request, model: Model) -> bool:
+    asked = request.path_params
+    return (asked.get("graph", model.name), asked.get("version", model.version)) == (
+        model.name,
+        model.version,
+    )
+
+
+def _unknown(request: Request, model: Model) -> JSONResponse:
+    return _error(
+        404,
+        f"no such model or version: {request.url.path}; this frontend serves {model.name}, "
+        f"version {model.version}",
+    )
+
+
+def _own_version() -> str:
+    try:
+        return version("airflow-provider-hogar")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class _RefusedError(Exception):
@@ -303,16 +430,36 @@ def _response(reply: hogar_pb2.Payload) -> Response:
     return Response(reply.data, media_type="text/plain")
 
 
+def _not_ready() -> JSONResponse:
+    return _error(503, "the graph is not ready: its entry does not answer READY")
+
+
+def _unanswered(error: BusyError | DeadlineError) -> JSONResponse:
+    if isinstance(error, BusyError):
+        return _error(503, str(error), {"Retry-After": "1"})
+    return _error(504, str(error))
+
+
 def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": sentence}, status, headers)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    return _error(404, f"nothing is at {request.url.path}; requests go to POST /predict")
+    return _error(
+        404,
+        f"nothing is at {request.url.path}; requests go to POST /predict "
+        "or POST /v2/models/{graph}/infer",
+    )
 
 
 async def _not_allowed(request: Request, error: Exception) -> Response:
-    return _error(405, f"{request.url.path} does not take {request.method}; use POST /predict")
+    headers = getattr(error, "headers", None) or {}
+    method = "POST" if "POST" in headers.get("Allow", "POST") else "GET"
+    return _error(
+        405,
+        f"{request.url.path} does not take {request.method}; use {method} {request.url.path}",
+        headers,
+    )
 
 
 # --- the process ----------------------------------------------------------------------------
@@ -342,6 +489,7 @@ async def _main() -> None:
         deadline=float(environment.get("REQUEST_TIMEOUT_S", usual.deadline)),
         body=int(environment.get("MAX_BODY_BYTES", usual.body)),
     )
+    model = Model(environment.get("GRAPH_NAME", "graph"), environment.get("GRAPH_VERSION", "1"))
     listener = _listen(environment.get("HTTP_IP", ip), int(environment["HTTP_PORT"]))
     entry = Sender(
         0,
@@ -360,7 +508,7 @@ async def _main() -> None:
     await frontend.listen(ip)
     await server.start()
     config = uvicorn.Config(
-        http_app(frontend),
+        http_app(frontend, model),
         lifespan="off",
         access_log=False,
         log_level="warning",
@@ -382,7 +530,7 @@ async def _main() -> None:
 def main() -> None:
     """Run a frontend as the environment says."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_main())
+    run(_main())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The agent's folder: where it keeps its socket, its lock, its logs and its list of processes."""
+"""The agent's folder: where it keeps its socket, its lock, its logs and its ledger."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Home:
         return self.path / "agent.log"
 
     @property
-    def processes(self) -> Path:
-        """The processes that the agent owns, for the agent that follows one that was killed."""
-        return self.path / "processes.json"
+    def ledger(self) -> Path:
+        """What is deployed, for the agent that follows one that was killed."""
+        return self.path / "ledger.json"
 
     @property
     def socket(self) -> Path:

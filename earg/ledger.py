@@ -1,4 +1,8 @@
-"""The list of an agent's processes on disk, so that none outlives an agent that was killed."""
+"""The agent's memory on disk: what is deployed, and by which processes.
+
+An agent that is killed leaves a serving graph behind. The one that follows reads here which
+processes those are, and adopts them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,68 @@ import json
 import os
 import signal
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from earg.images import Implementation
+
+FORMAT = 1
+"""Grows when the file's form changes; a file of another form is not adopted."""
+
+
+class LedgerError(ValueError):
+    """A ledger that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """A process for good: pids are used again, but not with the same start (see
+    :func:`started_at`)."""
+
+    pid: int
+    start: int
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairRecord:
+    """A pair as it was; a process that did not run is None."""
+
+    name: str
+    ip: str
+    wired: bool
+    model: ProcessRecord | None
+    proxy: ProcessRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node as it was: the primary's pair first. ``epoch`` numbers its backups, ``synced`` tells
+    whether the backup held the state."""
+
+    index: int
+    implementation: Implementation
+    epoch: int
+    synced: bool
+    pairs: tuple[PairRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRecord:
+    """A deployed graph as it was. ``leftovers`` are processes of nodes that were being started."""
+
+    name: str
+    version: str
+    config: str
+    model_port: int
+    proxy_port: int
+    frontend_ip: str
+    http_port: int
+    wired: bool
+    frontend: ProcessRecord | None
+    nodes: tuple[NodeRecord, ...]
+    leftovers: tuple[ProcessRecord, ...]
 
 
 def started_at(pid: int) -> int | None:
@@ -20,26 +85,69 @@ def started_at(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def write(path: Path, pids: Iterable[int]) -> None:
-    """Replace the list with ``pids``, all at once."""
-    rows = [[pid, start] for pid in pids if (start := started_at(pid)) is not None]
+def is_alive(record: ProcessRecord) -> bool:
+    """Whether exactly this process still runs."""
+    return started_at(record.pid) == record.start
+
+
+def write(path: Path, graphs: Iterable[GraphRecord]) -> None:
+    """Replace the ledger, all at once; an empty one is no file."""
+    rows = [asdict(graph) for graph in graphs]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(rows), encoding="utf-8")
+    fresh.write_text(json.dumps({"format": FORMAT, "graphs": rows}), encoding="utf-8")
     fresh.replace(path)
 
 
-def kill_leftovers(path: Path) -> list[int]:
-    """KILL the process groups on the list that still run; returns their pids."""
+def read(path: Path) -> list[GraphRecord]:
+    """The graphs of a ledger, none where there is no file; raises :class:`LedgerError`."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        listed = [(int(pid), int(start)) for pid, start in rows]
-    except (OSError, ValueError, TypeError):
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror}") from None
+    try:
+        loaded = json.loads(text)
+        if loaded["format"] != FORMAT:
+            raise LedgerError(f"{path} has format {loaded['format']}, not {FORMAT}")
+        return [_graph(row) for row in loaded["graphs"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{path} is damaged: {error}") from None
+
+
+def _graph(row: Any) -> GraphRecord:
+    fields = dict(row)
+    nodes = tuple(_node(node) for node in fields.pop("nodes"))
+    leftovers = tuple(ProcessRecord(**one) for one in fields.pop("leftovers"))
+    frontend = _process(fields.pop("frontend"))
+    return GraphRecord(**fields, nodes=nodes, leftovers=leftovers, frontend=frontend)
+
+
+def _node(row: Any) -> NodeRecord:
+    fields = dict(row)
+    pairs = []
+    for pair in fields.pop("pairs"):
+        model, proxy = _process(pair.pop("model")), _process(pair.pop("proxy"))
+        pairs.append(PairRecord(**pair, model=model, proxy=proxy))
+    code = dict(fields.pop("implementation"))
+    environment = tuple((str(name), str(value)) for name, value in code.pop("environment"))
+    implementation = Implementation(**code, environment=environment)
+    return NodeRecord(**fields, implementation=implementation, pairs=tuple(pairs))
+
+
+def _process(row: Any) -> ProcessRecord | None:
+    return ProcessRecord(**row) if isinstance(row, dict) else None
+
+
+def kill(records: Iterable[ProcessRecord]) -> list[int]:
+    """KILL the groups of those that still run; their pids."""
     killed = []
-    for pid, start in listed:
-        if started_at(pid) == start:
+    for record in records:
+        if is_alive(record):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-                killed.append(pid)
-    path.unlink(missing_ok=True)
+                os.killpg(record.pid, signal.SIGKILL)
+                killed.append(record.pid)
     return killed

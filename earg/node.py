@@ -11,6 +11,7 @@ from typing import Protocol
 from earg.child import STOP_GRACE
 from earg.config import NodeSpec
 from earg.images import Implementation
+from earg.ledger import NodeRecord
 from earg.pair import RunningPair, StartError
 from earg.status import NodeState, NodeStatus, Role
 
@@ -22,7 +23,7 @@ GIVE_UP = 5
 RESTART_TIMEOUT = 600.0
 """Seconds a model may take to come back."""
 
-BUSY_WINDOW, FREE_RESTARTS = 10.0, 3
+BUSY_WINDOW, FREE_RESTARTS = 10.0, 10
 """A node that dies more than so often in so many seconds is restarted after a pause, which doubles
 from :data:`FIRST_PAUSE` to :data:`LONGEST_PAUSE` seconds."""
 
@@ -43,6 +44,9 @@ class Surroundings(Protocol):
 
     def tell(self, node: str, what: str) -> None:
         """Add to the event log."""
+
+    def changed(self) -> None:
+        """Write the ledger: who serves has changed."""
 
 
 class RunningNode:
@@ -71,6 +75,7 @@ class RunningNode:
         self._degraded = ""
         self._dead = ""
         self._failed_starts = 0
+        self.exits = 0
         self._exits: deque[float] = deque(maxlen=64)
         self._recovery: asyncio.Task[None] | None = None
         self._again = False
@@ -79,6 +84,24 @@ class RunningNode:
     def running(self) -> bool:
         """Whether all processes of it run."""
         return all(pair.running for pair in self.pairs)
+
+    def record(self) -> NodeRecord:
+        """What :meth:`adopt` needs."""
+        return NodeRecord(
+            index=self.index,
+            implementation=self.implementation,
+            epoch=self._epoch,
+            synced=self._synced,
+            pairs=tuple(pair.record() for pair in self.pairs),
+        )
+
+    def adopt(self, record: NodeRecord) -> None:
+        """Own what an agent before this one has started, and bring back what has died since."""
+        self._epoch, self._synced = record.epoch, record.synced
+        for pair, known in zip(self.pairs, record.pairs, strict=True):
+            pair.adopt(known)
+        if not self.running:
+            self.process_ended("was found with dead processes by a new agent")
 
     async def settle(self) -> None:
         """Wait until it is not recovering."""
@@ -107,6 +130,7 @@ class RunningNode:
             return
         self._synced = True
         self._degraded = ""
+        self._around.changed()
         if self._epoch > 1:
             self._tell("has a new backup")
 
@@ -115,6 +139,7 @@ class RunningNode:
     def process_ended(self, what: str) -> None:
         """A process of it ended by itself: bring it back."""
         self._tell(what)
+        self.exits += 1
         self._exits.append(time.monotonic())
         if self._dead:
             return
@@ -126,8 +151,11 @@ class RunningNode:
     async def _recover(self) -> None:
         while True:
             self._again = False
-            await asyncio.sleep(self._pause())
             try:
+                if self._can_fail_over():
+                    # At once: nothing is started for it, so there is nothing to pause for.
+                    await self._fail_over()
+                await asyncio.sleep(self._pause())
                 await self._mend()
             except StartError as error:
                 self._failed_starts += 1
@@ -141,6 +169,7 @@ class RunningNode:
                 await self._give_up(StartError(f"{type(error).__name__}: {error}"))
                 return
             self._failed_starts = 0
+            self._around.changed()
             if self.running and not self._again:
                 return
 
@@ -152,16 +181,20 @@ class RunningNode:
         return 0.0 if tries <= 0 else float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
 
     async def _mend(self) -> None:
-        if not self.pairs[0].running or self._lacks_graph(self.pairs[0]):
-            if len(self.pairs) == 2 and self._synced and self.pairs[1].running:
-                await self._fail_over()
-            else:
-                await self._restart_primary()
+        if self._can_fail_over():
+            await self._fail_over()
+        elif not self.pairs[0].running or self._lacks_graph(self.pairs[0]):
+            await self._restart_primary()
         if len(self.pairs) == 2:
             if not self.pairs[1].running or self._lacks_graph(self.pairs[1]):
                 await self._restart_backup()
             if self._around.runtime() is not None:
                 await self.attach_backup()
+
+    def _can_fail_over(self) -> bool:
+        """Whether the primary is dead and a backup holds its state."""
+        primary, *backups = self.pairs
+        return not primary.running and self._synced and any(pair.running for pair in backups)
 
     def _lacks_graph(self, pair: RunningPair) -> bool:
         """Whether a start of its proxy ended half-way: it runs, but does not know the graph."""
@@ -177,6 +210,7 @@ class RunningNode:
         await backup.promote()
         failed.role = Role.BACKUP
         self.pairs = [backup, failed]
+        self._around.changed()
         await self._around.retarget(self.index, backup.ip)
         await self._around.replay()
         self._tell(f"its backup took over in {(time.monotonic() - started) * 1000:.0f} ms")

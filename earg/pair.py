@@ -18,6 +18,7 @@ from earg.child import STOP_GRACE, Child
 from earg.config import NodeSpec, Pair
 from earg.environment import process_environment
 from earg.images import Implementation
+from earg.ledger import PairRecord
 from earg.payload import CHANNEL_OPTIONS
 from earg.process import ADDRESS_IN_USE
 from earg.protos import (
@@ -124,6 +125,7 @@ class RunningPair:
         ports: Ports,
         commands: Commands,
         folder: Path,
+        on_start: Callable[[], None],
         on_exit: Callable[[RunningPair, Child, str], None],
     ) -> None:
         self.name = name
@@ -135,6 +137,7 @@ class RunningPair:
         self._ports = ports
         self._commands = commands
         self._folder = folder
+        self._on_start = on_start
         self._on_exit = on_exit
         self.model: Child | None = None
         self.proxy: Child | None = None
@@ -158,6 +161,11 @@ class RunningPair:
         """Whether both processes run."""
         return all(child is not None and child.running for child in (self.model, self.proxy))
 
+    @property
+    def proxy_channel(self) -> grpc.aio.Channel | None:
+        """The channel to its proxy; None while there is none."""
+        return self._channel
+
     async def start(self, implementation: Implementation, timeout: float) -> None:
         """Start both processes and give the proxy its model; raises :class:`StartError`.
 
@@ -167,7 +175,9 @@ class RunningPair:
         self.model = await self._start_child(
             "model", self._commands.model, self._model_variables(implementation)
         )
+        self._on_start()
         self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
+        self._on_start()
         await self._wait_for_model(self.model, timeout)
         await self._wait_for_proxy(self.proxy)
 
@@ -177,6 +187,7 @@ class RunningPair:
         self.model = await self._start_child(
             "model", self._commands.model, self._model_variables(implementation)
         )
+        self._on_start()
         await self._wait_for_model(self.model, timeout)
 
     async def restart_proxy(self) -> None:
@@ -188,6 +199,7 @@ class RunningPair:
             self.proxy.kill()
             await self.proxy.wait()
         self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
+        self._on_start()
         await self._wait_for_proxy(self.proxy)
 
     async def _wait_for_model(self, model: Child, timeout: float) -> None:
@@ -226,18 +238,23 @@ class RunningPair:
     async def _start_child(
         self, kind: str, command: tuple[str, ...], variables: dict[str, str]
     ) -> Child:
+        log = self._folder / "logs" / f"{self.name.partition('.')[2]}.{kind}.log"
+        environment = process_environment() | {"PYTHONUNBUFFERED": "1"} | variables
+        try:
+            # The name is for people who read a process list; the programs take no arguments.
+            return await Child.start(
+                [*command, self.name], environment, self._folder, log, self._on_child_exit(kind)
+            )
+        except OSError as error:
+            raise StartError(f"{command[0]} cannot be started: {error}") from None
+
+    def _on_child_exit(self, kind: str) -> Callable[[Child], None]:
         def on_exit(child: Child) -> None:
             if not child.stopping:
                 self._failure = f"its {kind} {child.describe_exit()}"
             self._on_exit(self, child, kind)
 
-        log = self._folder / "logs" / f"{self.name.partition('.')[2]}.{kind}.log"
-        environment = process_environment() | {"PYTHONUNBUFFERED": "1"} | variables
-        try:
-            # The name is for people who read a process list; the programs take no arguments.
-            return await Child.start([*command, self.name], environment, self._folder, log, on_exit)
-        except OSError as error:
-            raise StartError(f"{command[0]} cannot be started: {error}") from None
+        return on_exit
 
     def _model_variables(self, implementation: Implementation) -> dict[str, str]:
         return dict(implementation.environment) | {
@@ -276,6 +293,32 @@ class RunningPair:
                 self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
             ) from None
         self.wired = True
+
+    def record(self) -> PairRecord:
+        """What :meth:`adopt` needs."""
+        return PairRecord(
+            name=self.name,
+            ip=self.ip,
+            wired=self.wired,
+            model=self.model.record() if self.model is not None else None,
+            proxy=self.proxy.record() if self.proxy is not None else None,
+        )
+
+    def adopt(self, record: PairRecord) -> None:
+        """Own the processes that an agent before this one has started, as far as they run."""
+        self.wired = record.wired
+        self.model = (
+            Child.adopt(record.model, self._on_child_exit("model")) if record.model else None
+        )
+        self.proxy = (
+            Child.adopt(record.proxy, self._on_child_exit("proxy")) if record.proxy else None
+        )
+        if self.proxy is None:
+            self.wired = False
+            return
+        self._channel = grpc.aio.insecure_channel(
+            f"{self.ip}:{self._ports.proxy}", options=CHANNEL_OPTIONS
+        )
 
     async def promote(self) -> None:
         """Make this backup the primary; raises :class:`StartError`."""

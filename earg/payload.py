@@ -34,7 +34,9 @@ CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 100),
+    # A new channel must not inherit another's pause before it connects again.
+    ("grpc.use_local_subchannel_pool", 1),
     # Loopback and cluster addresses only: a proxy of the environment must not see requests.
     ("grpc.enable_http_proxy", 0),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -23,6 +25,17 @@ def bind(server: grpc.Server | grpc.aio.Server, ip: str, port: int) -> None:
     if bound != port:
         print(f"port {port} of {ip} is taken", file=sys.stderr, flush=True)
         sys.exit(ADDRESS_IN_USE)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a process's main coroutine, on uvloop where there is one: it takes a third off the
+    latency of a graph."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
 async def run_until_stopped() -> None:

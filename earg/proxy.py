@@ -24,7 +24,7 @@ from earg.journal import Again, Journal
 from earg.lane import LaneServer
 from earg.model_link import ModelError, ModelGoneError, ModelLink
 from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure
-from earg.process import bind, run_until_stopped
+from earg.process import bind, run, run_until_stopped
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -35,6 +35,7 @@ from earg.protos import (
 from earg.replication import Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
+from earg.statistics_calls import StatisticsCalls
 from earg.status import PingStatus, Role
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Proxy(
     prediction_pb2_grpc.ProxyServerServicer,
     hogar_pb2_grpc.LaneServicer,
     hogar_pb2_grpc.ControlServicer,
+    StatisticsCalls,
 ):
     """One proxy. It owns its tasks: :meth:`close` cancels them and waits for their end."""
 
@@ -66,6 +68,7 @@ class Proxy(
         capacity: int = 8192,
         model_patience: float = 30.0,
     ) -> None:
+        super().__init__(name)
         self._name = name
         self._ip = ip
         self._port = port
@@ -74,7 +77,6 @@ class Proxy(
         self._model_patience = model_patience
         self._model: ModelLink | None = None
         self._place: Place | None = None
-        self._limit = BatchLimit(1)
         self._role = Role.PRIMARY
         self._journal = Journal((), capacity, JOURNAL_BYTES)
         self._primary = Primary(self._journal, self._forward)
@@ -149,7 +151,7 @@ class Proxy(
         except (ConfigError, RoutingError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._place = place
-        self._limit = BatchLimit.from_config(place.batch)
+        self._set_limit(BatchLimit.from_config(place.batch), "config")
         self._role = place.role
         self._journal = Journal(
             place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
@@ -338,13 +340,17 @@ class Proxy(
     def _accept(self, source: int, requests: Iterable[hogar_pb2.Request]) -> None:
         """Queue requests that are complete and here for the first time."""
         resend = []
-        for request in requests:
-            arrival = self._journal.arrive(request, source)
-            if arrival is Again.RESEND:
-                resend.append(self._journal.output_of(request.id))
-            elif arrival is not Again.WAIT:
-                self._accepted += 1
-                self._queue.put(hogar_pb2.Request(id=request.id, payload=arrival))
+        accepted_before = self._accepted
+        try:
+            for request in requests:
+                arrival = self._journal.arrive(request, source)
+                if arrival is Again.RESEND:
+                    resend.append(self._journal.output_of(request.id))
+                elif arrival is not Again.WAIT:
+                    self._queue.put(hogar_pb2.Request(id=request.id, payload=arrival))
+                    self._accepted += 1
+        finally:
+            self._statistics.arrive(self._accepted - accepted_before)
         if resend:
             self._start(self._send(resend))
 
@@ -356,10 +362,12 @@ class Proxy(
     async def _forward(self, outputs: list[hogar_pb2.Request]) -> None:
         """Send computed outputs on, and keep them for whoever asks again."""
         await self._send([self._journal.complete(one.id, one.payload) for one in outputs])
+        self._statistics.leave(outputs[0].id)
 
     async def _work(self, model: ModelLink) -> None:
         """Take batches, compute them, commit them, for ever."""
         while True:
+            await self._queue.filled()
             batch = await self._queue.take(self._limit.most)
             self._lanes.release()
             async with self._computing:
@@ -376,7 +384,9 @@ class Proxy(
         tried once more when the model is back."""
         good = [request for request in batch if not is_failure(request.payload)]
         outputs = [request for request in batch if is_failure(request.payload)]
+        counted = self._statistics.begin(len(batch), len(good))
         if not good:
+            self._statistics.end(counted, outputs[0].id, 0)
             return outputs, []
         states: Sequence[hogar_pb2.State] = []
         try:
@@ -388,6 +398,7 @@ class Proxy(
             hogar_pb2.Request(id=request.id, payload=payload)
             for request, payload in zip(good, payloads, strict=True)
         ]
+        self._statistics.end(counted, outputs[0].id, sum(map(is_failure, payloads)))
         return outputs, states
 
     async def _try_twice(
@@ -416,10 +427,9 @@ class Proxy(
         self, request: prediction_pb2.batch_adj_request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> model_pb2.response:
         try:
-            self._limit = self._limit.scaled(request.ratio)
+            self._set_limit(self._limit.scaled(request.ratio), "AdjustBatchSize")
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        log.info("batch limit is now %d", self._limit.most)
         return model_pb2.response(status=str(self._limit.most))
 
 
@@ -439,6 +449,7 @@ async def serve(proxy: Proxy, ip: str, port: int) -> None:
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_ControlServicer_to_server(proxy, server)
+    hogar_pb2_grpc.add_StatisticsServicer_to_server(proxy, server)
     bind(server, ip, port)
     await proxy.listen()
     await server.start()
@@ -467,7 +478,7 @@ async def _main() -> None:
 def main() -> None:
     """Run a proxy as the environment says."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_main())
+    run(_main())
 
 
 if __name__ == "__main__":

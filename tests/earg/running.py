@@ -103,6 +103,7 @@ async def running_proxy(pool: AddressPool, name: str, ip: str) -> AsyncIterator[
         (prediction_pb2_grpc.add_ProxyServerServicer_to_server, proxy),
         (hogar_pb2_grpc.add_LaneServicer_to_server, proxy),
         (hogar_pb2_grpc.add_ControlServicer_to_server, proxy),
+        (hogar_pb2_grpc.add_StatisticsServicer_to_server, proxy),
     ):
         await proxy.listen()
         try:

@@ -283,19 +283,76 @@ def test_an_agent_that_is_stopped_takes_its_processes_along(agent: AgentClient, 
         connect(home, start=False)
 
 
-def test_processes_of_a_killed_agent_are_stopped_by_the_next(home: Path) -> None:
-    config = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
-    with connect(home) as agent:
-        orphans = pids_of(deploy_all(agent, "g", config, named("Named")))
-        pid = agent.hello()[1]
+def kill_agent(agent: AgentClient) -> None:
+    pid = agent.hello()[1]
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not psutil.pid_exists(pid), "the agent is gone")
-    assert all(psutil.pid_exists(orphan) for orphan in orphans)
+
+
+def test_a_graph_outlives_its_agent_and_the_next_one_adopts_it(home: Path) -> None:
+    with connect(home) as agent:
+        before = deploy_all(agent, "simpledag", SIMPLEDAG, named("Named"))
+        kill_agent(agent)
+    assert predict(before.url, b"x") == b"c5(c3(c2(c1(x)))|c4(c2(c1(x))))"
+    # Looking is enough to get a new agent: what serves must not be without one.
+    with connect(home, start=False) as agent:
+        after = agent.graph("simpledag")
+        assert after == before
+        (pair,) = after.nodes[2].pairs
+        os.kill(pair.model_pid, signal.SIGKILL)
+        assert predict(before.url, b"x") == b"c5(c3(c2(c1(x)))|c4(c2(c1(x))))"
+        wait_for(lambda: agent.graph("simpledag").nodes[2].state is NodeState.READY, "c3 is back")
+        again = deploy_all(agent, "simpledag", SIMPLEDAG, named("Named"))
+        assert pids_of(again)[:4] == pids_of(before)[:4]
+        agent.down("simpledag")
+        (left,) = processes_in(home)
+        assert left.pid == agent.hello()[1]
+
+
+def test_what_died_without_an_agent_is_brought_back_by_the_next(home: Path) -> None:
+    config = StaticConfig(
+        (NodeSpec("first", "1", "i", False, 8), NodeSpec("counts", "1", "i", True, 8)),
+        (Edge((1,), (2,)),),
+    )
+    with connect(home) as agent:
+        graph = deploy_all(agent, "g", config, named("Named"))
+        kill_agent(agent)
+    counted = graph.nodes[1].pairs[0]
+    for pid in (graph.nodes[0].pairs[0].proxy_pid, counted.model_pid, counted.proxy_pid):
+        os.kill(pid, signal.SIGKILL)
+    with connect(home, start=False) as agent:
+        wait_for(
+            lambda: all(one.state is NodeState.READY for one in agent.graph("g").nodes),
+            "both nodes are ready",
+        )
+        assert predict(graph.url, b"x") == b"counts(first(x))"
+        said = [event.what for event in agent.events("g") if event.node == "counts"]
+        assert any("its backup took over" in what for what in said)
+
+
+def test_a_node_that_was_being_deployed_does_not_outlive_its_agent(home: Path) -> None:
+    with connect(home) as agent, ThreadPoolExecutor(1) as threads:
+        deploying = threads.submit(
+            agent.deploy_node, "g", "1", one_node(), 1, named("Hangs"), timeout=60
+        )
+        wait_for(lambda: len(processes_in(home)) == 3, "model and proxy run")
+        kill_agent(agent)
+        with pytest.raises(NoAgentError):
+            deploying.result(timeout=10)
     with connect(home) as agent:
         wait_for(
             lambda: [p.pid for p in processes_in(home)] == [agent.hello()[1]],
             "only the new agent runs",
         )
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"format": 99}', '{"format": 1, "graphs": [{}]}'])
+def test_a_damaged_ledger_does_not_keep_an_agent_from_starting(home: Path, text: str) -> None:
+    home.mkdir()
+    (home / "ledger.json").write_text(text)
+    with connect(home) as agent:
+        assert agent.graphs() == ()
+    assert "cannot be adopted" in (home / "agent.log").read_text()
 
 
 def test_an_idle_agent_ends_by_itself(home: Path) -> None:

@@ -1,0 +1,102 @@
+"""What the agent tells of a graph's nodes: their proxies' statistics, and their processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import grpc.aio
+
+from earg.answered import answered
+from earg.deployment import Deployment, DeploymentError
+from earg.node import RunningNode
+from earg.pair import CALL_TIMEOUT
+from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.usage import ProcessUsage, read_usage
+
+STATISTICS_TIMEOUT = 1.0
+"""Seconds for a proxy to tell its statistics."""
+
+
+async def graph_statistics(graph: Deployment, history_seconds: int) -> hogar_pb2.GraphStatistics:
+    """All deployed nodes of ``graph``, by index."""
+    nodes = []
+    for index in range(1, len(graph.config.nodes) + 1):
+        try:
+            nodes.append(graph.node(index))
+        except DeploymentError:
+            continue
+    reports = await asyncio.gather(*(_report(node, history_seconds) for node in nodes))
+    return hogar_pb2.GraphStatistics(name=graph.name, version=graph.version, nodes=reports)
+
+
+async def _report(node: RunningNode, history_seconds: int) -> hogar_pb2.NodeReport:
+    # In a thread: the kernel takes milliseconds to add up a big process's memory.
+    status, (statistics, reason), usages = await asyncio.gather(
+        node.status(), _ask(node, history_seconds), asyncio.to_thread(_usages, _processes(node))
+    )
+    return hogar_pb2.NodeReport(
+        index=node.index,
+        name=node.spec.name,
+        state=status.state.value,
+        exits=node.exits,
+        statistics=statistics,
+        reason=reason,
+        processes=[
+            hogar_pb2.ProcessUsage(
+                pid=one.pid,
+                kind=one.kind,
+                role=one.role,
+                cpu_seconds=one.cpu_seconds,
+                age=one.age,
+                memory=one.memory,
+            )
+            for one in usages
+        ],
+    )
+
+
+async def _ask(
+    node: RunningNode, history_seconds: int
+) -> tuple[hogar_pb2.NodeStatistics | None, str]:
+    channel = node.pairs[0].proxy_channel
+    if channel is None:
+        return None, "its proxy does not run"
+    stub = hogar_pb2_grpc.StatisticsStub(channel)
+    request = hogar_pb2.StatsRequest(history_seconds=history_seconds)
+    try:
+        return await answered(stub.Stats(request, timeout=STATISTICS_TIMEOUT)), ""
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return None, "its proxy is an original, which keeps no statistics"
+        return None, f"its proxy does not answer: {error.code().name}"
+    except OSError as error:
+        return None, f"its proxy does not answer: {error}"
+
+
+def _processes(node: RunningNode) -> list[tuple[int, str, str]]:
+    return [
+        (child.pid, kind, pair.role.value)
+        for pair in node.pairs
+        for kind, child in (("model", pair.model), ("proxy", pair.proxy))
+        if child is not None and child.running
+    ]
+
+
+def _usages(processes: list[tuple[int, str, str]]) -> list[ProcessUsage]:
+    found = [read_usage(pid, kind, role) for pid, kind, role in processes]
+    return [one for one in found if one is not None]
+
+
+async def set_batch_limit(node: RunningNode, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:
+    """Set it on the node's primary; what was set before. Raises :class:`DeploymentError`."""
+    channel = node.pairs[0].proxy_channel
+    if channel is None:
+        raise DeploymentError(f"the proxy of {node.spec.name} does not run; try again later")
+    try:
+        stub = hogar_pb2_grpc.StatisticsStub(channel)
+        return await answered(stub.SetBatchLimit(limit, timeout=CALL_TIMEOUT))
+    except grpc.aio.AioRpcError as error:
+        raise DeploymentError(f"{node.spec.name}: {error.details() or error.code().name}") from None
+    except OSError as error:
+        raise DeploymentError(f"{node.spec.name}: its proxy does not answer: {error}") from None

@@ -1,0 +1,101 @@
+"""HOGAR's ``Statistics``, as a proxy serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from earg.batching import BatchLimit
+from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.statistics import HISTORY_SECONDS, Recorder
+from earg.statistics_wire import statistics_message
+
+log = logging.getLogger(__name__)
+
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 60.0
+"""Seconds between two answers of ``WatchStats``."""
+
+WATCHERS = 32
+"""So many may watch one proxy at a time."""
+
+LONGEST_WHO = 100
+"""Characters that are kept of who set a limit."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StatisticsCalls(hogar_pb2_grpc.StatisticsServicer):
+    """What the proxy that inherits this counts, told to whoever asks, and its batch limit."""
+
+    def __init__(self, name: str) -> None:
+        self._statistics_of = name
+        self._statistics = Recorder()
+        self._watchers = 0
+        self._limit = BatchLimit(1)
+        self._limit_set_by = "nobody: there is no graph yet"
+
+    def _set_limit(self, limit: BatchLimit, who: str) -> None:
+        log.info("batch limit is now %d, set by %s", limit.most, who)
+        self._limit = limit
+        self._limit_set_by = who
+
+    def _snapshot(self, history_seconds: int, after: int | None = None) -> hogar_pb2.NodeStatistics:
+        return statistics_message(
+            self._statistics.snapshot(
+                self._statistics_of,
+                self._limit.most,
+                self._limit_set_by,
+                min(history_seconds, HISTORY_SECONDS),
+                after,
+            )
+        )
+
+    async def Stats(  # noqa: N802
+        self, request: hogar_pb2.StatsRequest, context: Context
+    ) -> hogar_pb2.NodeStatistics:
+        return self._snapshot(request.history_seconds)
+
+    async def WatchStats(  # noqa: N802
+        self, request: hogar_pb2.WatchRequest, context: Context
+    ) -> AsyncIterator[hogar_pb2.NodeStatistics]:
+        interval = request.interval
+        if not (math.isfinite(interval) and SHORTEST_INTERVAL <= interval <= LONGEST_INTERVAL):
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"the interval must be from {SHORTEST_INTERVAL:g} to {LONGEST_INTERVAL:g} "
+                f"seconds, not {interval:g}",
+            )
+        if self._watchers >= WATCHERS:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._watchers} watch {self._statistics_of} already",
+            )
+        self._watchers += 1
+        try:
+            told = None
+            while True:
+                statistics = self._snapshot(request.history_seconds, told)
+                told = self._statistics.seconds
+                yield statistics
+                await asyncio.sleep(interval)
+        finally:
+            self._watchers -= 1
+
+    async def SetBatchLimit(  # noqa: N802
+        self, request: hogar_pb2.BatchLimit, context: Context
+    ) -> hogar_pb2.BatchLimit:
+        before = hogar_pb2.BatchLimit(limit=self._limit.most, who=self._limit_set_by)
+        # It is shown on terminals, so what would steer one is left out.
+        who = "".join(letter for letter in request.who if letter.isprintable())[:LONGEST_WHO]
+        try:
+            limit = self._limit.changed_to(request.limit)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        self._set_limit(limit, who or "SetBatchLimit")
+        return before

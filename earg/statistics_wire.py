@@ -1,0 +1,116 @@
+"""Statistics as messages, and back."""
+
+from __future__ import annotations
+
+from earg.protos import hogar_pb2
+from earg.statistics import GraphStatistics, Histogram, NodeReport, NodeStatistics, Sample
+from earg.status import NodeState
+from earg.usage import ProcessUsage
+
+
+def statistics_message(statistics: NodeStatistics) -> hogar_pb2.NodeStatistics:
+    """The message of a node's statistics."""
+    return hogar_pb2.NodeStatistics(
+        proxy=statistics.proxy,
+        uptime=statistics.uptime,
+        queued=statistics.queued,
+        running=statistics.running,
+        leaving=statistics.leaving,
+        requests=statistics.requests,
+        errors=statistics.errors,
+        requests_per_second=statistics.requests_per_second,
+        errors_per_second=statistics.errors_per_second,
+        queue=_histogram_message(statistics.queue),
+        compute=_histogram_message(statistics.compute),
+        total=_histogram_message(statistics.total),
+        batches=_histogram_message(statistics.batches),
+        batch_limit=statistics.batch_limit,
+        limit_set_by=statistics.limit_set_by,
+        history=[
+            hogar_pb2.Sample(
+                requests=sample.requests,
+                errors=sample.errors,
+                batches=sample.batches,
+                queued=sample.queued,
+                running=sample.running,
+                p50=sample.p50,
+                p95=sample.p95,
+                p99=sample.p99,
+            )
+            for sample in statistics.history
+        ],
+    )
+
+
+def _histogram_message(histogram: Histogram) -> hogar_pb2.Histogram:
+    return hogar_pb2.Histogram(
+        bounds=histogram.bounds, counts=histogram.counts, total=histogram.total
+    )
+
+
+def read_statistics(message: hogar_pb2.NodeStatistics) -> NodeStatistics:
+    """A node's statistics from their message."""
+    return NodeStatistics(
+        proxy=message.proxy,
+        uptime=message.uptime,
+        queued=message.queued,
+        running=message.running,
+        leaving=message.leaving,
+        requests=message.requests,
+        errors=message.errors,
+        requests_per_second=message.requests_per_second,
+        errors_per_second=message.errors_per_second,
+        queue=_read_histogram(message.queue),
+        compute=_read_histogram(message.compute),
+        total=_read_histogram(message.total),
+        batches=_read_histogram(message.batches),
+        batch_limit=message.batch_limit,
+        limit_set_by=message.limit_set_by,
+        history=tuple(
+            Sample(
+                requests=sample.requests,
+                errors=sample.errors,
+                batches=sample.batches,
+                queued=sample.queued,
+                running=sample.running,
+                p50=sample.p50,
+                p95=sample.p95,
+                p99=sample.p99,
+            )
+            for sample in message.history
+        ),
+    )
+
+
+def _read_histogram(message: hogar_pb2.Histogram) -> Histogram:
+    return Histogram(tuple(message.bounds), tuple(message.counts), message.total)
+
+
+def read_graph_statistics(message: hogar_pb2.GraphStatistics) -> GraphStatistics:
+    """A graph's statistics from their message; raises ValueError for a state it does not know."""
+    return GraphStatistics(
+        message.name, message.version, tuple(_read_report(node) for node in message.nodes)
+    )
+
+
+def _read_report(message: hogar_pb2.NodeReport) -> NodeReport:
+    known = message.HasField("statistics")
+    return NodeReport(
+        index=message.index,
+        name=message.name,
+        state=NodeState(message.state),
+        exits=message.exits,
+        statistics=read_statistics(message.statistics) if known else None,
+        reason=message.reason,
+        processes=tuple(
+            ProcessUsage(
+                pid=one.pid,
+                kind=one.kind,
+                role=one.role,
+                cpu_seconds=one.cpu_seconds,
+                age=one.age,
+                memory=one.memory,
+            )
+            for one in message.processes
+        ),
+    )
