@@ -10,7 +10,7 @@ import grpc.aio
 from earg.answered import answered
 from earg.deployment import Deployment, DeploymentError
 from earg.node import RunningNode
-from earg.pair import CALL_TIMEOUT
+from earg.pair import StartError
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.usage import ProcessUsage, read_usage
 
@@ -90,13 +90,7 @@ def _usages(processes: list[tuple[int, str, str]]) -> list[ProcessUsage]:
 
 async def set_batch_limit(node: RunningNode, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:
     """Set it on the node's primary; what was set before. Raises :class:`DeploymentError`."""
-    channel = node.pairs[0].proxy_channel
-    if channel is None:
-        raise DeploymentError(f"the proxy of {node.spec.name} does not run; try again later")
     try:
-        stub = hogar_pb2_grpc.StatisticsStub(channel)
-        return await answered(stub.SetBatchLimit(limit, timeout=CALL_TIMEOUT))
-    except grpc.aio.AioRpcError as error:
-        raise DeploymentError(f"{node.spec.name}: {error.details() or error.code().name}") from None
-    except OSError as error:
-        raise DeploymentError(f"{node.spec.name}: its proxy does not answer: {error}") from None
+        return await node.set_batch_limit(limit)
+    except StartError as error:
+        raise DeploymentError(str(error)) from None

@@ -13,6 +13,7 @@ from earg.config import NodeSpec
 from earg.images import Implementation
 from earg.ledger import NodeRecord
 from earg.pair import RunningPair, StartError
+from earg.protos import hogar_pb2
 from earg.status import NodeState, NodeStatus, Role
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class RunningNode:
         self._dead = ""
         self._failed_starts = 0
         self.exits = 0
+        self._batch_limit: hogar_pb2.BatchLimit | None = None
         self._exits: deque[float] = deque(maxlen=64)
         self._recovery: asyncio.Task[None] | None = None
         self._again = False
@@ -133,6 +135,22 @@ class RunningNode:
         self._around.changed()
         if self._epoch > 1:
             self._tell("has a new backup")
+
+    async def set_batch_limit(self, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:
+        """Set the primary's batch limit, and that of whoever follows it; what was set before.
+        Raises :class:`StartError`."""
+        before = await self.pairs[0].set_batch_limit(limit)
+        self._batch_limit = limit
+        return before
+
+    async def _restore_batch_limit(self) -> None:
+        """Give a proxy that knows the config alone the limit that somebody has set since."""
+        if self._batch_limit is None:
+            return
+        try:
+            await self.pairs[0].set_batch_limit(self._batch_limit)
+        except StartError as error:
+            self._tell(f"has the batch limit of its config again: {error}")
 
     # --- coming back ------------------------------------------------------------------------
 
@@ -213,6 +231,7 @@ class RunningNode:
         self._around.changed()
         await self._around.retarget(self.index, backup.ip)
         await self._around.replay()
+        await self._restore_batch_limit()
         self._tell(f"its backup took over in {(time.monotonic() - started) * 1000:.0f} ms")
 
     async def _restart_primary(self) -> None:
@@ -230,6 +249,7 @@ class RunningNode:
             if runtime is not None:
                 await pair.send_graph(runtime)
                 await self._around.replay()
+                await self._restore_batch_limit()
             self._tell("its proxy is back")
 
     async def _restart_backup(self) -> None:

@@ -337,6 +337,16 @@ class RunningPair:
         request = hogar_pb2.RetargetRequest(index=index, address=address)
         await self._control("Retarget", request, CALL_TIMEOUT)
 
+    async def set_batch_limit(self, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:
+        """Set the proxy's batch limit; what was set before. Raises :class:`StartError`."""
+        if self._channel is None:
+            raise StartError(f"the proxy of {self.name} does not run; try again later")
+        stub = hogar_pb2_grpc.StatisticsStub(self._channel)
+        try:
+            return await answered(stub.SetBatchLimit(limit, timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
+            raise StartError(f"{self._spec.name}: {_details(error)}") from None
+
     async def _control(self, call: str, request: Any, timeout: float) -> None:
         if self._channel is None:
             raise StartError(f"the proxy of {self.name} does not run")

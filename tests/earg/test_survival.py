@@ -318,3 +318,23 @@ def test_a_model_that_dies_on_every_start_ends_dead_with_its_log(
     (tmp_path / "mark").unlink()
     graph = deploy_all(agent, "g", config, model)
     assert predict(graph.url, b"x") == b"x"
+
+
+@pytest.mark.parametrize(("name", "process"), [("first", "proxy"), ("ledger", "model")])
+def test_a_batch_limit_that_somebody_set_outlives_its_proxy(
+    agent: AgentClient, name: str, process: str
+) -> None:
+    deploy_all(agent, "g", STATEFUL_CHAIN, implementation("Named"))
+    index = node(agent.graph("g"), name).index
+    agent.set_batch_limit("g", index, 3, "ada")
+    pid = primary_pid(agent, "g", name, process)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: primary_pid(agent, "g", name, process) not in (0, pid), "it is replaced")
+    wait_for(settled(agent, "g"), "every node is ready again")
+
+    def is_kept() -> bool:
+        (report,) = [one for one in agent.statistics("g").nodes if one.name == name]
+        assert report.statistics is not None
+        return (report.statistics.batch_limit, report.statistics.limit_set_by) == (3, "ada")
+
+    wait_for(is_kept, "the limit is as it was set")
