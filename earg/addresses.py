@@ -82,15 +82,8 @@ class AddressPool:
         for _ in range(_BLOCKS):
             base = _FIRST_BLOCK + 256 * self._next_block
             self._next_block = (self._next_block + 1) % _BLOCKS
-            claim = socket.socket()
-            try:
-                claim.bind((str(IPv4Address(base)), _CLAIM_PORT))
-            except OSError:
-                claim.close()
-                continue
-            self._claims.append(claim)
-            self._left = [str(IPv4Address(base + last)) for last in range(254, 0, -1)]
-            return
+            if self._claim(base):
+                return
         raise NoAddressError("every block of loopback addresses is taken by a deployed graph")
 
     @classmethod
@@ -98,26 +91,30 @@ class AddressPool:
         """The pool of a graph that runs on ``used`` addresses already."""
         pool = cls.__new__(cls)
         pool._candidates = (ports,)
+        pool._next_block = zlib.crc32(key.encode()) % _BLOCKS
         pool._claims = []
         pool._left = []
         pool.ports = ports
-        bases = sorted({int(IPv4Address(ip)) & ~0xFF for ip in used})
-        for base in bases:
-            claim = socket.socket()
-            try:
-                claim.bind((str(IPv4Address(base)), _CLAIM_PORT))
-            except OSError:
-                # Somebody took the block while no agent held it; the addresses are still ours.
-                claim.close()
-                continue
-            pool._claims.append(claim)
-            taken = set(used)
-            free = [str(IPv4Address(base + last)) for last in range(254, 0, -1)]
-            pool._left += [ip for ip in free if ip not in taken]
-        pool._next_block = (
-            (bases[-1] - _FIRST_BLOCK) // 256 + 1 if bases else zlib.crc32(key.encode())
-        ) % _BLOCKS
+        for base in sorted({int(IPv4Address(ip)) & ~0xFF for ip in used}):
+            # A block that somebody took while no agent held it gives no more addresses; those in
+            # use are still ours.
+            pool._claim(base)
+        taken = set(used)
+        pool._left = [ip for ip in pool._left if ip not in taken]
         return pool
+
+    def _claim(self, base: int) -> bool:
+        """Whether the block that begins at ``base`` is ours now; its addresses are to be given
+        out then."""
+        claim = socket.socket()
+        try:
+            claim.bind((str(IPv4Address(base)), _CLAIM_PORT))
+        except OSError:
+            claim.close()
+            return False
+        self._claims.append(claim)
+        self._left = [str(IPv4Address(base + last)) for last in range(254, 0, -1)]
+        return True
 
     def take(self) -> str:
         """An address on which both ports are free; it is not given out again."""

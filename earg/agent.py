@@ -27,7 +27,7 @@ import grpc
 import grpc.aio
 
 from earg import ledger
-from earg.config import ConfigError, read_static
+from earg.config import ConfigError, StaticConfig, read_static
 from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
 from earg.graph_statistics import graph_statistics, set_batch_limit
 from earg.home import Home, HomeError, find_home
@@ -85,19 +85,24 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         """Own the graphs that an agent before this one has left serving."""
         for record in records:
             self._graphs[record.name] = self._deployment(
-                record.name, record.version, record.config, record
+                record.name, record.version, record.config, read_static(record.config), record
             )
             self._tell(record.name, "agent", f"{os.getpid()} has adopted the graph")
         self._changed()
 
     def _deployment(
-        self, name: str, version: str, text: str, record: GraphRecord | None = None
+        self,
+        name: str,
+        version: str,
+        text: str,
+        config: StaticConfig,
+        record: GraphRecord | None = None,
     ) -> Deployment:
         return Deployment(
             name,
             version,
             text,
-            read_static(text),
+            config,
             self._home.graph_folder(name),
             self._commands,
             self._changed,
@@ -174,7 +179,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                     f"graph {what} {value!r}: letters, digits, '_' and '.' are admitted, "
                     "200 at most, the first no '.'"
                 )
-        read_static(text)
+        config = read_static(text)
         async with self._names:
             present = self._graphs.get(name)
             if present is not None:
@@ -186,7 +191,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             folder = self._home.graph_folder(name)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "static.earg").write_text(text, encoding="utf-8")
-            graph = self._deployment(name, version, text)
+            graph = self._deployment(name, version, text, config)
             self._graphs[name] = graph
             return graph
 

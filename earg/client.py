@@ -206,9 +206,8 @@ def connect(home: Path | None = None, start: bool = True, timeout: float = 15.0)
     """A client of this host's agent, which is started where none runs.
 
     ``home`` is the agent's folder (default: ``$EARG_HOME``, else the user's state folder). Raises
-    :class:`NoAgentError` where ``start`` is False, none runs and none has left a graph serving;
-    :class:`AgentError` where one
-    does not come up within ``timeout`` seconds.
+    :class:`NoAgentError` where ``start`` is False, none runs and none has left a graph serving,
+    :class:`AgentError` where one does not come up within ``timeout`` seconds.
     """
     place = find_home(home)
     client = AgentClient(place)

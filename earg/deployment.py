@@ -93,7 +93,7 @@ class Deployment:
         self._frontend: Child | None = None
         self._url = ""
         self._http_port = FIRST_HTTP_PORT
-        self._wired = False
+        self.wired = False
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         if record is None:
@@ -115,7 +115,7 @@ class Deployment:
             proxy_port=self._pool.ports.proxy,
             frontend_ip=self._frontend_ip,
             http_port=self._http_port,
-            wired=self._wired,
+            wired=self.wired,
             frontend=self._frontend.record() if self._frontend is not None else None,
             nodes=tuple(self._nodes[index].record() for index in sorted(self._nodes)),
             leftovers=tuple(record for record in leftovers if record is not None),
@@ -127,7 +127,7 @@ class Deployment:
         self._pool = AddressPool.adopt(self.name, ports, [record.frontend_ip, *used])
         self._frontend_ip = record.frontend_ip
         self._http_port = record.http_port
-        self._wired = record.wired
+        self.wired = record.wired
         ledger.kill(record.leftovers)
         for known in record.nodes:
             spec = self.spec(known.index)
@@ -137,11 +137,12 @@ class Deployment:
             node.adopt(known)
         if record.frontend is not None:
             self._frontend = Child.adopt(record.frontend, self._frontend_ended)
-            if self._frontend is not None:
-                self._url = f"http://127.0.0.1:{record.http_port}"
-            else:
-                self.tell("frontend", "was found dead by a new agent")
-                self._start(self._recover_frontend())
+        if self._frontend is not None:
+            self._url = f"http://127.0.0.1:{record.http_port}"
+        elif record.wired:
+            # Also where the record has none: it was being replaced when the agent was killed.
+            self.tell("frontend", "was found dead by a new agent")
+            self._start(self._recover_frontend())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -256,9 +257,9 @@ class Deployment:
 
     # --- what its nodes need of it ----------------------------------------------------------
 
-    def runtime(self) -> str | None:
-        """The runtime config as it is now; None before the graph is wired."""
-        return write_runtime(self._runtime()) if self._wired else None
+    def runtime(self) -> str:
+        """The runtime config as it is now; every node must be deployed."""
+        return write_runtime(self._runtime())
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
@@ -277,10 +278,13 @@ class Deployment:
                 log.warning("%s", result)
             elif isinstance(result, BaseException):
                 raise result
-        if self._wired:
-            (self._folder / "runtime.earg").write_text(
-                write_runtime(self._runtime()), encoding="utf-8"
-            )
+        if self.wired:
+            self._write_runtime()
+
+    def _write_runtime(self) -> str:
+        runtime = self.runtime()
+        (self._folder / "runtime.earg").write_text(runtime, encoding="utf-8")
+        return runtime
 
     async def replay(self) -> None:
         """Let the frontend send again what is in the graph."""
@@ -320,8 +324,7 @@ class Deployment:
                 )
             if self._frontend is None or not self._frontend.running:
                 await self._start_frontend()
-            runtime = write_runtime(self._runtime())
-            (self._folder / "runtime.earg").write_text(runtime, encoding="utf-8")
+            runtime = self._write_runtime()
             waiting = [p for n in self._nodes.values() for p in n.pairs if not p.wired]
             results = await asyncio.gather(
                 *(pair.send_graph(runtime) for pair in waiting), return_exceptions=True
@@ -329,10 +332,10 @@ class Deployment:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
-            if self._wired:
+            if self.wired and waiting:
                 # A node was replaced: what it had not finished is sent again.
                 await self.replay()
-            self._wired = True
+            self.wired = True
             self.changed()
             await asyncio.gather(*(node.attach_backup() for node in self._nodes.values()))
 

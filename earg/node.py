@@ -34,8 +34,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 class Surroundings(Protocol):
     """What a node needs of its graph to come back."""
 
-    def runtime(self) -> str | None:
-        """The runtime config as it is now; None before the graph is wired."""
+    wired: bool
+    """Whether the proxies know the graph."""
+
+    def runtime(self) -> str:
+        """The runtime config as it is now, of a graph that is wired."""
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
@@ -206,7 +209,7 @@ class RunningNode:
         if len(self.pairs) == 2:
             if not self.pairs[1].running or self._lacks_graph(self.pairs[1]):
                 await self._restart_backup()
-            if self._around.runtime() is not None:
+            if self._around.wired:
                 await self.attach_backup()
 
     def _can_fail_over(self) -> bool:
@@ -216,7 +219,7 @@ class RunningNode:
 
     def _lacks_graph(self, pair: RunningPair) -> bool:
         """Whether a start of its proxy ended half-way: it runs, but does not know the graph."""
-        return not pair.wired and self._around.runtime() is not None
+        return not pair.wired and self._around.wired
 
     async def _fail_over(self) -> None:
         """The backup becomes the primary. What is left of the old one is ended first: of a node,
@@ -245,9 +248,8 @@ class RunningNode:
             self._tell(f"its model is back{lost}")
         if proxy_died:
             await pair.restart_proxy()
-            runtime = self._around.runtime()
-            if runtime is not None:
-                await pair.send_graph(runtime)
+            if self._around.wired:
+                await pair.send_graph(self._around.runtime())
                 await self._around.replay()
                 await self._restore_batch_limit()
             self._tell("its proxy is back")
@@ -256,15 +258,13 @@ class RunningNode:
         primary, backup = self.pairs
         self._synced = False
         self._degraded = "its backup is being replaced"
-        runtime = self._around.runtime()
-        if runtime is not None:
+        if self._around.wired:
             await primary.set_backup("", 0)
         await backup.kill()
         try:
             await backup.start(self.implementation, RESTART_TIMEOUT)
-            runtime = self._around.runtime()
-            if runtime is not None:
-                await backup.send_graph(runtime)
+            if self._around.wired:
+                await backup.send_graph(self._around.runtime())
         except StartError:
             await backup.kill()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -328,6 +329,26 @@ def test_what_died_without_an_agent_is_brought_back_by_the_next(home: Path) -> N
         assert predict(graph.url, b"x") == b"counts(first(x))"
         said = [event.what for event in agent.events("g") if event.node == "counts"]
         assert any("its backup took over" in what for what in said)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_frontend_that_died_with_its_agent_is_brought_back_by_the_next(
+    home: Path, recorded: bool
+) -> None:
+    config = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
+    with connect(home) as agent:
+        graph = deploy_all(agent, "g", config, named("Named"))
+        kill_agent(agent)
+    ledger = home / "ledger.json"
+    known = json.loads(ledger.read_text())
+    os.kill(known["graphs"][0]["frontend"]["pid"], signal.SIGKILL)
+    if not recorded:
+        # As it is written while a frontend is being replaced.
+        known["graphs"][0]["frontend"] = None
+        ledger.write_text(json.dumps(known))
+    with connect(home, start=False) as agent:
+        wait_for(lambda: agent.graph("g").url == graph.url, "the frontend is back")
+        assert predict(graph.url, b"x") == b"only(x)"
 
 
 def test_a_node_that_was_being_deployed_does_not_outlive_its_agent(home: Path) -> None:
