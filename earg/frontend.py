@@ -18,7 +18,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -30,6 +30,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from earg.config import PROXY_PORT
 from earg.inference_protocol import (
@@ -91,6 +92,7 @@ class _Waiting:
 
     payload: hogar_pb2.Payload
     reply: asyncio.Future[hogar_pb2.Payload]
+    admitted: float
     attempt: int = 0
 
 
@@ -111,6 +113,7 @@ class Frontend(
         self._answered = 0
         self._lanes = LaneServer(self._relayed)
         self._lane_port = 0
+        self._deadline: asyncio.TimerHandle | None = None
 
     async def listen(self, ip: str) -> None:
         """Open the lane's port, which :meth:`Open` tells."""
@@ -119,6 +122,8 @@ class Frontend(
     def close(self) -> None:
         """Close the lanes."""
         self._lanes.close()
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     async def predict(self, payload: hogar_pb2.Payload) -> hogar_pb2.Payload:
         """The graph's reply, which may be an error payload.
@@ -141,25 +146,44 @@ class Frontend(
                 f"{self.limits.concurrency}; try again later"
             )
         loop = asyncio.get_running_loop()
+        now = loop.time()
         admitted: dict[int, _Waiting] = {}
         for payload in payloads:
             request_id = self._new_id()
             self._waiting[request_id] = admitted[request_id] = _Waiting(
-                payload, loop.create_future()
+                payload, loop.create_future(), now
             )
+        if self._deadline is None:
+            self._deadline = loop.call_at(now + self.limits.deadline, self._give_up)
         try:
-            async with asyncio.timeout(self.limits.deadline):
-                for request_id, waiting in admitted.items():
-                    await self._entry.put(hogar_pb2.Request(id=request_id, payload=waiting.payload))
-                return [await waiting.reply for waiting in admitted.values()]
-        except TimeoutError:
-            raise DeadlineError(
-                f"the graph gave no reply within {self.limits.deadline:g} s"
-            ) from None
+            await self._entry.put(
+                [hogar_pb2.Request(id=one, payload=it.payload) for one, it in admitted.items()]
+            )
+            return [await waiting.reply for waiting in admitted.values()]
+        except DeadlineError:
+            for waiting in admitted.values():
+                # All ended at once; asyncio warns of an exception that nobody has seen.
+                _ = waiting.reply.done() and waiting.reply.exception()
+            raise
         finally:
             for request_id in admitted:
                 del self._waiting[request_id]
             self._entry.finish(admitted)
+
+    def _give_up(self) -> None:
+        """End those whose deadline has passed: one timer for all, as they end in the order in which
+        they were admitted."""
+        self._deadline = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for waiting in self._waiting.values():
+            ends = waiting.admitted + self.limits.deadline
+            if ends > now:
+                self._deadline = loop.call_at(ends, self._give_up)
+                return
+            if not waiting.reply.done():
+                sentence = f"the graph gave no reply within {self.limits.deadline:g} s"
+                waiting.reply.set_exception(DeadlineError(sentence))
 
     def _new_id(self) -> int:
         while True:
@@ -191,9 +215,10 @@ class Frontend(
             if waiting.reply.done():
                 continue
             waiting.attempt += 1
-            await self._entry.put(
-                hogar_pb2.Request(id=request_id, payload=waiting.payload, attempt=waiting.attempt)
+            again = hogar_pb2.Request(
+                id=request_id, payload=waiting.payload, attempt=waiting.attempt
             )
+            await self._entry.put([again])
         return hogar_pb2.Done()
 
     async def Retarget(
@@ -258,29 +283,18 @@ class Frontend(
 # --- HTTP -----------------------------------------------------------------------------------
 
 
-def http_app(frontend: Frontend, model: Model) -> Starlette:
+def http_app(frontend: Frontend, model: Model) -> ASGIApp:
     """The ASGI application; ``model`` is the graph's name and version."""
-
-    async def predict(request: Request) -> Response:
-        try:
-            body = await _body(request, frontend.limits.body)
-            payload = _request_payload(request, body)
-        except _RefusedError as refusal:
-            return _error(refusal.status, str(refusal))
-        except ClientDisconnect:
-            return _error(400, "the client went away")
-        try:
-            reply = await frontend.predict(payload)
-        except (BusyError, DeadlineError) as error:
-            return _unanswered(error)
-        return _response(reply)
 
     async def ready(request: Request) -> Response:
         if await frontend.is_ready():
             return JSONResponse({"ready": True})
         return _not_ready()
 
-    return Starlette(
+    async def predict(request: Request) -> Response:
+        return await _predict(frontend, request.scope, request.receive)
+
+    others = Starlette(
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/ready", ready, methods=["GET"]),
@@ -288,6 +302,32 @@ def http_app(frontend: Frontend, model: Model) -> Starlette:
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Most requests are these, and finding their route would take as long as answering them.
+        if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+            response = await _predict(frontend, scope, receive)
+            await response(scope, receive, send)
+        else:
+            await others(scope, receive, send)
+
+    return app
+
+
+async def _predict(frontend: Frontend, scope: Scope, receive: Receive) -> Response:
+    """``POST /predict``: one value in, one out."""
+    try:
+        headers = dict(scope["headers"])
+        body = await _body(headers, receive, frontend.limits.body)
+        payload = _request_payload(headers.get(b"content-type", b"").decode("latin-1"), body)
+    except _RefusedError as refusal:
+        return _error(refusal.status, str(refusal))
+    except ClientDisconnect:
+        return _error(400, "the client went away")
+    try:
+        return _response(await frontend.predict(payload))
+    except (BusyError, DeadlineError) as error:
+        return _unanswered(error)
 
 
 def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
@@ -318,7 +358,7 @@ def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
             return _unknown(request, model)
         limits = frontend.limits
         try:
-            body = await _body(request, limits.body)
+            body = await _body(dict(request.scope["headers"]), request.receive, limits.body)
             if request.headers.get("content-encoding", "identity") != "identity":
                 raise _RefusedError(415, "compressed bodies are not taken; send it as it is")
             header_length = request.headers.get(HEADER_LENGTH)
@@ -392,31 +432,36 @@ class _RefusedError(Exception):
         self.status = status
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The body, read no further than ``most`` bytes."""
+async def _body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
+    """The body, read no further than ``most`` bytes; raises ClientDisconnect."""
     refusal = _RefusedError(413, f"the body is larger than {most} bytes")
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > most:
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and (len(length) > 18 or int(length) > most):
         raise refusal
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
         size += len(part)
         if size > most:
             raise refusal
         parts.append(part)
-    return b"".join(parts)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _request_payload(request: Request, body: bytes) -> hogar_pb2.Payload:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _request_payload(content_type: str, body: bytes) -> hogar_pb2.Payload:
+    kind = content_type.partition(";")[0].strip().lower()
     try:
-        if content_type == "application/json":
+        if kind == "application/json":
             return pack(json.loads(body))
-        if content_type.startswith("text/"):
+        if kind.startswith("text/"):
             return pack(body.decode())
     except (ValueError, RecursionError) as error:
-        raise _RefusedError(400, f"the body is not {content_type}: {error}") from None
+        raise _RefusedError(400, f"the body is not {kind}: {error}") from None
     return pack(body)
 
 
@@ -511,6 +556,8 @@ async def _main() -> None:
         http_app(frontend, model),
         lifespan="off",
         access_log=False,
+        proxy_headers=False,
+        ws="none",
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,

@@ -355,9 +355,8 @@ class Proxy(
             self._start(self._send(resend))
 
     async def _send(self, outputs: Sequence[hogar_pb2.Request]) -> None:
-        for output in outputs:
-            for sender in self._senders.values():
-                await sender.put(output)
+        for sender in self._senders.values():
+            await sender.put(outputs)
 
     async def _forward(self, outputs: list[hogar_pb2.Request]) -> None:
         """Send computed outputs on, and keep them for whoever asks again."""

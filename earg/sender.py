@@ -55,7 +55,10 @@ class Sender:
         self._timeout = timeout
         self._patience = patience
         self._sequence = 0
-        self._queue: asyncio.Queue[hogar_pb2.Request] = asyncio.Queue(capacity)
+        self._queue: deque[hogar_pb2.Request] = deque()
+        self._capacity = capacity
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
         self._finished: deque[int] = deque(maxlen=4 * capacity)
         self._closing: set[asyncio.Task[None]] = set()
         self._connect(address)
@@ -66,9 +69,13 @@ class Sender:
         self._lane = LaneClient(self._channel, address.rpartition(":")[0], self._timeout)
         self._original = prediction_pb2_grpc.ProxyServerStub(self._channel)
 
-    async def put(self, request: hogar_pb2.Request) -> None:
-        """Queue one request, waiting for room."""
-        await self._queue.put(request)
+    async def put(self, requests: Sequence[hogar_pb2.Request]) -> None:
+        """Queue requests, waiting until there is room for the first of them."""
+        while len(self._queue) >= self._capacity:
+            self._emptied.clear()
+            await self._emptied.wait()
+        self._queue.extend(requests)
+        self._filled.set()
 
     def finish(self, request_ids: Iterable[int]) -> None:
         """Tell the peer, with the next message, which requests are answered."""
@@ -100,16 +107,19 @@ class Sender:
 
     async def run(self) -> None:
         """Send for ever."""
+        queue = self._queue
         while True:
-            batch = [await self._queue.get()]
+            while not queue:
+                self._filled.clear()
+                await self._filled.wait()
+            batch = [queue.popleft()]
             finished = list(self._finished)
             self._finished.clear()
             size = batch[0].ByteSize()
-            while (
-                len(batch) < MESSAGE_REQUESTS and size < MESSAGE_BYTES and not self._queue.empty()
-            ):
-                batch.append(self._queue.get_nowait())
+            while queue and len(batch) < MESSAGE_REQUESTS and size < MESSAGE_BYTES:
+                batch.append(queue.popleft())
                 size += batch[-1].ByteSize()
+            self._emptied.set()
             await self._deliver(batch, finished)
 
     async def _deliver(self, batch: Sequence[hogar_pb2.Request], finished: Sequence[int]) -> None:
