@@ -78,7 +78,7 @@ class StaticConfig:
     reduce: tuple[Edge, ...] = ()
 
     def sources_of(self, index: int) -> tuple[int, ...]:
-        """The nodes that flow into node ``index``, in the order a join keeps."""
+        """The nodes that flow into node ``index``, in the order a join keeps; all of a merge."""
         for edge in self.reduce:
             if edge.targets == (index,):
                 return edge.sources
@@ -93,7 +93,10 @@ class StaticConfig:
         return tuple(found)
 
     def sinks(self) -> tuple[int, ...]:
-        """The nodes that flow into nothing: their output is the graph's reply."""
+        """The nodes that flow into nothing: their output is the graph's reply.
+
+        One, unless the graph was checked with ``choices``.
+        """
         flowing = {s for e in (*self.dist, *self.reduce) for s in e.sources}
         return tuple(i for i in range(1, len(self.nodes) + 1) if i not in flowing)
 
@@ -144,10 +147,13 @@ _COUNT = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
 _GRAPH_NAME = re.compile(r"[^\s,\-]+\Z")
 
 
-def check_static(config: StaticConfig) -> None:
+def check_static(config: StaticConfig, *, choices: bool = False) -> None:
     """Raise :class:`ConfigError` for a graph that EARG cannot express or would answer wrongly.
 
     Sources: EARG's published parser and runs of its proxies. Each rule names the harm it prevents.
+    With ``choices`` a node may have several dist inputs (a merge) and the graph several sinks:
+    then extras lie beside the config, and :func:`earg.extras.check_extras` sees to it that every
+    request comes along one input and reaches one sink.
     """
     count = len(config.nodes)
     if count == 0:
@@ -178,14 +184,19 @@ def check_static(config: StaticConfig) -> None:
             raise ConfigError(f"node 1 ({name}) must be the entry, but something flows into it")
         if index > 1 and dist + reduce == 0:
             raise ConfigError(f"nothing flows into node {index} ({name}); only node 1 is an entry")
-        if dist + reduce > 1:
+        if choices and dist + reduce > 1 and reduce:
+            raise ConfigError(
+                f"node {index} ({name}) has {dist} dist and {reduce} reduce inputs; a node has "
+                "dist inputs, of which each request comes along one, or exactly one reduce"
+            )
+        if dist + reduce > 1 and not choices:
             raise ConfigError(
                 f"node {index} ({name}) has {dist} dist and {reduce} reduce inputs; EARG needs "
                 "exactly one dist input or exactly one reduce"
             )
     _check_acyclic(config, seen)
     sinks = config.sinks()
-    if len(sinks) != 1:
+    if len(sinks) != 1 and not choices:
         names = ", ".join(config.nodes[i - 1].name for i in sinks)
         raise ConfigError(f"EARG answers from one sink; this graph has {len(sinks)}: {names}")
 
@@ -224,18 +235,21 @@ def _check_acyclic(config: StaticConfig, edges: set[tuple[int, int]]) -> None:
         raise ConfigError(f"the graph has a cycle through or before: {names}")
 
 
-def write_static(config: StaticConfig) -> str:
+def write_static(config: StaticConfig, *, choices: bool = False) -> str:
     """The exact text of a static config. Raises :class:`ConfigError` as :func:`check_static`."""
-    check_static(config)
+    check_static(config, choices=choices)
     edge_lines = _edge_lines(config.dist, config.reduce)
     lines = [str(len(config.nodes)), str(len(edge_lines))]
     lines += [_spec_text(n) for n in config.nodes]
     return "\n".join([*lines, *edge_lines]) + "\n"
 
 
-def write_runtime(config: RuntimeConfig) -> str:
-    """The exact text of a runtime config. Raises :class:`ConfigError` for what cannot be said."""
-    check_static(config.static)
+def write_runtime(config: RuntimeConfig, *, choices: bool = False) -> str:
+    """The exact text of a runtime config. Raises :class:`ConfigError` for what cannot be said.
+
+    ``choices`` as in :func:`check_static`.
+    """
+    check_static(config.static, choices=choices)
     _check_graph_name(config)
     edge_lines = _edge_lines(config.dist, config.reduce)
     lines = [f"{config.name}-{config.version}", str(len(config.nodes)), str(len(edge_lines))]
@@ -284,8 +298,11 @@ def _edge_lines(dist: Iterable[Edge], reduce: Iterable[Edge]) -> list[str]:
     return lines
 
 
-def read_static(text: str) -> StaticConfig:
-    """Read a static config, or raise :class:`ConfigError` with the line and column of a fault."""
+def read_static(text: str, *, choices: bool = False) -> StaticConfig:
+    """Read a static config, or raise :class:`ConfigError` with the line and column of a fault.
+
+    ``choices`` as in :func:`check_static`.
+    """
     lines = _Lines(text)
     nodes, edge_count = lines.counts()
     specs = []
@@ -294,12 +311,15 @@ def read_static(text: str) -> StaticConfig:
         specs.append(_read_spec(lines, fields))
     dist, reduce = _read_edges(lines, edge_count)
     config = StaticConfig(tuple(specs), dist, reduce)
-    lines.check(config)
+    lines.check(config, choices)
     return config
 
 
-def read_runtime(text: str) -> RuntimeConfig:
-    """Read a runtime config, or raise :class:`ConfigError` with the line and column of a fault."""
+def read_runtime(text: str, *, choices: bool = False) -> RuntimeConfig:
+    """Read a runtime config, or raise :class:`ConfigError` with the line and column of a fault.
+
+    ``choices`` as in :func:`check_static`.
+    """
     lines = _Lines(text)
     first = lines.next("name-version")
     name, dash, version = first.partition("-")
@@ -329,7 +349,7 @@ def read_runtime(text: str) -> RuntimeConfig:
     config = RuntimeConfig(
         name, version, frontend[0], frontend[1], frontend[2], tuple(runtime_nodes), dist, reduce
     )
-    lines.check(config.static)
+    lines.check(config.static, choices)
     return config
 
 
@@ -409,10 +429,10 @@ class _Lines:
     def mark_edges(self) -> None:
         self._edges_at = self.number + 1
 
-    def check(self, config: StaticConfig) -> None:
+    def check(self, config: StaticConfig, choices: bool) -> None:
         """Check the whole graph; a fault is shown at the first edge line, where flows are said."""
         try:
-            check_static(config)
+            check_static(config, choices=choices)
         except ConfigError as error:
             line = min(self._edges_at, len(self._lines)) or 1
             raise ConfigError(error.message, line, 1) from None

@@ -16,8 +16,9 @@ class RoutingError(ValueError):
 class Place:
     """One proxy's place in a runtime config.
 
-    ``sources`` are in the join's order, and ``is_join`` tells whether they are joined.
-    ``targets`` are empty for the sink, whose output goes to the frontend.
+    ``sources`` are in the join's order, and ``is_join`` tells whether they are joined; several
+    that are not are a merge, and each request comes from one of them.
+    ``targets`` are empty for a sink, whose output goes to the frontend.
     """
 
     index: int

@@ -148,6 +148,67 @@ def test_a_graph_that_earg_cannot_answer_is_not_written(
         write_static(config)
 
 
+CHOICES = """\
+5
+1
+a,1,image,false,1
+b,1,image,false,1
+c,1,image,true,1
+d,1,image,false,1
+e,1,image,false,1
+dist[1->2,3,4;3->5;2->5]
+"""
+
+CHOICES_RUNTIME = (
+    "g-1\n5\n1\nfrontend,f,127.0.3.1\n"
+    + "".join(
+        f"{name},1,image,false,1,m,m,127.0.3.{at},p,p,127.0.3.{at}\n"
+        for at, name in enumerate("abcde", 2)
+    )
+    + "dist[1->2,3,4;3->5;2->5]\n"
+)
+
+
+def test_with_choices_a_graph_may_merge_and_have_several_sinks() -> None:
+    config = read_static(CHOICES, choices=True)
+    assert config.sources_of(5) == (3, 2)
+    assert config.sinks() == (4, 5)
+    assert write_static(config, choices=True) == CHOICES
+    runtime = read_runtime(CHOICES_RUNTIME, choices=True)
+    assert write_runtime(runtime, choices=True) == CHOICES_RUNTIME
+
+
+def test_without_choices_the_same_graph_is_refused() -> None:
+    config = read_static(CHOICES, choices=True)
+    runtime = read_runtime(CHOICES_RUNTIME, choices=True)
+    for refused in (
+        lambda: read_static(CHOICES),
+        lambda: write_static(config),
+        lambda: read_runtime(CHOICES_RUNTIME),
+        lambda: write_runtime(runtime),
+    ):
+        with pytest.raises(ConfigError, match="exactly one dist input"):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("edges", "words"),
+    [
+        ("dist[1->2,3,4,5]\nreduce[2,3->4]", "1 dist and 1 reduce inputs"),
+        ("dist[1->2,3,4]\nreduce[2,3->5;4,1->5]", "0 dist and 2 reduce inputs"),
+        ("dist[1->2,3,4;2->5;5->2]", "cycle"),
+        ("dist[1->2,3,4]", "nothing flows into node 5"),
+        ("dist[1->2,3,4;2->5;2->5]", "duplicate edge"),
+        ("dist[1->2,3,4,5;2->1]", "must be the entry"),
+    ],
+)
+def test_with_choices_every_other_rule_stays(edges: str, words: str) -> None:
+    count = edges.count("\n") + 1
+    head = CHOICES.partition("dist")[0].replace("\n1\n", f"\n{count}\n", 1)
+    with pytest.raises(ConfigError, match=words):
+        read_static(f"{head}{edges}\n", choices=True)
+
+
 @pytest.mark.parametrize("field", ["name", "version", "image"])
 @pytest.mark.parametrize("value", ["", "a,b", "a b", "a\n"])
 def test_a_field_that_would_shift_the_others_is_not_written(field: str, value: str) -> None:
