@@ -5,7 +5,7 @@ over gRPC with the original's answer text. The number of requests in the graph i
 with it every queue behind. Settings come from the environment, as for an original:
 ENTRY_PROXY_NAME (an address), ENTRY_PROXY_PORT, MAX_WORKERS (requests in the graph at once),
 TIMEOUT_MS; and HOGAR's GRAPH_NAME, GRAPH_VERSION, LISTEN_IP, PROXY_PORT, HTTP_IP, HTTP_PORT,
-REQUEST_TIMEOUT_S, MAX_BODY_BYTES.
+REQUEST_TIMEOUT_S, MAX_BODY_BYTES, TRACES_A_SECOND (recorded unasked) and NODE_NAMES (by index).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -62,11 +63,19 @@ from earg.protos import (
     prediction_pb2,
     prediction_pb2_grpc,
 )
+from earg.recording import Recording, traceparent_of
 from earg.sender import Sender
 from earg.status import PingStatus
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """The header that tells where, in a body, the JSON ends and binary tensors begin."""
+
+
+TRACEPARENT = b"traceparent"
+"""The header of W3C Trace Context, in lower case as ASGI has all headers."""
+
+MOST_TOLD = 1000
+"""Requests or traces in one answer of the register."""
 
 
 class BusyError(RuntimeError):
@@ -93,6 +102,7 @@ class _Waiting:
     payload: hogar_pb2.Payload
     reply: asyncio.Future[hogar_pb2.Payload]
     admitted: float
+    trace: hogar_pb2.RequestTrace | None = None
     attempt: int = 0
 
 
@@ -100,11 +110,13 @@ class Frontend(
     prediction_pb2_grpc.ProxyServerServicer,
     hogar_pb2_grpc.LaneServicer,
     hogar_pb2_grpc.ControlServicer,
+    hogar_pb2_grpc.RegisterServicer,
 ):
     """Numbers requests, sends them to the entry's proxy, and hands the sink's output back."""
 
-    def __init__(self, entry: Sender, limits: Limits) -> None:
+    def __init__(self, entry: Sender, limits: Limits, recording: Recording | None = None) -> None:
         self.limits = limits
+        self.recording = recording or Recording("", 0)
         self._entry = entry
         self._entry_port = entry.address.rpartition(":")[2]
         self._waiting: dict[int, _Waiting] = {}
@@ -125,18 +137,23 @@ class Frontend(
         if self._deadline is not None:
             self._deadline.cancel()
 
-    async def predict(self, payload: hogar_pb2.Payload) -> hogar_pb2.Payload:
+    async def predict(
+        self, payload: hogar_pb2.Payload, trace: hogar_pb2.RequestTrace | None = None
+    ) -> hogar_pb2.Payload:
         """The graph's reply, which may be an error payload.
 
         Raises :class:`BusyError` and :class:`DeadlineError`.
         """
-        (reply,) = await self.predict_all([payload])
+        (reply,) = await self.predict_all([payload], trace)
         return reply
 
     async def predict_all(
-        self, payloads: Sequence[hogar_pb2.Payload]
+        self,
+        payloads: Sequence[hogar_pb2.Payload],
+        trace: hogar_pb2.RequestTrace | None = None,
     ) -> Sequence[hogar_pb2.Payload]:
-        """The graph's replies, in order; all payloads are admitted at once, or none.
+        """The graph's replies, in order; all payloads are admitted at once, or none. The way of the
+        first one is recorded in ``trace``.
 
         Raises :class:`BusyError` and :class:`DeadlineError`.
         """
@@ -153,14 +170,19 @@ class Frontend(
             self._waiting[request_id] = admitted[request_id] = _Waiting(
                 payload, loop.create_future(), now
             )
+        requests = [hogar_pb2.Request(id=one, payload=it.payload) for one, it in admitted.items()]
+        if trace is not None:
+            requests[0].trace.SetInParent()
+            trace.request = requests[0].id
+            admitted[trace.request].trace = trace
         if self._deadline is None:
             self._deadline = loop.call_at(now + self.limits.deadline, self._give_up)
         try:
-            await self._entry.put(
-                [hogar_pb2.Request(id=one, payload=it.payload) for one, it in admitted.items()]
-            )
+            await self._entry.put(requests)
             return [await waiting.reply for waiting in admitted.values()]
-        except DeadlineError:
+        except DeadlineError as error:
+            if trace is not None:
+                self.recording.finish(trace, str(error))
             for waiting in admitted.values():
                 # All ended at once; asyncio warns of an exception that nobody has seen.
                 _ = waiting.reply.done() and waiting.reply.exception()
@@ -205,6 +227,34 @@ class Frontend(
             if waiting is not None and not waiting.reply.done():
                 self._answered += 1
                 waiting.reply.set_result(request.payload)
+                if waiting.trace is not None:
+                    waiting.trace.hops.extend(request.trace.hops)
+                    failed = request.payload if is_failure(request.payload) else None
+                    self.recording.finish(waiting.trace, failed.data.decode() if failed else "")
+
+    # --- watching ---------------------------------------------------------------------------
+
+    async def InGraph(
+        self, request: hogar_pb2.InGraphQuery, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.InGraphReply:
+        now = asyncio.get_running_loop().time()
+        open_requests = (
+            hogar_pb2.InGraphRequest(
+                id=request_id, seconds=now - waiting.admitted, attempt=waiting.attempt
+            )
+            for request_id, waiting in self._waiting.items()
+            if not waiting.reply.done()
+        )
+        most = min(request.most or MOST_TOLD, MOST_TOLD)
+        return hogar_pb2.InGraphReply(
+            requests=islice(open_requests, most), total=len(self._waiting)
+        )
+
+    async def Traces(
+        self, request: hogar_pb2.TracesQuery, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.TracesReply:
+        most = min(request.most or MOST_TOLD, MOST_TOLD)
+        return hogar_pb2.TracesReply(traces=self.recording.newest(most))
 
     # --- failure ----------------------------------------------------------------------------
 
@@ -257,7 +307,9 @@ class Frontend(
         started = time.monotonic()
         try:
             payload = from_plain(request.input_.inputType, request.input_.inputStream)
-            reply = await self.predict(payload)
+            metadata = dict(context.invocation_metadata() or ())
+            trace = self.recording.start(_text(metadata.get("traceparent", "")))
+            reply = await self.predict(payload, trace)
         except PayloadError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except BusyError as error:
@@ -278,6 +330,10 @@ class Frontend(
         ready = await self.is_ready()
         status = PingStatus.READY if ready else PingStatus.DOWNSTREAM_FAILED
         return prediction_pb2.ping_reply(status=status, is_primary=True)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 # --- HTTP -----------------------------------------------------------------------------------
@@ -324,10 +380,14 @@ async def _predict(frontend: Frontend, scope: Scope, receive: Receive) -> Respon
         return _error(refusal.status, str(refusal))
     except ClientDisconnect:
         return _error(400, "the client went away")
+    trace = frontend.recording.start(headers.get(TRACEPARENT, b"").decode("latin-1"))
     try:
-        return _response(await frontend.predict(payload))
+        response = _response(await frontend.predict(payload, trace))
     except (BusyError, DeadlineError) as error:
         return _unanswered(error)
+    if trace is not None:
+        response.headers["traceparent"] = traceparent_of(trace)
+    return response
 
 
 def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
@@ -369,8 +429,9 @@ def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
             return _error(413 if isinstance(error, TooLargeError) else 400, str(error))
         except ClientDisconnect:
             return _error(400, "the client went away")
+        trace = frontend.recording.start(request.headers.get("traceparent", ""))
         try:
-            replies = await frontend.predict_all(asked.payloads)
+            replies = await frontend.predict_all(asked.payloads, trace)
         except (BusyError, DeadlineError) as error:
             return _unanswered(error)
         for number, reply in enumerate(replies, 1):
@@ -381,13 +442,11 @@ def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
             answer = encode_response(model, asked, replies)
         except PayloadError as error:
             return _error(500, str(error))
+        headers = {} if trace is None else {"traceparent": traceparent_of(trace)}
         if answer.header_length is None:
-            return Response(answer.body, media_type="application/json")
-        return Response(
-            answer.body,
-            media_type="application/octet-stream",
-            headers={HEADER_LENGTH: str(answer.header_length)},
-        )
+            return Response(answer.body, media_type="application/json", headers=headers)
+        headers[HEADER_LENGTH] = str(answer.header_length)
+        return Response(answer.body, media_type="application/octet-stream", headers=headers)
 
     routes = [
         Route("/v2", server, methods=["GET"]),
@@ -544,11 +603,17 @@ async def _main() -> None:
         timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
         patience=limits.deadline,
     )
-    frontend = Frontend(entry, limits)
+    recording = Recording(
+        model.name,
+        float(environment.get("TRACES_A_SECOND", "1")),
+        environment.get("NODE_NAMES", "").split(","),
+    )
+    frontend = Frontend(entry, limits, recording)
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_ControlServicer_to_server(frontend, server)
+    hogar_pb2_grpc.add_RegisterServicer_to_server(frontend, server)
     bind(server, ip, port)
     await frontend.listen(ip)
     await server.start()

@@ -8,6 +8,7 @@ stateless one computes again only what died with a neighbour.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Again(Enum):
 class _Entry:
     attempt: int
     parts: list[hogar_pb2.Payload | None]
+    arrived: float
     queued: bool = False
     output: hogar_pb2.Payload | None = None
     size: int = 0
@@ -71,7 +73,7 @@ class Journal:
             return Again.WAIT
         entry = self._entries.get(request.id)
         if entry is None:
-            entry = _Entry(request.attempt, [None] * max(1, len(self._order)))
+            entry = _Entry(request.attempt, [None] * max(1, len(self._order)), time.monotonic())
             self._entries[request.id] = entry
             self._forget_oldest()
         if entry.output is not None:
@@ -112,7 +114,7 @@ class Journal:
                 continue
             entry = self._entries.get(output.id)
             if entry is None:
-                entry = self._entries[output.id] = _Entry(output.attempt, [])
+                entry = self._entries[output.id] = _Entry(output.attempt, [], time.monotonic())
             entry.queued, entry.parts = True, []
             self._keep(entry, output.payload)
         self._forget_oldest()
@@ -122,6 +124,14 @@ class Journal:
         for request_id, entry in self._entries.items():
             if entry.output is not None:
                 yield hogar_pb2.Request(id=request_id, payload=entry.output, attempt=entry.attempt)
+
+    def held(self, request_ids: Iterable[int]) -> Iterator[tuple[int, float, bool]]:
+        """Those of the requests whose output is not computed yet: the id, the monotonic time at
+        which it arrived, and whether all its parts have."""
+        for request_id in request_ids:
+            entry = self._entries.get(request_id)
+            if entry is not None and entry.output is None:
+                yield request_id, entry.arrived, entry.queued
 
     def finish(self, request_ids: Iterable[int]) -> list[int]:
         """Forget requests whose clients have their reply; those it did not know yet."""

@@ -32,12 +32,13 @@ class ModelGoneError(ModelError):
 
 class ModelLink:
     """Sends batches to one model: whole to HOGAR's model server, in EARG's plain protocol to one
-    that answers UNIMPLEMENTED. ``failed`` tells that the model was gone at the last look."""
+    that answers UNIMPLEMENTED. ``failed`` tells that the model was gone at the last look;
+    ``timeout`` is how many seconds it may take for one batch."""
 
     def __init__(self, ip: str, port: int, compute_timeout: float = COMPUTE_TIMEOUT) -> None:
         self.address = f"{ip}:{port}"
         self.failed = False
-        self._timeout = compute_timeout
+        self.timeout = compute_timeout
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
         self._lane = LaneClient(self._channel, ip, PING_TIMEOUT)
         self._original = model_pb2_grpc.PredictServiceStub(self._channel)
@@ -96,14 +97,14 @@ class ModelLink:
 
     async def _exchange(self, message: hogar_pb2.ComputeRequest) -> hogar_pb2.ComputeReply | None:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 answer = await self._lane.exchange(message.SerializeToString())
             return None if answer is None else hogar_pb2.ComputeReply.FromString(answer)
         except grpc.aio.AioRpcError as error:
             raise self._gone(_reason(error)) from None
         except TimeoutError:
             self._lane.close()
-            raise ModelError(f"the model did not answer within {self._timeout:g} s") from None
+            raise ModelError(f"the model did not answer within {self.timeout:g} s") from None
         except (OSError, DecodeError) as error:
             self._lane.close()
             raise self._gone(str(error)) from None
@@ -116,14 +117,14 @@ class ModelLink:
         self, requests: Sequence[hogar_pb2.Payload], limit: BatchLimit
     ) -> list[hogar_pb2.Payload]:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 return await self._compute_plain(requests, limit)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise self._gone(_reason(error)) from None
             raise ModelError(f"the model did not answer: {_reason(error)}") from None
         except TimeoutError:
-            raise ModelError(f"the model did not answer within {self._timeout:g} s") from None
+            raise ModelError(f"the model did not answer within {self.timeout:g} s") from None
 
     def _gone(self, reason: str) -> ModelGoneError:
         self.failed = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -19,11 +20,13 @@ import grpc
 import grpc.aio
 
 from earg.batching import BatchLimit, BatchQueue
+from earg.choosing import Choice, NoCaseError, Switch, choose, choose_for_failure
 from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
+from earg.extras import ExtrasError, read_extras
 from earg.journal import Again, Journal
 from earg.lane import LaneServer
 from earg.model_link import ModelError, ModelGoneError, ModelLink
-from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure
+from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure, unpack
 from earg.process import bind, run, run_until_stopped
 from earg.protos import (
     hogar_pb2,
@@ -37,6 +40,7 @@ from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
 from earg.statistics_calls import StatisticsCalls
 from earg.status import PingStatus, Role
+from earg.trails import Stage, Trails
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,9 @@ MODEL_PATIENCE = 30.0
 JOURNAL_BYTES = 256 * 1024 * 1024
 """Bytes of outputs that are kept for requests whose clients wait."""
 
+MOST_REPLICAS = 256
+"""Models behind one proxy, at most."""
+
 CLIMB_INTERVAL = 0.05
 """Seconds between looks at the proxies downstream while readiness climbs from the sinks."""
 
@@ -54,6 +61,7 @@ class Proxy(
     prediction_pb2_grpc.ProxyServerServicer,
     hogar_pb2_grpc.LaneServicer,
     hogar_pb2_grpc.ControlServicer,
+    hogar_pb2_grpc.RegisterServicer,
     StatisticsCalls,
 ):
     """One proxy. It owns its tasks: :meth:`close` cancels them and waits for their end."""
@@ -76,12 +84,20 @@ class Proxy(
         self._capacity = capacity
         self._model_patience = model_patience
         self._model: ModelLink | None = None
+        # By replica: the one that SetModel gave is 0.
+        self._models: dict[int, ModelLink] = {}
         self._place: Place | None = None
         self._role = Role.PRIMARY
         self._journal = Journal((), capacity, JOURNAL_BYTES)
         self._primary = Primary(self._journal, self._forward)
         self._backup: Backup | None = None
         self._computing = asyncio.Lock()
+        self._taking = asyncio.Lock()
+        self._idle = 0
+        self._running: dict[int, list[hogar_pb2.Request]] = {}
+        self._extras_text = ""
+        self._choice: Choice | None = None
+        self._trails = Trails()
         self._queue: BatchQueue[hogar_pb2.Request] = BatchQueue(capacity)
         self._senders: dict[int, Sender] = {}
         self._source_of: dict[str, int] = {}
@@ -119,8 +135,8 @@ class Proxy(
         for sender in self._senders.values():
             await sender.close()
         await self._primary.close()
-        if self._model is not None:
-            await self._model.close()
+        for model in self._models.values():
+            await model.close()
 
     # --- deploying --------------------------------------------------------------------------
 
@@ -129,16 +145,65 @@ class Proxy(
     ) -> model_pb2.response:
         if self._model is not None:
             await context.abort(grpc.StatusCode.INTERNAL, "Model Already Set")
-        model = ModelLink(request.modelIp, request.modelPort)
-        self._model = model
+        try:
+            self._model = await self._introduce(0, request)
+        except ModelError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        return model_pb2.response(status="ok")
+
+    async def SetModelReplica(
+        self, request: prediction_pb2.modelinfolist, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> model_pb2.response:
+        """More models behind this proxy: an idle one takes the next batch. One whose replicaId is
+        known already is left as it is."""
+        if self._model is None:
+            await context.abort(grpc.StatusCode.INTERNAL, "Model Not Set")
+        if self._place is not None and self._place.stateful:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{self._name} is stateful: its state is in one model, so it has no replicas",
+            )
+        fresh = [one for one in request.list if one.replicaId not in self._models]
+        if len(self._models) + len(fresh) > MOST_REPLICAS:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"a node has at most {MOST_REPLICAS} models"
+            )
+        try:
+            for one in fresh:
+                model = await self._introduce(one.replicaId, one)
+                if self._place is not None:
+                    self._start(self._work(one.replicaId, model))
+        except ModelError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        return model_pb2.response(status="ok")
+
+    async def _introduce(self, replica: int, info: prediction_pb2.modelinfo) -> ModelLink:
+        """A link to the model, once it answers; raises :class:`ModelError`."""
+        model = ModelLink(info.modelIp, info.modelPort)
+        # Before the wait: a second SetModel meanwhile is one too many.
+        self._models[replica] = model
+        if replica == 0:
+            self._model = model
         try:
             await model.introduce(self._name, self._port, MODEL_PATIENCE)
-        except ModelError as error:
-            self._model = None
+        except ModelError:
+            del self._models[replica]
+            if replica == 0:
+                self._model = None
             await model.close()
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            raise
         self._start(model.watch())
-        return model_pb2.response(status="ok")
+        return model
+
+    async def SetExtras(
+        self, request: hogar_pb2.Extras, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        if self._place is not None:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, f"{self._name} has its graph already"
+            )
+        self._extras_text = request.text
+        return hogar_pb2.Done()
 
     async def SetDAG(
         self, request: prediction_pb2.dag, context: grpc.aio.ServicerContext[Any, Any]
@@ -146,12 +211,18 @@ class Proxy(
         if self._model is None or self._place is not None:
             await context.abort(grpc.StatusCode.INTERNAL, "Model Not Set")
         try:
-            config = read_runtime(request.dag_)
+            config = read_runtime(request.dag_, choices=bool(self._extras_text))
+            extras = read_extras(self._extras_text, config.static)
             place = find_place(config, self._name, self._ip)
-        except (ConfigError, RoutingError) as error:
+        except (ConfigError, ExtrasError, RoutingError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._place = place
-        self._set_limit(BatchLimit.from_config(place.batch), "config")
+        own = extras.of(place.index)
+        self._choice = extras.choice_of(place.index)
+        self._set_limit(BatchLimit.from_config(place.batch, own.wait, own.latency), "config")
+        if own.timeout is not None:
+            for model in self._models.values():
+                model.timeout = own.timeout
         self._role = place.role
         self._journal = Journal(
             place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
@@ -166,12 +237,13 @@ class Proxy(
             self._backup = Backup(self._journal, self._model)
             self._start(self._backup.run())
         else:
-            self._start_serving(self._model)
+            self._start_serving()
         return model_pb2.response(status="ok")
 
-    def _start_serving(self, model: ModelLink) -> None:
+    def _start_serving(self) -> None:
         self._start(self._primary.run())
-        self._start(self._work(model))
+        for replica, model in self._models.items():
+            self._start(self._work(replica, model))
         self._lanes.release()
 
     def _make_senders(self, config: RuntimeConfig, place: Place) -> dict[int, Sender]:
@@ -205,7 +277,7 @@ class Proxy(
         """What ``ping`` answers."""
         if self._model is None:
             return PingStatus.MODEL_UNSET
-        if self._model.failed:
+        if all(model.failed for model in self._models.values()):
             return PingStatus.MODEL_FAILED
         if not self._downstream_ready:
             return PingStatus.MODEL_SET
@@ -239,7 +311,7 @@ class Proxy(
         log.info("%s is the primary now", self._name)
         self._role = Role.PRIMARY
         self._backup = None
-        self._start_serving(self._model)
+        self._start_serving()
         return hogar_pb2.Done()
 
     async def SetBackup(
@@ -256,7 +328,7 @@ class Proxy(
         await self._primary.drop_backup()
         try:
             async with self._computing:
-                _, states = await self._model.compute([], self._limit, hogar_pb2.WHOLE_STATE)
+                _, states = await self._model.compute([], self._limit.limit, hogar_pb2.WHOLE_STATE)
                 if not states:
                     raise ReplicationError(
                         "its model has no get_state() and set_state(), so it has nothing to "
@@ -344,6 +416,8 @@ class Proxy(
         try:
             for request in requests:
                 arrival = self._journal.arrive(request, source)
+                if request.HasField("trace"):
+                    self._trails.arrive(request.id, request.trace.hops)
                 if arrival is Again.RESEND:
                     resend.append(self._journal.output_of(request.id))
                 elif arrival is not Again.WAIT:
@@ -355,62 +429,120 @@ class Proxy(
             self._start(self._send(resend))
 
     async def _send(self, outputs: Sequence[hogar_pb2.Request]) -> None:
+        if self._choice is not None:
+            await self._send_chosen(self._choice, outputs)
+            return
         for sender in self._senders.values():
             await sender.put(outputs)
 
+    async def _send_chosen(self, choice: Choice, outputs: Sequence[hogar_pb2.Request]) -> None:
+        """Send each output to the targets that the choice names for it; one for which there is no
+        case is an error from here on."""
+        targets = tuple(self._senders)
+        for output in outputs:
+            chosen = None
+            if not is_failure(output.payload):
+                try:
+                    reply = unpack(output.payload) if isinstance(choice, Switch) else None
+                    chosen = choose(choice, targets, output.id, reply)
+                except (NoCaseError, PayloadError) as error:
+                    output.payload.CopyFrom(failure(f"{self._name}: {error}"))
+            for index in chosen or choose_for_failure(choice, targets, output.id):
+                await self._senders[index].put([output])
+
     async def _forward(self, outputs: list[hogar_pb2.Request]) -> None:
         """Send computed outputs on, and keep them for whoever asks again."""
-        await self._send([self._journal.complete(one.id, one.payload) for one in outputs])
+        complete = [self._journal.complete(one.id, one.payload) for one in outputs]
+        if self._trails and self._place is not None:
+            self._trails.leave(complete, self._place.index)
+        await self._send(complete)
         self._statistics.leave(outputs[0].id)
 
-    async def _work(self, model: ModelLink) -> None:
-        """Take batches, compute them, commit them, for ever."""
+    async def _work(self, replica: int, model: ModelLink) -> None:
+        """Take batches, let one model compute them, commit them, for ever."""
         while True:
-            await self._queue.filled()
-            batch = await self._queue.take(self._limit.most)
+            if model.failed and any(not one.failed for one in self._models.values()):
+                # The others take what comes meanwhile.
+                await model.wait_until_back(self._model_patience)
+                continue
+            batch = await self._take()
             self._lanes.release()
-            async with self._computing:
-                outputs, states = await self._compute(model, batch)
-                if self._primary.has_backup:
-                    await self._primary.commit(outputs, states)
-                    continue
-            await self._forward(outputs)
+            self._running[replica] = batch
+            if self._place is not None and self._place.stateful:
+                async with self._computing:
+                    outputs, states = await self._compute(replica, model, batch)
+                    if self._primary.has_backup:
+                        await self._primary.commit(outputs, states)
+                        outputs = []
+            else:
+                outputs, _ = await self._compute(replica, model, batch)
+            self._running[replica] = []
+            if outputs:
+                await self._forward(outputs)
+
+    async def _take(self) -> list[hogar_pb2.Request]:
+        """The next batch. One is formed at a time; what waits is shared among the models that have
+        nothing to do, so that none is idle while another has all of it."""
+        self._idle += 1
+        async with self._taking:
+            await self._queue.filled()
+            limit = self._limit.now
+            if wait := self._limit.limit.wait:
+                waited = time.monotonic() - self._statistics.oldest_arrival
+                await self._queue.filled_within(limit, wait - waited)
+            elif self._idle > 1:
+                limit = min(limit, -(-len(self._queue) // self._idle))
+            self._idle -= 1
+            return await self._queue.take(limit)
 
     async def _compute(
-        self, model: ModelLink, batch: list[hogar_pb2.Request]
+        self, replica: int, model: ModelLink, batch: list[hogar_pb2.Request]
     ) -> tuple[list[hogar_pb2.Request], Sequence[hogar_pb2.State]]:
         """The outputs of a batch. Errors pass unseen by the model; a batch whose model dies is
-        tried once more when the model is back."""
+        tried once more, by another replica or when the model is back."""
         good = [request for request in batch if not is_failure(request.payload)]
         outputs = [request for request in batch if is_failure(request.payload)]
         counted = self._statistics.begin(len(batch), len(good))
+        if self._trails:
+            self._trails.begin(batch, len(good), replica)
         if not good:
             self._statistics.end(counted, outputs[0].id, 0)
             return outputs, []
         states: Sequence[hogar_pb2.State] = []
+        computed = True
         try:
             payloads, states = await self._try_twice(model, [one.payload for one in good])
         except ModelError as error:
             log.error("a batch of %d requests failed: %s", len(good), error)
             payloads = [failure(f"{self._name}: {error}")] * len(good)
+            computed = False
         outputs += [
             hogar_pb2.Request(id=request.id, payload=payload)
             for request, payload in zip(good, payloads, strict=True)
         ]
-        self._statistics.end(counted, outputs[0].id, sum(map(is_failure, payloads)))
+        seconds = self._statistics.end(counted, outputs[0].id, sum(map(is_failure, payloads)))
+        if computed:
+            self._limit.computed(len(good), seconds)
+        if self._trails:
+            self._trails.end(good)
         return outputs, states
 
     async def _try_twice(
         self, model: ModelLink, payloads: list[hogar_pb2.Payload]
     ) -> tuple[list[hogar_pb2.Payload], Sequence[hogar_pb2.State]]:
         wanted = hogar_pb2.CHANGED_STATE if self._primary.has_backup else hogar_pb2.NO_STATE
+        limit = self._limit.limit
         try:
-            return await model.compute(payloads, self._limit, wanted)
+            return await model.compute(payloads, limit, wanted)
         except ModelGoneError as error:
+            others = [one for one in self._models.values() if one is not model and not one.failed]
+            if others:
+                log.warning("%s; another model computes its batch", error)
+                return await others[0].compute(payloads, limit, wanted)
             log.warning("%s; its batch is tried again when it is back", error)
             if not await model.wait_until_back(self._model_patience):
                 raise
-            return await model.compute(payloads, self._limit, wanted)
+            return await model.compute(payloads, limit, wanted)
 
     # --- watching and tuning ----------------------------------------------------------------
 
@@ -426,10 +558,30 @@ class Proxy(
         self, request: prediction_pb2.batch_adj_request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> model_pb2.response:
         try:
-            self._set_limit(self._limit.scaled(request.ratio), "AdjustBatchSize")
+            self._set_limit(self._limit.limit.scaled(request.ratio), "AdjustBatchSize")
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        return model_pb2.response(status=str(self._limit.most))
+        return model_pb2.response(status=str(self._limit.limit.most))
+
+    def _lag(self) -> tuple[float, int]:
+        return self._primary.lag()
+
+    async def Where(
+        self, request: hogar_pb2.WhereQuery, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.WhereReply:
+        now = time.monotonic()
+        running = {one.id for batch in self._running.values() for one in batch}
+        positions = []
+        for request_id, arrived, is_queued in self._journal.held(request.ids):
+            stage = Stage.QUEUED if is_queued else Stage.GATHERING
+            if self._primary.is_uncommitted(request_id):
+                stage = Stage.LEAVING
+            elif request_id in running:
+                stage = Stage.RUNNING
+            positions.append(
+                hogar_pb2.Position(id=request_id, stage=stage.value, seconds=now - arrived)
+            )
+        return hogar_pb2.WhereReply(positions=positions)
 
 
 def _addresses(config: RuntimeConfig) -> dict[str, int]:
@@ -449,6 +601,7 @@ async def serve(proxy: Proxy, ip: str, port: int) -> None:
     hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_ControlServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_StatisticsServicer_to_server(proxy, server)
+    hogar_pb2_grpc.add_RegisterServicer_to_server(proxy, server)
     bind(server, ip, port)
     await proxy.listen()
     await server.start()

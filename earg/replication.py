@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,7 @@ class _Commit:
     states: Sequence[hogar_pb2.State]
     # What is to be sent on once the backup has it; a snapshot's outputs were sent before.
     forward: list[hogar_pb2.Request] = field(default_factory=list)
+    computed: float = field(default_factory=time.monotonic)
     done: asyncio.Future[None] | None = None
 
 
@@ -57,6 +59,8 @@ class Primary:
         self._journal = journal
         self._forward = forward
         self._queue: asyncio.Queue[_Commit] = asyncio.Queue(PIPELINE)
+        # Computed batches that the backup does not hold yet, by their time, oldest first.
+        self._pending: deque[float] = deque()
         self._uncommitted: dict[int, hogar_pb2.Request] = {}
         self._finished: list[int] = []
         self._channel: grpc.aio.Channel | None = None
@@ -80,7 +84,19 @@ class Primary:
         """Queue a computed batch; waits while too many are on their way."""
         for output in outputs:
             self._uncommitted[output.id] = output
-        await self._queue.put(_Commit(self._epoch, False, outputs, states, forward=outputs))
+        commit = _Commit(self._epoch, False, outputs, states, forward=outputs)
+        self._pending.append(commit.computed)
+        await self._queue.put(commit)
+
+    def lag(self) -> tuple[float, int]:
+        """Seconds since the oldest batch was computed that the backup does not hold yet, and how
+        many such batches there are."""
+        pending = self._pending
+        return (time.monotonic() - pending[0] if pending else 0.0), len(pending)
+
+    def is_uncommitted(self, request_id: int) -> bool:
+        """Whether the request is computed, but the backup does not hold it yet."""
+        return request_id in self._uncommitted
 
     async def run(self) -> None:
         """Commit for ever."""
@@ -91,6 +107,7 @@ class Primary:
             for output in commit.forward:
                 self._uncommitted.pop(output.id, None)
             if commit.forward:
+                self._pending.popleft()
                 await self._forward(commit.forward)
             if commit.done is not None and not commit.done.done():
                 commit.done.set_result(None)

@@ -92,8 +92,12 @@ class NodeStatistics:
     ``requests`` were handed on, ``errors`` of them failed at this node; the rates are means over
     the last :data:`RATE_SECONDS` complete seconds. Latencies are in seconds: ``queue`` from arrival
     to the model, ``compute`` in the model, ``total`` from arrival until handed on.
-    ``batches`` are the sizes of the model's batches. ``limit_set_by`` says who set the batch limit:
-    "config", or who changed it. ``history`` is one sample a second, the last complete one last.
+    ``batches`` are the sizes of the model's batches. ``batch_limit`` is the limit in force: a
+    dynamic one moves between 1 and ``batch_most`` so that a batch computes within
+    ``batch_objective`` seconds (0: the usual one); a batch waits ``batch_wait`` seconds at most to
+    fill. ``limit_set_by`` says who set it: "config", or who changed it. ``lag`` is how many seconds
+    the oldest of ``uncommitted`` batches has waited for the backup to hold it. ``history`` is one
+    sample a second, the last complete one last.
     """
 
     proxy: str
@@ -112,6 +116,12 @@ class NodeStatistics:
     batch_limit: int
     limit_set_by: str
     history: tuple[Sample, ...] = ()
+    batch_most: int = 0
+    batch_dynamic: bool = False
+    batch_wait: float = 0.0
+    batch_objective: float = 0.0
+    lag: float = 0.0
+    uncommitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,11 @@ class Recorder:
             self._arrivals.append((self._now(), count))
             self._queued += count
 
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest request that is queued arrived; now where there is none."""
+        return self._arrivals[0][0] if self._arrivals else self._clock()
+
     def begin(self, taken: int, computing: int) -> Batch:
         """``taken`` requests leave the queue; ``computing`` of them go to the model."""
         now = self._now()
@@ -217,9 +232,9 @@ class Recorder:
         self._running += computing
         return Batch(now, taken, computing, runs)
 
-    def end(self, batch: Batch, key: int, errors: int) -> None:
-        """The model has answered, with ``errors`` failed requests. ``key`` names the batch until
-        it leaves: the id of a request in it."""
+    def end(self, batch: Batch, key: int, errors: int) -> float:
+        """The model has answered, with ``errors`` failed requests; the seconds it took. ``key``
+        names the batch until it leaves: the id of a request in it."""
         now = self._now()
         if batch.size:
             self._running -= batch.size
@@ -229,6 +244,7 @@ class Recorder:
         self._errors += errors
         self._leaving_count += batch.taken
         self._leaving[key] = batch
+        return now - batch.started
 
     def leave(self, key: int) -> None:
         """The batch was handed on."""

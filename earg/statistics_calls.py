@@ -6,12 +6,14 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from earg.batching import BatchLimit
+from earg.dynamic_limit import LimitInForce
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.statistics import HISTORY_SECONDS, Recorder
 from earg.statistics_wire import statistics_message
@@ -37,22 +39,37 @@ class StatisticsCalls(hogar_pb2_grpc.StatisticsServicer):
         self._statistics_of = name
         self._statistics = Recorder()
         self._watchers = 0
-        self._limit = BatchLimit(1)
+        self._limit = LimitInForce(BatchLimit(1))
         self._limit_set_by = "nobody: there is no graph yet"
 
     def _set_limit(self, limit: BatchLimit, who: str) -> None:
-        log.info("batch limit is now %d, set by %s", limit.most, who)
-        self._limit = limit
+        log.info("batch limit is now %s, set by %s", limit, who)
+        self._limit.change(limit)
         self._limit_set_by = who
 
+    def _lag(self) -> tuple[float, int]:
+        """Seconds that the oldest batch has waited for the backup to hold it, and how many do."""
+        return 0.0, 0
+
     def _snapshot(self, history_seconds: int, after: int | None = None) -> hogar_pb2.NodeStatistics:
+        limit = self._limit.limit
+        lag, uncommitted = self._lag()
+        counted = self._statistics.snapshot(
+            self._statistics_of,
+            self._limit.now,
+            self._limit_set_by,
+            min(history_seconds, HISTORY_SECONDS),
+            after,
+        )
         return statistics_message(
-            self._statistics.snapshot(
-                self._statistics_of,
-                self._limit.most,
-                self._limit_set_by,
-                min(history_seconds, HISTORY_SECONDS),
-                after,
+            replace(
+                counted,
+                batch_most=limit.most,
+                batch_dynamic=limit.dynamic,
+                batch_wait=limit.wait,
+                batch_objective=limit.objective or 0.0,
+                lag=lag,
+                uncommitted=uncommitted,
             )
         )
 
@@ -90,11 +107,23 @@ class StatisticsCalls(hogar_pb2_grpc.StatisticsServicer):
     async def SetBatchLimit(  # noqa: N802
         self, request: hogar_pb2.BatchLimit, context: Context
     ) -> hogar_pb2.BatchLimit:
-        before = hogar_pb2.BatchLimit(limit=self._limit.most, who=self._limit_set_by)
+        limit = self._limit.limit
+        before = hogar_pb2.BatchLimit(
+            limit=limit.most,
+            who=self._limit_set_by,
+            wait=limit.wait,
+            objective=limit.objective or 0.0,
+            dynamic=limit.dynamic,
+        )
         # It is shown on terminals, so what would steer one is left out.
         who = "".join(letter for letter in request.who if letter.isprintable())[:LONGEST_WHO]
         try:
-            limit = self._limit.changed_to(request.limit)
+            limit = limit.changed(
+                most=request.limit if request.HasField("limit") else None,
+                wait=request.wait if request.HasField("wait") else None,
+                objective=request.objective if request.HasField("objective") else None,
+                dynamic=request.dynamic if request.HasField("dynamic") else None,
+            )
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._set_limit(limit, who or "SetBatchLimit")

@@ -39,6 +39,12 @@ def statistics_message(statistics: NodeStatistics) -> hogar_pb2.NodeStatistics:
             )
             for sample in statistics.history
         ],
+        batch_most=statistics.batch_most,
+        batch_dynamic=statistics.batch_dynamic,
+        batch_wait=statistics.batch_wait,
+        batch_objective=statistics.batch_objective,
+        lag=statistics.lag,
+        uncommitted=statistics.uncommitted,
     )
 
 
@@ -79,6 +85,12 @@ def read_statistics(message: hogar_pb2.NodeStatistics) -> NodeStatistics:
             )
             for sample in message.history
         ),
+        batch_most=message.batch_most,
+        batch_dynamic=message.batch_dynamic,
+        batch_wait=message.batch_wait,
+        batch_objective=message.batch_objective,
+        lag=message.lag,
+        uncommitted=message.uncommitted,
     )
 
 

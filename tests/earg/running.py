@@ -104,6 +104,7 @@ async def running_proxy(pool: AddressPool, name: str, ip: str) -> AsyncIterator[
         (hogar_pb2_grpc.add_LaneServicer_to_server, proxy),
         (hogar_pb2_grpc.add_ControlServicer_to_server, proxy),
         (hogar_pb2_grpc.add_StatisticsServicer_to_server, proxy),
+        (hogar_pb2_grpc.add_RegisterServicer_to_server, proxy),
     ):
         await proxy.listen()
         try:
@@ -119,6 +120,15 @@ async def stub_of(pool: AddressPool, ip: str) -> AsyncIterator[Any]:
         f"{ip}:{pool.ports.proxy}", options=CHANNEL_OPTIONS
     ) as channel:
         yield prediction_pb2_grpc.ProxyServerStub(channel)
+
+
+@contextlib.asynccontextmanager
+async def control_of(pool: AddressPool, ip: str) -> AsyncIterator[Any]:
+    """A stub of HOGAR's own calls to the proxy at ``ip``."""
+    async with grpc.aio.insecure_channel(
+        f"{ip}:{pool.ports.proxy}", options=CHANNEL_OPTIONS
+    ) as channel:
+        yield hogar_pb2_grpc.ControlStub(channel)
 
 
 async def set_model(pool: AddressPool, stub: Any, ip: str, index: int = 1) -> None:

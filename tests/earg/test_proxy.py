@@ -13,6 +13,7 @@ import pytest
 
 from earg.addresses import AddressPool
 from earg.config import Edge, RuntimeConfig, write_runtime
+from earg.extras import read_extras, write_extras
 from earg.lane import LaneServer
 from earg.payload import is_failure, pack, unpack
 from earg.protos import (
@@ -26,6 +27,7 @@ from earg.protos import (
 from earg.proxy import Proxy
 from earg.status import PingStatus
 from tests.earg.running import (
+    control_of,
     eventually,
     open_lane,
     running_model,
@@ -43,6 +45,7 @@ class Sink(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer)
 
     def __init__(self) -> None:
         self.outputs: dict[int, Any] = {}
+        self.traces: dict[int, hogar_pb2.Trace] = {}
         self._lanes = LaneServer(self._relayed)
         self._port = 0
 
@@ -59,6 +62,8 @@ class Sink(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer)
         for one in hogar_pb2.RelayRequest.FromString(message).requests:
             failed = is_failure(one.payload)
             self.outputs[one.id] = one.payload.data if failed else unpack(one.payload)
+            if one.HasField("trace"):
+                self.traces[one.id] = one.trace
         return b""
 
     async def outputstream(
@@ -83,8 +88,11 @@ async def graph(
     reduce: tuple[Edge, ...] = (),
     batch: int = 8,
     plain_sink: bool = False,
+    extras: str = "",
+    replicas: int = 1,
 ) -> AsyncIterator[tuple[RuntimeConfig, Sink, dict[str, Any], dict[str, Proxy]]]:
-    """A wired graph in this process: its config, its sink, a stub and the proxy of each node."""
+    """A wired graph in this process: its config, its sink, a stub and the proxy of each node.
+    Each node has so many models; ``extras`` are as a person writes them."""
     sink = Sink()
     addresses = {name: pool.take() for name in entrypoints}
     config = runtime(pool.take(), addresses, dist, reduce, batch)
@@ -99,15 +107,30 @@ async def graph(
         )
         stubs: dict[str, Any] = {}
         proxies = {}
+        more: dict[str, list[str]] = {}
         for name, entrypoint in entrypoints.items():
             ip = addresses[name]
-            await stack.enter_async_context(running_model(pool, ip, entrypoint))
+            # Its models end after their proxy: until then they serve its lane.
+            models = [ip, *(pool.take() for _ in range(1, replicas))]
+            for model_ip in models:
+                await stack.enter_async_context(running_model(pool, model_ip, entrypoint))
+            more[name] = models[1:]
             proxies[name] = await stack.enter_async_context(running_proxy(pool, f"g.{name}", ip))
             stubs[name] = await stack.enter_async_context(stub_of(pool, ip))
         for index, (name, stub) in enumerate(stubs.items(), 1):
             await set_model(pool, stub, addresses[name], index)
-        for stub in stubs.values():
-            await stub.SetDAG(prediction_pb2.dag(dag_=write_runtime(config)))
+            for replica, ip in enumerate(more[name], 1):
+                info = prediction_pb2.modelinfo(
+                    modelIp=ip, modelPort=pool.ports.model, modelId=index, replicaId=replica
+                )
+                await stub.SetModelReplica(prediction_pb2.modelinfolist(list=[info]))
+        text = write_extras(read_extras(extras, config.static), config.static)
+        for name, stub in stubs.items():
+            if text:
+                async with control_of(pool, addresses[name]) as control:
+                    await control.SetExtras(hogar_pb2.Extras(text=text))
+            dag = write_runtime(config, choices=bool(text))
+            await stub.SetDAG(prediction_pb2.dag(dag_=dag))
         for name, stub in stubs.items():
             await eventually(lambda s=stub: is_ready(s), f"{name} is ready")
         yield config, sink, stubs, proxies
