@@ -35,7 +35,9 @@ def test_earg_knows_neither_airflow_nor_udgl() -> None:
     } == set()
 
 
-@pytest.mark.parametrize("module", ["earg", "earg.config", "earg.cli", "earg.extras", "earg.images"])
+@pytest.mark.parametrize(
+    "module", ["earg", "earg.config", "earg.cli", "earg.extras", "earg.images"]
+)
 def test_light_modules_load_no_grpc(module: str) -> None:
     assert {name for name in loaded_by(module) if name.partition(".")[0] in ("grpc", "google")} == (
         set()
