@@ -32,6 +32,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from earg.config import PROXY_PORT
+from earg.frontend_counts import Application, FrontendCounts, counting, counting_call
 from earg.inference_protocol import (
     EXTENSIONS,
     InferenceError,
@@ -42,6 +43,7 @@ from earg.inference_protocol import (
     metadata,
 )
 from earg.lane import LaneServer
+from earg.metrics_frontend import FrontendFigures, metrics_route
 from earg.payload import (
     BYTES,
     CHANNEL_OPTIONS,
@@ -109,6 +111,7 @@ class Frontend(
         # A frontend that starts anew must not reuse ids that proxies still remember.
         self._next_id = secrets.randbits(32)
         self._answered = 0
+        self.counts = FrontendCounts()
         self._lanes = LaneServer(self._relayed)
         self._lane_port = 0
 
@@ -136,6 +139,7 @@ class Frontend(
         Raises :class:`BusyError` and :class:`DeadlineError`.
         """
         if len(self._waiting) + len(payloads) > self.limits.concurrency:
+            self.counts.rejected += len(payloads)
             raise BusyError(
                 f"{len(self._waiting)} requests are in the graph already, of at most "
                 f"{self.limits.concurrency}; try again later"
@@ -182,6 +186,11 @@ class Frontend(
                 self._answered += 1
                 waiting.reply.set_result(request.payload)
 
+    def figures(self) -> FrontendFigures:
+        """What its metrics tell, beside its counts."""
+        limits = self.limits
+        return FrontendFigures(len(self._waiting), limits.concurrency, limits.deadline, limits.body)
+
     # --- failure ----------------------------------------------------------------------------
 
     async def Replay(
@@ -224,6 +233,7 @@ class Frontend(
         self._resolve([hogar_pb2.Request(id=request.req_id, payload=payload)])
         return model_pb2.response(status="ok")
 
+    @counting_call
     async def downstream(
         self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> model_pb2.response:
@@ -258,7 +268,7 @@ class Frontend(
 # --- HTTP -----------------------------------------------------------------------------------
 
 
-def http_app(frontend: Frontend, model: Model) -> Starlette:
+def http_app(frontend: Frontend, model: Model) -> Application:
     """The ASGI application; ``model`` is the graph's name and version."""
 
     async def predict(request: Request) -> Response:
@@ -280,14 +290,16 @@ def http_app(frontend: Frontend, model: Model) -> Starlette:
             return JSONResponse({"ready": True})
         return _not_ready()
 
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/ready", ready, methods=["GET"]),
+            metrics_route(model.name, frontend.counts, frontend.figures),
             *_inference_routes(frontend, model),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
+    return counting(application, frontend.counts)
 
 
 def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:

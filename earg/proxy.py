@@ -4,7 +4,8 @@ It serves EARG's ``prediction.ProxyServer`` and, told on the same port, HOGAR's 
 answered as soon as it is queued; its reply travels on to the next proxies, and from the sink to
 the frontend. Settings come from the environment, as for an original: PROXY_NAME, PROXY_PORT,
 TIMEOUT_MS (of a send, 500), and HOGAR's LISTEN_IP, QUEUE_CAPACITY and MODEL_PATIENCE_S (how long
-a batch waits for a model that died to come back).
+a batch waits for a model that died to come back) and METRICS_PORT (of Prometheus metrics; none
+without it).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from earg.batching import BatchLimit, BatchQueue
 from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
 from earg.journal import Again, Journal
 from earg.lane import LaneServer
+from earg.metrics_proxy import serve_metrics
 from earg.model_link import ModelError, ModelGoneError, ModelLink
 from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure
 from earg.process import bind, run, run_until_stopped
@@ -32,6 +34,7 @@ from earg.protos import (
     prediction_pb2,
     prediction_pb2_grpc,
 )
+from earg.proxy_figures import ProxyFigures
 from earg.replication import Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
@@ -77,6 +80,7 @@ class Proxy(
         self._model_patience = model_patience
         self._model: ModelLink | None = None
         self._place: Place | None = None
+        self._graph_and_node = ("", "")
         self._role = Role.PRIMARY
         self._journal = Journal((), capacity, JOURNAL_BYTES)
         self._primary = Primary(self._journal, self._forward)
@@ -151,6 +155,7 @@ class Proxy(
         except (ConfigError, RoutingError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._place = place
+        self._graph_and_node = (config.name, config.nodes[place.index - 1].spec.name)
         self._set_limit(BatchLimit.from_config(place.batch), "config")
         self._role = place.role
         self._journal = Journal(
@@ -415,6 +420,22 @@ class Proxy(
 
     # --- watching and tuning ----------------------------------------------------------------
 
+    def figures(self) -> ProxyFigures | None:
+        """What its metrics tell; None before it knows its graph."""
+        place = self._place
+        if place is None:
+            return None
+        graph, node = self._graph_and_node
+        replicates = place.stateful and self._role is Role.PRIMARY
+        return ProxyFigures(
+            graph=graph,
+            node=node,
+            role=self._role,
+            ready=self.status() is PingStatus.READY,
+            statistics=self._statistics.snapshot(self._name, self._limit.most, self._limit_set_by),
+            replication=self._primary.figures() if replicates else None,
+        )
+
     async def GetRuntimeInfo(
         self, request: prediction_pb2.runtimequery, context: grpc.aio.ServicerContext[Any, Any]
     ) -> prediction_pb2.runtimeinfo:
@@ -443,8 +464,8 @@ def _addresses(config: RuntimeConfig) -> dict[str, int]:
     return found
 
 
-async def serve(proxy: Proxy, ip: str, port: int) -> None:
-    """Serve until the process is asked to stop."""
+async def serve(proxy: Proxy, ip: str, port: int, metrics_port: int = 0) -> None:
+    """Serve until the process is asked to stop; metrics too, where they have a port."""
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
@@ -453,9 +474,12 @@ async def serve(proxy: Proxy, ip: str, port: int) -> None:
     bind(server, ip, port)
     await proxy.listen()
     await server.start()
+    metrics = serve_metrics(ip, metrics_port, proxy.figures) if metrics_port else None
     try:
         await run_until_stopped()
     finally:
+        if metrics is not None:
+            await asyncio.to_thread(metrics.close)
         await server.stop(grace=1.0)
         await proxy.close()
 
@@ -472,7 +496,7 @@ async def _main() -> None:
         capacity=int(environment.get("QUEUE_CAPACITY", "8192")),
         model_patience=float(environment.get("MODEL_PATIENCE_S", "30")),
     )
-    await serve(proxy, ip, port)
+    await serve(proxy, ip, port, int(environment.get("METRICS_PORT", "0")))
 
 
 def main() -> None:

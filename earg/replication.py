@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from earg.lane_client import LaneClient
 from earg.model_link import ModelError, ModelLink
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2
+from earg.proxy_figures import ReplicationFigures
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Primary:
         self._forward = forward
         self._queue: asyncio.Queue[_Commit] = asyncio.Queue(PIPELINE)
         self._uncommitted: dict[int, hogar_pb2.Request] = {}
+        self._uncommitted_since: deque[float] = deque()
         self._finished: list[int] = []
         self._channel: grpc.aio.Channel | None = None
         self._lane: LaneClient | None = None
@@ -68,6 +71,15 @@ class Primary:
     def has_backup(self) -> bool:
         """Whether states are wanted from the model."""
         return self._lane is not None
+
+    def figures(self) -> ReplicationFigures:
+        """How far the backup is behind now."""
+        since = self._uncommitted_since
+        return ReplicationFigures(
+            has_backup=self.has_backup,
+            requests=len(self._uncommitted),
+            seconds=time.monotonic() - since[0] if since else 0.0,
+        )
 
     def finish(self, request_ids: Sequence[int]) -> None:
         """Tell the backup, with the next commit, which requests are answered."""
@@ -80,6 +92,7 @@ class Primary:
         """Queue a computed batch; waits while too many are on their way."""
         for output in outputs:
             self._uncommitted[output.id] = output
+        self._uncommitted_since.append(time.monotonic())
         await self._queue.put(_Commit(self._epoch, False, outputs, states, forward=outputs))
 
     async def run(self) -> None:
@@ -91,6 +104,7 @@ class Primary:
             for output in commit.forward:
                 self._uncommitted.pop(output.id, None)
             if commit.forward:
+                self._uncommitted_since.popleft()
                 await self._forward(commit.forward)
             if commit.done is not None and not commit.done.done():
                 commit.done.set_result(None)
