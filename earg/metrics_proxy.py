@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from earg.metrics import add_latencies, cumulative_buckets, latency_family, registry_of
+from earg.model_usage import ModelUsage, read_model_usage
 from earg.proxy_figures import ProxyFigures
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,9 @@ class ProxyCollector(Collector):
         figures = on_loop(self._loop, self._figures)
         if figures is not None:
             yield from families(figures)
+            usage = read_model_usage(figures.model_pid) if figures.model_pid else None
+            if usage is not None:
+                yield from usage_families(figures, usage)
 
 
 def families(figures: ProxyFigures) -> Iterator[Metric]:
@@ -124,6 +128,23 @@ def families(figures: ProxyFigures) -> Iterator[Metric]:
             labels,
             replication.seconds,
         )
+
+
+def usage_families(figures: ProxyFigures, usage: ModelUsage) -> Iterator[Metric]:
+    """What the model's process uses, as metric families."""
+    labels = (figures.graph, figures.node, figures.role.value)
+    yield _counter(
+        "earg_model_cpu_seconds",
+        "Processor time of the model's process.",
+        labels,
+        usage.cpu_seconds,
+    )
+    yield _gauge(
+        "earg_model_resident_memory_bytes",
+        "Resident memory of the model's process.",
+        labels,
+        usage.memory,
+    )
 
 
 def _counter(name: str, documentation: str, labels: Sequence[str], value: float) -> Metric:

@@ -420,6 +420,12 @@ class Proxy(
 
     # --- watching and tuning ----------------------------------------------------------------
 
+    def _model_pid(self) -> int:
+        # A model at another address may be on another machine.
+        model = self._model
+        here = model is not None and model.address.startswith(f"{self._ip}:")
+        return model.pid if model is not None and here else 0
+
     def figures(self) -> ProxyFigures | None:
         """What its metrics tell; None before it knows its graph."""
         place = self._place
@@ -434,6 +440,7 @@ class Proxy(
             ready=self.status() is PingStatus.READY,
             statistics=self._statistics.snapshot(self._name, self._limit.most, self._limit_set_by),
             replication=self._primary.figures() if replicates else None,
+            model_pid=self._model_pid(),
         )
 
     async def GetRuntimeInfo(

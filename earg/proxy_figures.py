@@ -21,7 +21,7 @@ class ReplicationFigures:
 @dataclass(frozen=True, slots=True)
 class ProxyFigures:
     """A proxy at one moment. ``ready`` tells what ``ping`` answers; ``replication`` is None but
-    for the primary of a stateful node."""
+    for the primary of a stateful node. ``model_pid`` is 0 where it is not known."""
 
     graph: str
     node: str
@@ -29,3 +29,4 @@ class ProxyFigures:
     ready: bool
     statistics: NodeStatistics
     replication: ReplicationFigures | None
+    model_pid: int = 0

@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,15 +29,32 @@ from earg.addresses import AddressPool
 from earg.client import AgentClient, connect
 from earg.config import Edge, NodeSpec, StaticConfig, read_runtime, write_runtime, write_static
 from earg.images import Implementation
+from earg.lane import LaneServer
+from earg.lane_client import LaneClient
 from earg.metrics import EXPORTED_LATENCY_BOUNDS, LATENCY_STEP, cumulative_buckets, thinned
 from earg.metrics_proxy import families, on_loop, serve_metrics
 from earg.metrics_targets import MetricsTarget, TargetsFile
+from earg.model_usage import pid_namespace, read_model_usage
 from earg.pair import Commands, RunningPair
-from earg.protos import model_pb2, prediction_pb2, prediction_pb2_grpc
+from earg.protos import (
+    hogar_pb2,
+    hogar_pb2_grpc,
+    model_pb2,
+    prediction_pb2,
+    prediction_pb2_grpc,
+)
 from earg.proxy_figures import ProxyFigures
 from earg.statistics import LATENCY_BOUNDS, Histogram, Recorder
 from earg.status import NodeState, Role
-from tests.earg.running import MODELS, running_model, running_proxy, runtime, set_model, stub_of
+from tests.earg.running import (
+    MODELS,
+    running_model,
+    running_proxy,
+    runtime,
+    serving,
+    set_model,
+    stub_of,
+)
 from tests.earg.test_agent import wait_for
 
 CHAIN = StaticConfig(
@@ -155,6 +175,8 @@ def test_what_was_sent_is_what_the_metrics_count(served: tuple[AgentClient, str]
                 assert sample.labels.pop("le", "") is not None
                 assert sample.labels == {"graph": "chain", "node": node, "role": "primary"}
         assert now.value("process_resident_memory_bytes") > 1e6
+        assert now.value("earg_model_resident_memory_bytes") > 1e6
+        assert now.value("earg_model_cpu_seconds_total") > 0
     front = scrape(agent, "", "frontend")
     assert front.value("earg_frontend_requests_total", code="200") == 20 + sum(
         sample.value
@@ -300,6 +322,52 @@ def test_a_node_gives_few_series() -> None:
         "g", "n", Role.PRIMARY, True, recorder.snapshot("p", 8, "config"), replication=None
     )
     assert sum(len(family.samples) for family in families(figures)) <= 110
+
+
+def test_a_models_usage_is_read_until_it_ends() -> None:
+    code = "sum(range(10**7)); print('now', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as model:
+        assert model.stdout is not None
+        model.stdout.readline()
+        usage = read_model_usage(model.pid)
+        assert usage is not None
+        assert 0.01 < usage.cpu_seconds < 60
+        assert 1e6 < usage.memory < 1e9
+        model.kill()
+    assert read_model_usage(model.pid) is None
+
+
+@pytest.mark.parametrize(("namespace", "known"), [(pid_namespace(), True), (1, False)])
+def test_a_pid_of_another_namespace_is_not_taken_for_one_of_this(
+    pool: AddressPool, namespace: int, known: bool
+) -> None:
+    class Peer(hogar_pb2_grpc.LaneServicer):
+        def __init__(self, port: int) -> None:
+            self.port = port
+
+        async def Open(self, request: hogar_pb2.LaneRequest, context: Any) -> hogar_pb2.LaneReply:
+            return hogar_pb2.LaneReply(port=self.port, pid=4711, pid_namespace=namespace)
+
+    async def body() -> None:
+        ip = pool.take()
+        lanes = LaneServer(lambda message: b"")
+        peer = Peer(await lanes.start(ip))
+        address = f"{ip}:{pool.ports.model}"
+        async with (
+            serving(address, (hogar_pb2_grpc.add_LaneServicer_to_server, peer)),
+            grpc.aio.insecure_channel(address) as channel,
+        ):
+            client = LaneClient(channel, ip, 5.0)
+            assert client.peer_pid == 0
+            lanes.release()
+            await client.exchange(b"")
+            assert client.peer_pid == (4711 if known else 0)
+            client.close()
+        lanes.close()
+
+    asyncio.run(body())
 
 
 # --- the port -------------------------------------------------------------------------------
