@@ -379,7 +379,7 @@ class Deployment:
             try:
                 child = await Child.start(
                     [*self._commands.frontend, f"{self.name}.frontend"],
-                    process_environment() | {"PYTHONUNBUFFERED": "1"} | variables,
+                    process_environment(telemetry=True) | {"PYTHONUNBUFFERED": "1"} | variables,
                     self._folder,
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,
