@@ -16,6 +16,7 @@ demo: setup ## start Airflow, deploy the example graph, send it a spoken sentenc
 	@exec .venv/bin/python scripts/demo.py $(if $(filter-out 0,$(EXIT)),--exit)
 
 test: lint ## lint, type check and run the whole test suite (some minutes: it starts real Airflow)
+	@scripts/test_tools.sh
 	.venv/bin/python -m pytest -n auto --maxprocesses 4
 
 test-fast: setup ## run the tests that need no Airflow service

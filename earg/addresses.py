@@ -19,6 +19,9 @@ _FIRST_BLOCK = int(IPv4Address("127.1.0.0"))
 _BLOCKS = 254 * 256 - 256
 _CLAIM_PORT = 22221
 
+METRICS_PORT = PROXY_PORT + 1
+"""The TCP port on which a proxy serves its Prometheus metrics."""
+
 
 class NoAddressError(RuntimeError):
     """No address of this machine's loopback range is free."""
@@ -26,16 +29,24 @@ class NoAddressError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The port that every model of a graph listens on, and that of every proxy."""
+    """The port that every model of a graph listens on, that of every proxy, and that of every
+    proxy's metrics."""
 
     model: int
     proxy: int
+    metrics: int = METRICS_PORT
+
+    def all_free(self, ip: str) -> bool:
+        """Whether servers could listen on all of them at ``ip`` now."""
+        return all(is_free(ip, port) for port in (self.model, self.proxy, self.metrics))
 
 
 EARG_PORTS = Ports(MODEL_PORT, PROXY_PORT)
 """What originals use. Only where something listens there on every address are others taken."""
 
-OTHER_PORTS = tuple(Ports(port, port + 1) for port in range(MODEL_PORT + 10, MODEL_PORT + 110, 10))
+OTHER_PORTS = tuple(
+    Ports(port, port + 1, port + 2) for port in range(MODEL_PORT + 10, MODEL_PORT + 110, 10)
+)
 
 
 def is_free(ip: str, port: int) -> bool:
@@ -70,12 +81,12 @@ class AddressPool:
             # listens on every address.
             for _ in range(3):
                 self._claim_block()
-                if is_free(self._left[-1], ports.model) and is_free(self._left[-1], ports.proxy):
+                if ports.all_free(self._left[-1]):
                     return ports
         self.close()
         raise NoAddressError(
             f"servers listen on all ports tried, from {self._candidates[0].model} to "
-            f"{self._candidates[-1].proxy}, on every loopback address; stop one of them"
+            f"{self._candidates[-1].metrics}, on every loopback address; stop one of them"
         )
 
     def _claim_block(self) -> None:
@@ -117,11 +128,11 @@ class AddressPool:
         return True
 
     def take(self) -> str:
-        """An address on which both ports are free; it is not given out again."""
+        """An address on which all ports are free; it is not given out again."""
         while True:
             while self._left:
                 ip = self._left.pop()
-                if is_free(ip, self.ports.model) and is_free(ip, self.ports.proxy):
+                if self.ports.all_free(ip):
                     return ip
             self._claim_block()
 

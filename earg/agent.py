@@ -33,6 +33,7 @@ from earg.graph_statistics import graph_statistics, set_batch_limit
 from earg.home import Home, HomeError, find_home
 from earg.images import Implementation
 from earg.ledger import GraphRecord
+from earg.metrics_targets import TargetsFile
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
@@ -69,6 +70,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._names = asyncio.Lock()
         self._last_call = time.monotonic()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
 
     @property
     def idle_for(self) -> float:
@@ -80,6 +82,9 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             ledger.write(self._home.ledger, [graph.record() for graph in self._graphs.values()])
         except OSError as error:
             log.error("%s cannot be written: %s", self._home.ledger, error)
+        self._targets.write(
+            target for name in sorted(self._graphs) for target in self._graphs[name].targets()
+        )
 
     def adopt(self, records: Iterable[GraphRecord]) -> None:
         """Own the graphs that an agent before this one has left serving."""

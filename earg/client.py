@@ -260,7 +260,8 @@ def _start_agent(home: Home) -> None:
         # The launcher ends once it has forked the agent, so nobody is left a zombie.
         done = subprocess.run(
             [*command, "--home", str(home.path)],
-            env=process_environment(),
+            # The agent keeps what is the frontend's for it.
+            env=process_environment(telemetry=True),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,

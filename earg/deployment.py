@@ -20,9 +20,11 @@ from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, writ
 from earg.environment import process_environment
 from earg.images import Implementation
 from earg.ledger import GraphRecord
+from earg.metrics_targets import MetricsTarget
 from earg.node import GIVE_UP, RunningNode
 from earg.pair import (
     CALL_TIMEOUT,
+    OWN_FRONTEND,
     TRACEBACK_LINES,
     AddressTakenError,
     Commands,
@@ -113,6 +115,7 @@ class Deployment:
             config=self.text,
             model_port=self._pool.ports.model,
             proxy_port=self._pool.ports.proxy,
+            metrics_port=self._pool.ports.metrics,
             frontend_ip=self._frontend_ip,
             http_port=self._http_port,
             wired=self.wired,
@@ -122,7 +125,7 @@ class Deployment:
         )
 
     def _adopt(self, record: GraphRecord) -> None:
-        ports = Ports(record.model_port, record.proxy_port)
+        ports = Ports(record.model_port, record.proxy_port, record.metrics_port)
         used = [pair.ip for node in record.nodes for pair in node.pairs]
         self._pool = AddressPool.adopt(self.name, ports, [record.frontend_ip, *used])
         self._frontend_ip = record.frontend_ip
@@ -367,6 +370,7 @@ class Deployment:
                 "GRAPH_VERSION": self.version,
                 "ENTRY_PROXY_NAME": entry.ip,
                 "ENTRY_PROXY_PORT": str(proxy_port),
+                "NODE_NAMES": ",".join(node.name for node in self.config.nodes),
                 "MAX_WORKERS": "1024",
                 "PROXY_PORT": str(proxy_port),
                 "LISTEN_IP": self._frontend_ip,
@@ -376,7 +380,7 @@ class Deployment:
             try:
                 child = await Child.start(
                     [*self._commands.frontend, f"{self.name}.frontend"],
-                    process_environment() | {"PYTHONUNBUFFERED": "1"} | variables,
+                    process_environment(telemetry=True) | {"PYTHONUNBUFFERED": "1"} | variables,
                     self._folder,
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,
@@ -482,6 +486,19 @@ class Deployment:
             operators=len(self.config.nodes),
             nodes=tuple(nodes),
         )
+
+    def targets(self) -> list[MetricsTarget]:
+        """What Prometheus is to scrape of it."""
+        targets = [
+            MetricsTarget(pair.metrics_address, self.name, node.spec.name, pair.role.value)
+            for _, node in sorted(self._nodes.items())
+            for pair in node.pairs
+            if pair.metrics_address
+        ]
+        if self._url and self._commands.frontend[-1:] == OWN_FRONTEND:
+            address = self._url.removeprefix("http://")
+            targets.append(MetricsTarget(address, self.name, "", "frontend"))
+        return targets
 
     def children(self) -> list[Child]:
         """All its processes that run."""

@@ -1,7 +1,8 @@
 """The environment that the runtime's processes get: what a program needs to run, no secrets.
 
 Whoever starts the agent may hold passwords in its environment (a scheduler's task does); a model
-sees only the names below and what its own images entry says.
+sees only the names below and what its own images entry says. The frontend alone, which exports
+traces, gets OpenTelemetry's variables (OTEL_*): among them are headers that hold keys.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ _PASSED_ON = re.compile(
 )
 
 
-def process_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The part of ``environment`` (the process's own by default) that is handed on."""
+_TELEMETRY = re.compile(r"OTEL_\w+")
+
+
+def process_environment(
+    environment: Mapping[str, str] | None = None, *, telemetry: bool = False
+) -> dict[str, str]:
+    """The part of ``environment`` (the process's own by default) that is handed on; with
+    ``telemetry`` OpenTelemetry's variables, too."""
     source = os.environ if environment is None else environment
-    return {name: value for name, value in source.items() if _PASSED_ON.fullmatch(name)}
+    return {
+        name: value
+        for name, value in source.items()
+        if _PASSED_ON.fullmatch(name) or (telemetry and _TELEMETRY.fullmatch(name))
+    }

@@ -34,6 +34,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from earg.config import PROXY_PORT
+from earg.frontend_counts import FrontendCounts, counting, counting_call
 from earg.inference_protocol import (
     EXTENSIONS,
     InferenceError,
@@ -44,6 +45,7 @@ from earg.inference_protocol import (
     metadata,
 )
 from earg.lane import LaneServer
+from earg.metrics_frontend import FrontendFigures, metrics_route
 from earg.payload import (
     BYTES,
     CHANNEL_OPTIONS,
@@ -66,6 +68,7 @@ from earg.protos import (
 from earg.recording import Recording, traceparent_of
 from earg.sender import Sender
 from earg.status import PingStatus
+from earg.telemetry import exporter_from_environment
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """The header that tells where, in a body, the JSON ends and binary tensors begin."""
@@ -123,6 +126,7 @@ class Frontend(
         # A frontend that starts anew must not reuse ids that proxies still remember.
         self._next_id = secrets.randbits(32)
         self._answered = 0
+        self.counts = FrontendCounts()
         self._lanes = LaneServer(self._relayed)
         self._lane_port = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -158,6 +162,7 @@ class Frontend(
         Raises :class:`BusyError` and :class:`DeadlineError`.
         """
         if len(self._waiting) + len(payloads) > self.limits.concurrency:
+            self.counts.rejected += len(payloads)
             raise BusyError(
                 f"{len(self._waiting)} requests are in the graph already, of at most "
                 f"{self.limits.concurrency}; try again later"
@@ -256,6 +261,11 @@ class Frontend(
         most = min(request.most or MOST_TOLD, MOST_TOLD)
         return hogar_pb2.TracesReply(traces=self.recording.newest(most))
 
+    def figures(self) -> FrontendFigures:
+        """What its metrics tell, beside its counts."""
+        limits = self.limits
+        return FrontendFigures(len(self._waiting), limits.concurrency, limits.deadline, limits.body)
+
     # --- failure ----------------------------------------------------------------------------
 
     async def Replay(
@@ -299,6 +309,7 @@ class Frontend(
         self._resolve([hogar_pb2.Request(id=request.req_id, payload=payload)])
         return model_pb2.response(status="ok")
 
+    @counting_call
     async def downstream(
         self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> model_pb2.response:
@@ -354,18 +365,22 @@ def http_app(frontend: Frontend, model: Model) -> ASGIApp:
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/ready", ready, methods=["GET"]),
+            metrics_route(model.name, frontend.counts, frontend.figures),
             *_inference_routes(frontend, model),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
+    counted = counting(others, frontend.counts)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Most requests are these, and finding their route would take as long as answering them.
         if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+            started = time.monotonic()
             response = await _predict(frontend, scope, receive)
+            frontend.counts.answered(str(response.status_code), time.monotonic() - started)
             await response(scope, receive, send)
         else:
-            await others(scope, receive, send)
+            await counted(scope, receive, send)
 
     return app
 
@@ -603,10 +618,12 @@ async def _main() -> None:
         timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
         patience=limits.deadline,
     )
+    export = exporter_from_environment()
     recording = Recording(
         model.name,
         float(environment.get("TRACES_A_SECOND", "1")),
         environment.get("NODE_NAMES", "").split(","),
+        export,
     )
     frontend = Frontend(entry, limits, recording)
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
@@ -637,6 +654,8 @@ async def _main() -> None:
         await server.stop(grace=1.0)
         await entry.close()
         frontend.close()
+        if export is not None:
+            await asyncio.to_thread(export.close)
 
 
 def main() -> None:

@@ -38,6 +38,11 @@ class Home:
         return self.path / "ledger.json"
 
     @property
+    def metrics_targets(self) -> Path:
+        """What Prometheus is to scrape, for its file_sd_configs."""
+        return self.path / "prometheus" / "targets.json"
+
+    @property
     def socket(self) -> Path:
         """The Unix socket; in a folder of the user's under the temporary folder where this one's
         path is too long for a socket."""

@@ -7,6 +7,7 @@ import grpc.aio
 
 from earg.answered import answered
 from earg.lane import Lane
+from earg.model_usage import pid_namespace
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 
 
@@ -19,6 +20,9 @@ class LaneClient:
         self._timeout = timeout
         self._lane: Lane | None = None
         self._is_original = False
+        self.peer_pid = 0
+        """The peer's process as it told when its lane was opened last; 0 before, and where it is
+        in another PID namespace: there its pid means another process."""
 
     async def exchange(self, message: bytes) -> bytes | None:
         """The answer to one frame, or None where the peer is an original and has no lane.
@@ -37,6 +41,7 @@ class LaneClient:
                     return None
                 raise
             self._lane = await Lane.connect(self._ip, reply.port)
+            self.peer_pid = reply.pid if reply.pid_namespace == pid_namespace() else 0
         return await self._lane.exchange(message)
 
     def close(self) -> None:

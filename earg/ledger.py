@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from earg.addresses import METRICS_PORT
 from earg.images import Implementation
 
 FORMAT = 1
@@ -73,6 +74,7 @@ class GraphRecord:
     frontend: ProcessRecord | None
     nodes: tuple[NodeRecord, ...]
     leftovers: tuple[ProcessRecord, ...]
+    metrics_port: int = METRICS_PORT
 
 
 def started_at(pid: int) -> int | None:

@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError
 
 from earg.config import MODEL_PORT
 from earg.lane import frame, receive
+from earg.model_usage import pid_namespace
 from earg.payload import (
     CHANNEL_OPTIONS,
     PayloadError,
@@ -234,7 +235,11 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneSe
     def Open(
         self, request: hogar_pb2.LaneRequest, context: grpc.ServicerContext
     ) -> hogar_pb2.LaneReply:
-        return hogar_pb2.LaneReply(port=self._listener.getsockname()[1])
+        return hogar_pb2.LaneReply(
+            port=self._listener.getsockname()[1],
+            pid=os.getpid(),
+            pid_namespace=pid_namespace(),
+        )
 
     def close(self) -> None:
         """Stop taking lanes."""

@@ -43,6 +43,11 @@ class ModelLink:
         self._lane = LaneClient(self._channel, ip, PING_TIMEOUT)
         self._original = model_pb2_grpc.PredictServiceStub(self._channel)
 
+    @property
+    def pid(self) -> int:
+        """The model's process; 0 before its first batch, and for an original."""
+        return self._lane.peer_pid
+
     async def close(self) -> None:
         """Close the channel; calls under way end with an error."""
         self._lane.close()

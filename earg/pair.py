@@ -44,6 +44,10 @@ SYNC_TIMEOUT = 120.0
 """Seconds for a backup to take over the whole state, or its last part."""
 
 
+OWN_PROXY, OWN_FRONTEND = ("earg.proxy",), ("earg.frontend",)
+"""How the commands end that are ours: no others serve metrics."""
+
+
 class StartError(RuntimeError):
     """A process that did not come up; ``log`` holds the last lines it wrote."""
 
@@ -162,6 +166,13 @@ class RunningPair:
         return all(child is not None and child.running for child in (self.model, self.proxy))
 
     @property
+    def metrics_address(self) -> str:
+        """Where its proxy serves metrics; empty before it is started, and for an original."""
+        if self.proxy is None or self._commands.proxy[-1:] != OWN_PROXY:
+            return ""
+        return f"{self.ip}:{self._ports.metrics}"
+
+    @property
     def proxy_channel(self) -> grpc.aio.Channel | None:
         """The channel to its proxy; None while there is none."""
         return self._channel
@@ -272,6 +283,7 @@ class RunningPair:
         return {
             "PROXY_NAME": self.pair.proxy_name,
             "PROXY_PORT": str(self._ports.proxy),
+            "METRICS_PORT": str(self._ports.metrics),
             "LISTEN_IP": self.ip,
             "RECOVERY": "False",
             "CACHING": "False",

@@ -4,7 +4,8 @@ It serves EARG's ``prediction.ProxyServer`` and, told on the same port, HOGAR's 
 answered as soon as it is queued; its reply travels on to the next proxies, and from the sink to
 the frontend. Settings come from the environment, as for an original: PROXY_NAME, PROXY_PORT,
 TIMEOUT_MS (of a send, 500), and HOGAR's LISTEN_IP, QUEUE_CAPACITY and MODEL_PATIENCE_S (how long
-a batch waits for a model that died to come back).
+a batch waits for a model that died to come back) and METRICS_PORT (of Prometheus metrics; none
+without it).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
 from earg.extras import ExtrasError, read_extras
 from earg.journal import Again, Journal
 from earg.lane import LaneServer
+from earg.metrics_proxy import serve_metrics
 from earg.model_link import ModelError, ModelGoneError, ModelLink
 from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure, unpack
 from earg.process import bind, run, run_until_stopped
@@ -35,6 +37,7 @@ from earg.protos import (
     prediction_pb2,
     prediction_pb2_grpc,
 )
+from earg.proxy_figures import ProxyFigures
 from earg.replication import Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
@@ -87,6 +90,7 @@ class Proxy(
         # By replica: the one that SetModel gave is 0.
         self._models: dict[int, ModelLink] = {}
         self._place: Place | None = None
+        self._graph_and_node = ("", "")
         self._role = Role.PRIMARY
         self._journal = Journal((), capacity, JOURNAL_BYTES)
         self._primary = Primary(self._journal, self._forward)
@@ -223,6 +227,7 @@ class Proxy(
         if own.timeout is not None:
             for model in self._models.values():
                 model.timeout = own.timeout
+        self._graph_and_node = (config.name, config.nodes[place.index - 1].spec.name)
         self._role = place.role
         self._journal = Journal(
             place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
@@ -546,6 +551,29 @@ class Proxy(
 
     # --- watching and tuning ----------------------------------------------------------------
 
+    def _model_pid(self) -> int:
+        # A model at another address may be on another machine.
+        model = self._model
+        here = model is not None and model.address.startswith(f"{self._ip}:")
+        return model.pid if model is not None and here else 0
+
+    def figures(self) -> ProxyFigures | None:
+        """What its metrics tell; None before it knows its graph."""
+        place = self._place
+        if place is None:
+            return None
+        graph, node = self._graph_and_node
+        replicates = place.stateful and self._role is Role.PRIMARY
+        return ProxyFigures(
+            graph=graph,
+            node=node,
+            role=self._role,
+            ready=self.status() is PingStatus.READY,
+            statistics=self._statistics.snapshot(self._name, self._limit.now, self._limit_set_by),
+            replication=self._primary.figures() if replicates else None,
+            model_pid=self._model_pid(),
+        )
+
     async def GetRuntimeInfo(
         self, request: prediction_pb2.runtimequery, context: grpc.aio.ServicerContext[Any, Any]
     ) -> prediction_pb2.runtimeinfo:
@@ -594,8 +622,8 @@ def _addresses(config: RuntimeConfig) -> dict[str, int]:
     return found
 
 
-async def serve(proxy: Proxy, ip: str, port: int) -> None:
-    """Serve until the process is asked to stop."""
+async def serve(proxy: Proxy, ip: str, port: int, metrics_port: int = 0) -> None:
+    """Serve until the process is asked to stop; metrics too, where they have a port."""
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
@@ -605,9 +633,12 @@ async def serve(proxy: Proxy, ip: str, port: int) -> None:
     bind(server, ip, port)
     await proxy.listen()
     await server.start()
+    metrics = serve_metrics(ip, metrics_port, proxy.figures) if metrics_port else None
     try:
         await run_until_stopped()
     finally:
+        if metrics is not None:
+            await asyncio.to_thread(metrics.close)
         await server.stop(grace=1.0)
         await proxy.close()
 
@@ -624,7 +655,7 @@ async def _main() -> None:
         capacity=int(environment.get("QUEUE_CAPACITY", "8192")),
         model_patience=float(environment.get("MODEL_PATIENCE_S", "30")),
     )
-    await serve(proxy, ip, port)
+    await serve(proxy, ip, port, int(environment.get("METRICS_PORT", "0")))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from earg.lane_client import LaneClient
 from earg.model_link import ModelError, ModelLink
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2
+from earg.proxy_figures import ReplicationFigures
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,11 @@ class Primary:
     def has_backup(self) -> bool:
         """Whether states are wanted from the model."""
         return self._lane is not None
+
+    def figures(self) -> ReplicationFigures:
+        """How far the backup is behind now."""
+        seconds, _ = self.lag()
+        return ReplicationFigures(self.has_backup, len(self._uncommitted), seconds)
 
     def finish(self, request_ids: Sequence[int]) -> None:
         """Tell the backup, with the next commit, which requests are answered."""
