@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from earg.security import SETTINGS
+
 _PASSED_ON = re.compile(
     r"""(?x)
     PATH | HOME | USER | LOGNAME | SHELL | LANG | LANGUAGE | LC_\w+ | TZ | TMPDIR
@@ -22,8 +24,20 @@ _PASSED_ON = re.compile(
     """
 )
 
+_EARG = re.compile(r"EARG_\w+")
+
 
 def process_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The part of ``environment`` (the process's own by default) that is handed on."""
     source = os.environ if environment is None else environment
     return {name: value for name, value in source.items() if _PASSED_ON.fullmatch(name)}
+
+
+def model_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What of it a model gets: of the runtime's own settings only those without which its proxy
+    could not speak to it. The agent's folder, say, is none of a model's business."""
+    return {
+        name: value
+        for name, value in process_environment(environment).items()
+        if name in SETTINGS or not _EARG.fullmatch(name)
+    }

@@ -31,7 +31,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from earg.channel import new_server
 from earg.config import PROXY_PORT
+from earg.http_door import Bodies, BoundedHttp, guarded, raise_file_limit, tls_options
 from earg.inference_protocol import (
     EXTENSIONS,
     InferenceError,
@@ -44,7 +46,6 @@ from earg.inference_protocol import (
 from earg.lane import LaneServer
 from earg.payload import (
     BYTES,
-    CHANNEL_OPTIONS,
     ERROR,
     JSON,
     PayloadError,
@@ -53,7 +54,7 @@ from earg.payload import (
     pack,
     to_plain,
 )
-from earg.process import ADDRESS_IN_USE, bind, run
+from earg.process import ADDRESS_IN_USE, bind, run, settle_security
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -261,12 +262,14 @@ class Frontend(
 def http_app(frontend: Frontend, model: Model) -> Starlette:
     """The ASGI application; ``model`` is the graph's name and version."""
 
+    bodies = Bodies()
+
     async def predict(request: Request) -> Response:
         try:
-            body = await _body(request, frontend.limits.body)
+            body = await _body(request, frontend.limits.body, bodies)
             payload = _request_payload(request, body)
         except _RefusedError as refusal:
-            return _error(refusal.status, str(refusal))
+            return _refused(refusal)
         except ClientDisconnect:
             return _error(400, "the client went away")
         try:
@@ -282,15 +285,15 @@ def http_app(frontend: Frontend, model: Model) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/predict", predict, methods=["POST"]),
+            Route("/predict", bodies.released(predict), methods=["POST"]),
             Route("/ready", ready, methods=["GET"]),
-            *_inference_routes(frontend, model),
+            *_inference_routes(frontend, model, bodies),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
 
 
-def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
+def _inference_routes(frontend: Frontend, model: Model, bodies: Bodies) -> list[Route]:
     """The Open Inference Protocol v2."""
 
     async def server(request: Request) -> Response:
@@ -318,13 +321,13 @@ def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
             return _unknown(request, model)
         limits = frontend.limits
         try:
-            body = await _body(request, limits.body)
+            body = await _body(request, limits.body, bodies)
             if request.headers.get("content-encoding", "identity") != "identity":
                 raise _RefusedError(415, "compressed bodies are not taken; send it as it is")
             header_length = request.headers.get(HEADER_LENGTH)
             asked = decode_request(body, header_length, limits.concurrency, limits.body)
         except _RefusedError as refusal:
-            return _error(refusal.status, str(refusal))
+            return _refused(refusal)
         except InferenceError as error:
             return _error(413 if isinstance(error, TooLargeError) else 400, str(error))
         except ClientDisconnect:
@@ -358,7 +361,7 @@ def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
         routes += [
             Route(path, describe, methods=["GET"]),
             Route(f"{path}/ready", ready, methods=["GET"]),
-            Route(f"{path}/infer", infer, methods=["POST"]),
+            Route(f"{path}/infer", bodies.released(infer), methods=["POST"]),
         ]
     return routes
 
@@ -392,8 +395,8 @@ class _RefusedError(Exception):
         self.status = status
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The body, read no further than ``most`` bytes."""
+async def _body(request: Request, most: int, bodies: Bodies) -> bytes:
+    """The body, read no further than ``most`` bytes, and than there is room among ``bodies``."""
     refusal = _RefusedError(413, f"the body is larger than {most} bytes")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > most:
@@ -404,6 +407,8 @@ async def _body(request: Request, most: int) -> bytes:
         size += len(part)
         if size > most:
             raise refusal
+        if not bodies.hold(request, size):
+            raise _RefusedError(503, "too many large requests are in the graph; try again later")
         parts.append(part)
     return b"".join(parts)
 
@@ -432,6 +437,11 @@ def _response(reply: hogar_pb2.Payload) -> Response:
 
 def _not_ready() -> JSONResponse:
     return _error(503, "the graph is not ready: its entry does not answer READY")
+
+
+def _refused(refusal: _RefusedError) -> JSONResponse:
+    headers = {"Retry-After": "1"} if refusal.status == 503 else None
+    return _error(refusal.status, str(refusal), headers)
 
 
 def _unanswered(error: BusyError | DeadlineError) -> JSONResponse:
@@ -467,7 +477,8 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 
 def _listen(ip: str, port: int) -> socket.socket:
     # The protocol is named because asyncio switches Nagle's delay (40 ms a reply) off only then.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((ip, port))
@@ -481,6 +492,8 @@ def _listen(ip: str, port: int) -> socket.socket:
 async def _main() -> None:
     environment = os.environ
     ip = environment.get("LISTEN_IP", "127.0.0.1")
+    http_ip = environment.get("HTTP_IP", ip)
+    found = settle_security(LISTEN_IP=ip, HTTP_IP=http_ip)
     port = int(environment.get("PROXY_PORT", PROXY_PORT))
     entry_address = environment["ENTRY_PROXY_NAME"]
     usual = Limits()
@@ -490,7 +503,7 @@ async def _main() -> None:
         body=int(environment.get("MAX_BODY_BYTES", usual.body)),
     )
     model = Model(environment.get("GRAPH_NAME", "graph"), environment.get("GRAPH_VERSION", "1"))
-    listener = _listen(environment.get("HTTP_IP", ip), int(environment["HTTP_PORT"]))
+    listener = _listen(http_ip, int(environment["HTTP_PORT"]))
     entry = Sender(
         0,
         f"{ip}:{port}",
@@ -500,20 +513,24 @@ async def _main() -> None:
         patience=limits.deadline,
     )
     frontend = Frontend(entry, limits)
-    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    server = new_server()
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_ControlServicer_to_server(frontend, server)
     bind(server, ip, port)
     await frontend.listen(ip)
     await server.start()
+    BoundedHttp.most_connections = raise_file_limit()
     config = uvicorn.Config(
-        http_app(frontend, model),
+        guarded(http_app(frontend, model), found),
+        http=BoundedHttp,
+        ws="none",
         lifespan="off",
         access_log=False,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
+        **tls_options(found),
     )
     sending = asyncio.create_task(entry.run())
     try:

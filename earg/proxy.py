@@ -19,12 +19,13 @@ import grpc
 import grpc.aio
 
 from earg.batching import BatchLimit, BatchQueue
+from earg.channel import new_server
 from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
 from earg.journal import Again, Journal
 from earg.lane import LaneServer
 from earg.model_link import ModelError, ModelGoneError, ModelLink
-from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure
-from earg.process import bind, run, run_until_stopped
+from earg.payload import PayloadError, failure, from_plain, is_failure
+from earg.process import bind, run, run_until_stopped, settle_security
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -445,7 +446,7 @@ def _addresses(config: RuntimeConfig) -> dict[str, int]:
 
 async def serve(proxy: Proxy, ip: str, port: int) -> None:
     """Serve until the process is asked to stop."""
-    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    server = new_server()
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_ControlServicer_to_server(proxy, server)
@@ -463,6 +464,7 @@ async def serve(proxy: Proxy, ip: str, port: int) -> None:
 async def _main() -> None:
     environment = os.environ
     ip = environment.get("LISTEN_IP", "127.0.0.1")
+    settle_security(LISTEN_IP=ip)
     port = int(environment.get("PROXY_PORT", PROXY_PORT))
     proxy = Proxy(
         environment["PROXY_NAME"],
