@@ -35,9 +35,9 @@ def process_environment(environment: Mapping[str, str] | None = None) -> dict[st
 
 def model_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """What of it a model gets: of the runtime's own settings only those without which its proxy
-    could not speak to it. The agent's folder, say, is none of a model's business."""
+    could not speak to it, and EARG_HOME, which tells whose process it is."""
     return {
         name: value
         for name, value in process_environment(environment).items()
-        if name in SETTINGS or not _EARG.fullmatch(name)
+        if name in (*SETTINGS, "EARG_HOME") or not _EARG.fullmatch(name)
     }

@@ -194,10 +194,11 @@ def _read_file(path: Path, what: str, most: int, *, is_secret: bool = False) -> 
     try:
         # Not blocking: a pipe in its place would wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise SecurityError(f"{what} {path} is no file")
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise SecurityError(f"{what} {path} is no file")
             if is_secret and found.st_mode & 0o077:
                 raise SecurityError(
                     f"{what} {path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}): "
