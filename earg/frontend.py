@@ -48,6 +48,7 @@ from earg.payload import (
     BYTES,
     ERROR,
     JSON,
+    MAX_MESSAGE,
     PayloadError,
     from_plain,
     is_failure,
@@ -63,7 +64,11 @@ from earg.protos import (
     prediction_pb2_grpc,
 )
 from earg.sender import Sender
+from earg.settings import port_number, real_number, whole_number
 from earg.status import PingStatus
+
+MAX_WORKERS = 100_000
+"""Most requests that a frontend may be set to admit."""
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """The header that tells where, in a body, the JSON ends and binary tensors begin."""
@@ -494,22 +499,23 @@ async def _main() -> None:
     ip = environment.get("LISTEN_IP", "127.0.0.1")
     http_ip = environment.get("HTTP_IP", ip)
     found = settle_security(LISTEN_IP=ip, HTTP_IP=http_ip)
-    port = int(environment.get("PROXY_PORT", PROXY_PORT))
+    port = port_number(environment, "PROXY_PORT", PROXY_PORT)
     entry_address = environment["ENTRY_PROXY_NAME"]
     usual = Limits()
     limits = Limits(
-        concurrency=int(environment.get("MAX_WORKERS", usual.concurrency)),
-        deadline=float(environment.get("REQUEST_TIMEOUT_S", usual.deadline)),
-        body=int(environment.get("MAX_BODY_BYTES", usual.body)),
+        concurrency=whole_number(environment, "MAX_WORKERS", usual.concurrency, 1, MAX_WORKERS),
+        deadline=real_number(environment, "REQUEST_TIMEOUT_S", usual.deadline, 0.001, 86_400),
+        # A message carries more than the body: its request, and what goes with it.
+        body=whole_number(environment, "MAX_BODY_BYTES", usual.body, 1, MAX_MESSAGE // 2),
     )
     model = Model(environment.get("GRAPH_NAME", "graph"), environment.get("GRAPH_VERSION", "1"))
-    listener = _listen(http_ip, int(environment["HTTP_PORT"]))
+    listener = _listen(http_ip, port_number(environment, "HTTP_PORT", 0))
     entry = Sender(
         0,
         f"{ip}:{port}",
-        f"{entry_address}:{environment.get('ENTRY_PROXY_PORT', port)}",
+        f"{entry_address}:{port_number(environment, 'ENTRY_PROXY_PORT', port)}",
         capacity=2 * limits.concurrency,
-        timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
+        timeout=real_number(environment, "TIMEOUT_MS", 500, 1, 3_600_000) / 1000,
         patience=limits.deadline,
     )
     frontend = Frontend(entry, limits)

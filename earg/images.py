@@ -43,7 +43,12 @@ def read_images(path: Path) -> dict[str, Implementation]:
     if len(text) > MAX_BYTES:
         raise ImagesError(f"{path}: is larger than {MAX_BYTES} bytes")
     try:
+        # A few lines of aliases can stand for more values than memory holds.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ImagesError(f"{path}: YAML aliases (*name) are not taken; write the value out")
         loaded = yaml.safe_load(text)
+    except ImagesError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ImagesError(f"{path}: is not YAML: {error}") from None
     if loaded is None:

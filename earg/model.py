@@ -35,8 +35,9 @@ from earg.payload import (
     to_plain_output,
     unpack,
 )
-from earg.process import bind, settle_security
+from earg.process import INSECURE, bind, settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc, model_pb2, model_pb2_grpc
+from earg.settings import SettingError, port_number
 
 Predict = Callable[[list[Any]], Sequence[Any]]
 Snapshot = Callable[[], Callable[[], None]]
@@ -289,6 +290,9 @@ def main() -> None:
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        code = INSECURE
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -303,13 +307,13 @@ def _run(environment: Mapping[str, str]) -> None:
     ip = environment.get("LISTEN_IP", "127.0.0.1")
     # Before the class is constructed, which may take minutes.
     settle_security(LISTEN_IP=ip)
+    port = port_number(environment, "MODEL_PORT", MODEL_PORT)
     model = load_model(environment["EARG_ENTRYPOINT"], environment.get("EARG_FOLDER", ""))
     warm_up = getattr(model, "warm_up", None)
     if callable(warm_up):
         warm_up()
     print(f"model {name}: {environment['EARG_ENTRYPOINT']} is constructed", flush=True)
     servicer = ModelServicer(model)
-    port = int(environment.get("MODEL_PORT", MODEL_PORT))
     # gRPC stops a server that nobody holds.
     server = start_server(servicer, ip, port)
     try:

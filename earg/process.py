@@ -13,13 +13,14 @@ import grpc.aio
 
 from earg.channel import add_port
 from earg.security import Security, SecurityError, security
+from earg.settings import SettingError
 
 ADDRESS_IN_USE = 98
 """Exit code of a process whose port is taken (Linux's EADDRINUSE): start it on another address."""
 
 INSECURE = 78
-"""Exit code of a process that would be open to others, or whose security settings are wrong
-(sysexits.h: EX_CONFIG): another start will not help."""
+"""Exit code of a process that would be open to others, or whose settings are wrong (sysexits.h:
+EX_CONFIG): another start will not help."""
 
 
 def settle_security(**addresses: str) -> Security:
@@ -52,13 +53,18 @@ def bind(server: grpc.Server | grpc.aio.Server, ip: str, port: int) -> None:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a process's main coroutine, on uvloop where there is one: it takes a third off the
-    latency of a graph."""
+    latency of a graph. A setting that is wrong ends the process with :data:`INSECURE`."""
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
+        runner = asyncio.run
     else:
-        uvloop.run(main)
+        runner = uvloop.run
+    try:
+        runner(main)
+    except SettingError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(INSECURE)
 
 
 async def run_until_stopped() -> None:

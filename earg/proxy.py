@@ -36,6 +36,7 @@ from earg.protos import (
 from earg.replication import Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
+from earg.settings import port_number, real_number, whole_number
 from earg.statistics_calls import StatisticsCalls
 from earg.status import PingStatus, Role
 
@@ -46,6 +47,12 @@ MODEL_PATIENCE = 30.0
 
 JOURNAL_BYTES = 256 * 1024 * 1024
 """Bytes of outputs that are kept for requests whose clients wait."""
+
+MAX_CAPACITY = 100_000
+"""Most requests that a proxy may be set to queue."""
+
+MAX_FINISHED = 1_000_000
+"""Most finished requests that one message may name: above what the largest sender keeps."""
 
 CLIMB_INTERVAL = 0.05
 """Seconds between looks at the proxies downstream while readiness climbs from the sinks."""
@@ -317,6 +324,9 @@ class Proxy(
     def _relayed(self, message: bytes) -> bytes | None:
         """One frame of a lane: its answer, or None to hold the sender back."""
         relay = hogar_pb2.RelayRequest.FromString(message)
+        if len(relay.finished) > MAX_FINISHED:
+            refused = f"a message names {len(relay.finished)} finished requests at once"
+            return hogar_pb2.RelayReply(refused=refused).SerializeToString()
         if self._place is None:
             return None
         if relay.HasField("replica"):
@@ -465,14 +475,14 @@ async def _main() -> None:
     environment = os.environ
     ip = environment.get("LISTEN_IP", "127.0.0.1")
     settle_security(LISTEN_IP=ip)
-    port = int(environment.get("PROXY_PORT", PROXY_PORT))
+    port = port_number(environment, "PROXY_PORT", PROXY_PORT)
     proxy = Proxy(
         environment["PROXY_NAME"],
         ip,
         port,
-        timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
-        capacity=int(environment.get("QUEUE_CAPACITY", "8192")),
-        model_patience=float(environment.get("MODEL_PATIENCE_S", "30")),
+        timeout=real_number(environment, "TIMEOUT_MS", 500, 1, 3_600_000) / 1000,
+        capacity=whole_number(environment, "QUEUE_CAPACITY", 8192, 1, MAX_CAPACITY),
+        model_patience=real_number(environment, "MODEL_PATIENCE_S", 30, 0, 86_400),
     )
     await serve(proxy, ip, port)
 

@@ -390,11 +390,11 @@ def test_ten_thousand_connections_do_not_hurt_a_proxy(pool: AddressPool) -> None
             held.append(connection)
             if len(held) > 700:
                 held.pop(0).close()
-        most.append(known.num_fds())
+        files.append(known.num_fds())
         for connection in held:
             connection.close()
 
-    most: list[int] = []
+    files: list[int] = []
     try:
         assert asyncio.run(ping()) == 1
         known = psutil.Process(process.pid)
@@ -403,7 +403,10 @@ def test_ten_thousand_connections_do_not_hurt_a_proxy(pool: AddressPool) -> None
         flood(lane, 5_000, b"")
         flood(lane, 5_000, MAX_MESSAGE.to_bytes(4, "big") + b"x" * 4096)
         flood(port, 2_000, b"")
-        assert max(most) < MAX_LANES + MAX_CONNECTIONS + 100
+        print(files, before, known.memory_info().rss)
+        # 700 peers held on each time.
+        assert max(files[:2]) < MAX_LANES + 100
+        assert files[2] < MAX_CONNECTIONS + 100
         assert known.memory_info().rss - before < 150 * 1024 * 1024
         assert asyncio.run(ping()) == 1
     finally:
