@@ -73,6 +73,9 @@ def _read_entry(path: Path, folder: str, image: object, entry: Any) -> Implement
     env = entry.get("env") or {}
     if not isinstance(env, Mapping):
         raise ImagesError(f"{where}: env must map names to values")
+    for name, value in env.items():
+        if isinstance(value, (Mapping, list, set, tuple)):
+            raise ImagesError(f"{where}: env {name} must be one value, not several")
     pairs = tuple((str(name), str(value)) for name, value in env.items())
     return Implementation(entrypoint, folder, pairs)
 

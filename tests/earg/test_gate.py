@@ -21,6 +21,7 @@ from earg.gate import MAX_LANES, BlockingGate, Gate, hello
 from earg.lane import Lane, LaneServer, frame, receive
 from earg.payload import MAX_MESSAGE
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.proxy import Proxy
 from earg.security import SETTINGS, security
 from tests.earg.authority import Authority, token_file
 from tests.earg.running import eventually
@@ -165,25 +166,26 @@ def test_half_sent_frames_of_all_peers_together_are_bounded(
 
     async def scenario() -> None:
         async with served() as (server, port):
-            writers = []
-            for _ in range(8):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            peers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+            for _, writer in peers:
                 writer.write(MAX_MESSAGE.to_bytes(4, "big") + b"x" * 300_000)
-                writers.append(writer)
+            ends = [asyncio.create_task(is_dropped(reader, 60)) for reader, _ in peers]
+
+            async def five_are_dropped() -> bool:
+                return sum(end.done() and end.result() for end in ends) == 5
+
+            await eventually(five_are_dropped, "five of the eight are dropped")
             lane = await Lane.connect("127.0.0.1", port)
             assert await lane.exchange(b"x") == b"x"
-
-            async def three_wait() -> bool:
-                return len(server._gate._waiting) == 3
-
-            await eventually(three_wait, "three of the eight wait")
-            for writer in writers:
+            assert sum(end.done() for end in ends) == 5
+            for _, writer in peers:
                 writer.close()
 
             async def nobody_waits() -> bool:
                 return not server._gate._waiting and server._gate._waiting_bytes == 0
 
             await eventually(nobody_waits, "nobody waits")
+            await asyncio.gather(*ends)
             lane.close()
 
     asyncio.run(scenario())
@@ -252,6 +254,22 @@ def test_a_peer_that_does_not_read_its_answers_is_not_read_either() -> None:
                 received += len(await reader.read(1 << 20))
             assert taken == 2000
             writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_message_cannot_name_more_finished_requests_than_there_are(
+    pool: AddressPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earg.proxy.MAX_FINISHED", 10)
+
+    async def scenario() -> None:
+        proxy = Proxy("g.n.proxy", pool.take(), pool.ports.proxy)
+        relay = hogar_pb2.RelayRequest(finished=range(11))
+        answer = proxy._relayed(relay.SerializeToString())
+        assert answer is not None
+        assert "11 finished requests" in hogar_pb2.RelayReply.FromString(answer).refused
+        await proxy.close()
 
     asyncio.run(scenario())
 
@@ -403,7 +421,6 @@ def test_ten_thousand_connections_do_not_hurt_a_proxy(pool: AddressPool) -> None
         flood(lane, 5_000, b"")
         flood(lane, 5_000, MAX_MESSAGE.to_bytes(4, "big") + b"x" * 4096)
         flood(port, 2_000, b"")
-        print(files, before, known.memory_info().rss)
         # 700 peers held on each time.
         assert max(files[:2]) < MAX_LANES + 100
         assert files[2] < MAX_CONNECTIONS + 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -20,11 +21,16 @@ import pytest
 
 from earg.addresses import AddressPool
 from earg.channel import add_port, new_server, new_threaded_server, open_channel
+from earg.cli import main
+from earg.client import AgentError, connect
+from earg.config import NodeSpec, StaticConfig, write_static
 from earg.environment import model_environment, process_environment
 from earg.http_client import open_url
+from earg.images import Implementation
 from earg.lane import Lane, LaneServer
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.security import SETTINGS, SecurityError, is_loopback, read_security, security
+from earg.status import NodeState
 from tests.earg.authority import NAME, Authority, token_file
 from tests.earg.running import MODELS, pair
 
@@ -626,6 +632,55 @@ def test_a_whole_graph_serves_its_own_and_refuses_others_at_each_door(
     assert TOKEN not in written
     assert OTHER not in written
     assert "PRIVATE KEY" not in written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tls", "token", "both"])
+def test_an_agents_graph_is_secured_as_the_agent_is(
+    home: Path,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
+    tls = authority.issue(f"agent-{kind}", name=NAME) if kind != "token" else {}
+    use(monkeypatch, tls | (token_file(tmp_path, TOKEN) if kind != "tls" else {}))
+    monkeypatch.setenv("EARG_HTTP_IP", "127.0.0.9")
+    # A stateful node: its backup's lane, and the states on it, are secured as well.
+    text = write_static(StaticConfig((NodeSpec("only", "1", "image", True, 8),)))
+    with connect(home) as agent:
+        agent.deploy_node("g", "1", text, 1, Implementation("little:Counter", str(MODELS)))
+        agent.wire("g")
+        assert agent.probe("g", 1).state is NodeState.READY
+        url = agent.serve("g").url
+        assert url.startswith("https://127.0.0.9:" if tls else "http://127.0.0.9:")
+        for count in (1, 2, 3):
+            assert main(["--home", str(home), "send", "g", "--text", "x"]) == 0
+            assert capsys.readouterr().out.strip() == str(count)
+        os.kill(agent.graph("g").nodes[0].pairs[0].proxy_pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while main(["--home", str(home), "send", "g", "--text", "x"]) != 0:
+            assert time.monotonic() < deadline
+        assert capsys.readouterr().out.strip() == "4"
+        use(monkeypatch, {})
+        assert main(["--home", str(home), "send", "g", "--text", "x"]) != 0
+        events = " ".join(event.what for event in agent.events())
+    for log in home.glob("**/*.log*"):
+        assert TOKEN not in log.read_text(encoding="utf-8", errors="replace")
+    assert TOKEN not in events
+
+
+@pytest.mark.slow
+def test_an_agents_frontend_is_not_opened_to_others_without_security(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARG_HTTP_IP", "0.0.0.0")
+    text = write_static(StaticConfig((NodeSpec("only", "1", "image", False, 8),)))
+    with connect(home) as agent:
+        agent.deploy_node("g", "1", text, 1, Implementation("little:Echo", str(MODELS)))
+        with pytest.raises(AgentError, match=r"exit code 78(.|\n)*HTTP_IP is 0\.0\.0\.0, which"):
+            agent.wire("g")
 
 
 @pytest.mark.slow
