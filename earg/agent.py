@@ -36,6 +36,7 @@ from earg.ledger import GraphRecord
 from earg.metrics_targets import TargetsFile
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
+from earg.process import settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import Event
 from earg.status_wire import graph_message, node_message
@@ -327,6 +328,7 @@ async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     hogar_pb2_grpc.add_AgentServicer_to_server(agent, server)
     server.add_insecure_port(home.target)
+    home.check_socket()
     try:
         agent.adopt(ledger.read(home.ledger))
     except (ledger.LedgerError, ConfigError) as error:
@@ -380,6 +382,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="end after so long with nothing deployed (default: never)",
     )
     options = parser.parse_args(arguments)
+    # Its own socket needs none of it; what it starts, and calls, does.
+    settle_security()
     home = find_home(options.home)
     os.umask(0o077)
     try:

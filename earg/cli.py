@@ -288,6 +288,8 @@ def _plain(value: Any) -> Any:
 
 def _send(options: argparse.Namespace) -> None:
     from earg.client import connect
+    from earg.http_client import open_url
+    from earg.security import SecurityError
 
     if options.text is not None:
         body, kind = options.text.encode(), "text/plain; charset=utf-8"
@@ -302,13 +304,13 @@ def _send(options: argparse.Namespace) -> None:
     request = urllib.request.Request(  # noqa: S310  the frontend's own http URL
         f"{graph.url}/predict", body, {"Content-Type": kind}
     )
-    # No proxy of the environment: the frontend is on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=SEND_TIMEOUT) as reply:
+        with open_url(request, SEND_TIMEOUT) as reply:
             _print_reply(reply.read(), reply.headers.get_content_type())
     except urllib.error.HTTPError as error:
         raise CommandError(_error_sentence(error)) from None
+    except SecurityError as error:
+        raise CommandError(str(error)) from None
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise CommandError(f"{graph.url} does not answer: {error}") from None
 

@@ -212,6 +212,10 @@ def connect(home: Path | None = None, start: bool = True, timeout: float = 15.0)
     place = find_home(home)
     client = AgentClient(place)
     try:
+        try:
+            place.check_socket()
+        except HomeError as error:
+            raise AgentError(str(error)) from None
         if not start:
             if place.socket.exists():
                 try:

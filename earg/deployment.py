@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import grpc.aio
 
 from earg import ledger
 from earg.addresses import AddressPool, Ports, is_free
+from earg.channel import open_channel
 from earg.child import Child
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.environment import process_environment
@@ -32,14 +34,17 @@ from earg.pair import (
     StartError,
     wait_until_up,
 )
-from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.security import security
 from earg.status import GraphStatus, NodeState, NodeStatus, PingStatus, Role
 
 log = logging.getLogger(__name__)
 
 FIRST_HTTP_PORT, LAST_HTTP_PORT = 8500, 8999
 """Where a frontend's HTTP port is looked for; the first free one is taken."""
+
+HTTP_IP = "EARG_HTTP_IP"
+"""The agent's setting for the IPv4 address that frontends take HTTP on (default: loopback)."""
 
 FRONTEND_TIMEOUT = 20.0
 """Seconds for a frontend to come up."""
@@ -141,7 +146,7 @@ class Deployment:
         if record.frontend is not None:
             self._frontend = Child.adopt(record.frontend, self._frontend_ended)
         if self._frontend is not None:
-            self._url = f"http://127.0.0.1:{record.http_port}"
+            self._url = _url(record.http_port)
         elif record.wired:
             # Also where the record has none: it was being replaced when the agent was killed.
             self.tell("frontend", "was found dead by a new agent")
@@ -298,7 +303,7 @@ class Deployment:
 
     async def _call_frontend(self, call: str, request: Any) -> None:
         address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        async with open_channel(address) as channel:
             stub = hogar_pb2_grpc.ControlStub(channel)
             try:
                 await getattr(stub, call)(request, timeout=CALL_TIMEOUT)
@@ -374,7 +379,7 @@ class Deployment:
                 "MAX_WORKERS": "1024",
                 "PROXY_PORT": str(proxy_port),
                 "LISTEN_IP": self._frontend_ip,
-                "HTTP_IP": "127.0.0.1",
+                "HTTP_IP": _http_ip(),
                 "HTTP_PORT": str(http_port),
             }
             try:
@@ -403,13 +408,13 @@ class Deployment:
                 raise
             self._frontend = child
             self._http_port = http_port
-            self._url = f"http://127.0.0.1:{http_port}"
+            self._url = _url(http_port)
             self.changed()
             return
 
     async def _ping_frontend(self) -> PingStatus:
         address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        async with open_channel(address) as channel:
             stub = prediction_pb2_grpc.ProxyServerStub(channel)
             reply = await stub.ping(
                 prediction_pb2.ping_req(), timeout=FRONTEND_TIMEOUT, wait_for_ready=True
@@ -540,8 +545,20 @@ async def _start_all(
     raise errors[0]
 
 
+def _http_ip() -> str:
+    """Where frontends take HTTP. One that others reach needs :mod:`earg.security`."""
+    return os.environ.get(HTTP_IP, "") or "127.0.0.1"
+
+
+def _url(http_port: int) -> str:
+    ip = _http_ip()
+    host = "127.0.0.1" if ip == "0.0.0.0" else ip  # noqa: S104  the address is only read
+    return f"{security().http_scheme}://{host}:{http_port}"
+
+
 def _free_http_port(first: int) -> int:
+    ip = _http_ip()
     for port in range(first, LAST_HTTP_PORT + 1):
-        if is_free("127.0.0.1", port):
+        if is_free(ip, port):
             return port
-    raise StartError(f"no port from {first} to {LAST_HTTP_PORT} is free on 127.0.0.1")
+    raise StartError(f"no port from {first} to {LAST_HTTP_PORT} is free on {ip}")

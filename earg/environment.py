@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from earg.security import SETTINGS
+
 _PASSED_ON = re.compile(
     r"""(?x)
     PATH | HOME | USER | LOGNAME | SHELL | LANG | LANGUAGE | LC_\w+ | TZ | TMPDIR
@@ -22,6 +24,8 @@ _PASSED_ON = re.compile(
     | EARG_\w+
     """
 )
+
+_EARG = re.compile(r"EARG_\w+")
 
 
 _TELEMETRY = re.compile(r"OTEL_\w+")
@@ -37,4 +41,14 @@ def process_environment(
         name: value
         for name, value in source.items()
         if _PASSED_ON.fullmatch(name) or (telemetry and _TELEMETRY.fullmatch(name))
+    }
+
+
+def model_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What of it a model gets: of the runtime's own settings only those without which its proxy
+    could not speak to it, and EARG_HOME, which tells whose process it is."""
+    return {
+        name: value
+        for name, value in process_environment(environment).items()
+        if name in (*SETTINGS, "EARG_HOME") or not _EARG.fullmatch(name)
     }

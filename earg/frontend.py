@@ -33,8 +33,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from earg.channel import new_server
 from earg.config import PROXY_PORT
 from earg.frontend_counts import FrontendCounts, counting, counting_call
+from earg.http_door import Bodies, BoundedHttp, guarded, raise_file_limit, tls_options
 from earg.inference_protocol import (
     EXTENSIONS,
     InferenceError,
@@ -48,16 +50,16 @@ from earg.lane import LaneServer
 from earg.metrics_frontend import FrontendFigures, metrics_route
 from earg.payload import (
     BYTES,
-    CHANNEL_OPTIONS,
     ERROR,
     JSON,
+    MAX_MESSAGE,
     PayloadError,
     from_plain,
     is_failure,
     pack,
     to_plain,
 )
-from earg.process import ADDRESS_IN_USE, bind, run
+from earg.process import ADDRESS_IN_USE, bind, run, settle_security
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -67,8 +69,12 @@ from earg.protos import (
 )
 from earg.recording import Recording, traceparent_of
 from earg.sender import Sender
+from earg.settings import port_number, real_number, whole_number
 from earg.status import PingStatus
 from earg.telemetry import exporter_from_environment
+
+MAX_WORKERS = 100_000
+"""Most requests that a frontend may be set to admit."""
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """The header that tells where, in a body, the JSON ends and binary tensors begin."""
@@ -353,20 +359,22 @@ def _text(value: str | bytes) -> str:
 def http_app(frontend: Frontend, model: Model) -> ASGIApp:
     """The ASGI application; ``model`` is the graph's name and version."""
 
+    bodies = Bodies()
+
     async def ready(request: Request) -> Response:
         if await frontend.is_ready():
             return JSONResponse({"ready": True})
         return _not_ready()
 
     async def predict(request: Request) -> Response:
-        return await _predict(frontend, request.scope, request.receive)
+        return await _predict(frontend, request.scope, request.receive, bodies)
 
     others = Starlette(
         routes=[
-            Route("/predict", predict, methods=["POST"]),
+            Route("/predict", bodies.released(predict), methods=["POST"]),
             Route("/ready", ready, methods=["GET"]),
             metrics_route(model.name, frontend.counts, frontend.figures),
-            *_inference_routes(frontend, model),
+            *_inference_routes(frontend, model, bodies),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
@@ -376,7 +384,10 @@ def http_app(frontend: Frontend, model: Model) -> ASGIApp:
         # Most requests are these, and finding their route would take as long as answering them.
         if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
             started = time.monotonic()
-            response = await _predict(frontend, scope, receive)
+            try:
+                response = await _predict(frontend, scope, receive, bodies)
+            finally:
+                bodies.release(receive)
             frontend.counts.answered(str(response.status_code), time.monotonic() - started)
             await response(scope, receive, send)
         else:
@@ -385,14 +396,14 @@ def http_app(frontend: Frontend, model: Model) -> ASGIApp:
     return app
 
 
-async def _predict(frontend: Frontend, scope: Scope, receive: Receive) -> Response:
+async def _predict(frontend: Frontend, scope: Scope, receive: Receive, bodies: Bodies) -> Response:
     """``POST /predict``: one value in, one out."""
     try:
         headers = dict(scope["headers"])
-        body = await _body(headers, receive, frontend.limits.body)
+        body = await _body(headers, receive, frontend.limits.body, bodies)
         payload = _request_payload(headers.get(b"content-type", b"").decode("latin-1"), body)
     except _RefusedError as refusal:
-        return _error(refusal.status, str(refusal))
+        return _refused(refusal)
     except ClientDisconnect:
         return _error(400, "the client went away")
     trace = frontend.recording.start(headers.get(TRACEPARENT, b"").decode("latin-1"))
@@ -405,7 +416,7 @@ async def _predict(frontend: Frontend, scope: Scope, receive: Receive) -> Respon
     return response
 
 
-def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
+def _inference_routes(frontend: Frontend, model: Model, bodies: Bodies) -> list[Route]:
     """The Open Inference Protocol v2."""
 
     async def server(request: Request) -> Response:
@@ -433,13 +444,13 @@ def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
             return _unknown(request, model)
         limits = frontend.limits
         try:
-            body = await _body(dict(request.scope["headers"]), request.receive, limits.body)
+            body = await _body(dict(request.scope["headers"]), request.receive, limits.body, bodies)
             if request.headers.get("content-encoding", "identity") != "identity":
                 raise _RefusedError(415, "compressed bodies are not taken; send it as it is")
             header_length = request.headers.get(HEADER_LENGTH)
             asked = decode_request(body, header_length, limits.concurrency, limits.body)
         except _RefusedError as refusal:
-            return _error(refusal.status, str(refusal))
+            return _refused(refusal)
         except InferenceError as error:
             return _error(413 if isinstance(error, TooLargeError) else 400, str(error))
         except ClientDisconnect:
@@ -472,7 +483,7 @@ def _inference_routes(frontend: Frontend, model: Model) -> list[Route]:
         routes += [
             Route(path, describe, methods=["GET"]),
             Route(f"{path}/ready", ready, methods=["GET"]),
-            Route(f"{path}/infer", infer, methods=["POST"]),
+            Route(f"{path}/infer", bodies.released(infer), methods=["POST"]),
         ]
     return routes
 
@@ -506,8 +517,11 @@ class _RefusedError(Exception):
         self.status = status
 
 
-async def _body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
-    """The body, read no further than ``most`` bytes; raises ClientDisconnect."""
+async def _body(
+    headers: Mapping[bytes, bytes], receive: Receive, most: int, bodies: Bodies
+) -> bytes:
+    """The body, read no further than ``most`` bytes, and than there is room among ``bodies``;
+    raises ClientDisconnect."""
     refusal = _RefusedError(413, f"the body is larger than {most} bytes")
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and (len(length) > 18 or int(length) > most):
@@ -522,6 +536,8 @@ async def _body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> 
         size += len(part)
         if size > most:
             raise refusal
+        if not bodies.hold(receive, size):
+            raise _RefusedError(503, "too many large requests are in the graph; try again later")
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -551,6 +567,11 @@ def _response(reply: hogar_pb2.Payload) -> Response:
 
 def _not_ready() -> JSONResponse:
     return _error(503, "the graph is not ready: its entry does not answer READY")
+
+
+def _refused(refusal: _RefusedError) -> JSONResponse:
+    headers = {"Retry-After": "1"} if refusal.status == 503 else None
+    return _error(refusal.status, str(refusal), headers)
 
 
 def _unanswered(error: BusyError | DeadlineError) -> JSONResponse:
@@ -586,7 +607,8 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 
 def _listen(ip: str, port: int) -> socket.socket:
     # The protocol is named because asyncio switches Nagle's delay (40 ms a reply) off only then.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((ip, port))
@@ -600,33 +622,36 @@ def _listen(ip: str, port: int) -> socket.socket:
 async def _main() -> None:
     environment = os.environ
     ip = environment.get("LISTEN_IP", "127.0.0.1")
-    port = int(environment.get("PROXY_PORT", PROXY_PORT))
+    http_ip = environment.get("HTTP_IP", ip)
+    found = settle_security(LISTEN_IP=ip, HTTP_IP=http_ip)
+    port = port_number(environment, "PROXY_PORT", PROXY_PORT)
     entry_address = environment["ENTRY_PROXY_NAME"]
     usual = Limits()
     limits = Limits(
-        concurrency=int(environment.get("MAX_WORKERS", usual.concurrency)),
-        deadline=float(environment.get("REQUEST_TIMEOUT_S", usual.deadline)),
-        body=int(environment.get("MAX_BODY_BYTES", usual.body)),
+        concurrency=whole_number(environment, "MAX_WORKERS", usual.concurrency, 1, MAX_WORKERS),
+        deadline=real_number(environment, "REQUEST_TIMEOUT_S", usual.deadline, 0.001, 86_400),
+        # A message carries more than the body: its request, and what goes with it.
+        body=whole_number(environment, "MAX_BODY_BYTES", usual.body, 1, MAX_MESSAGE // 2),
     )
     model = Model(environment.get("GRAPH_NAME", "graph"), environment.get("GRAPH_VERSION", "1"))
-    listener = _listen(environment.get("HTTP_IP", ip), int(environment["HTTP_PORT"]))
+    listener = _listen(http_ip, port_number(environment, "HTTP_PORT", 0))
     entry = Sender(
         0,
         f"{ip}:{port}",
-        f"{entry_address}:{environment.get('ENTRY_PROXY_PORT', port)}",
+        f"{entry_address}:{port_number(environment, 'ENTRY_PROXY_PORT', port)}",
         capacity=2 * limits.concurrency,
-        timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
+        timeout=real_number(environment, "TIMEOUT_MS", 500, 1, 3_600_000) / 1000,
         patience=limits.deadline,
     )
     export = exporter_from_environment()
     recording = Recording(
         model.name,
-        float(environment.get("TRACES_A_SECOND", "1")),
+        real_number(environment, "TRACES_A_SECOND", 1, 0, 1000),
         environment.get("NODE_NAMES", "").split(","),
         export,
     )
     frontend = Frontend(entry, limits, recording)
-    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    server = new_server()
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_ControlServicer_to_server(frontend, server)
@@ -634,15 +659,18 @@ async def _main() -> None:
     bind(server, ip, port)
     await frontend.listen(ip)
     await server.start()
+    BoundedHttp.most_connections = raise_file_limit()
     config = uvicorn.Config(
-        http_app(frontend, model),
+        guarded(http_app(frontend, model), found),
+        http=BoundedHttp,
+        ws="none",
         lifespan="off",
         access_log=False,
         proxy_headers=False,
-        ws="none",
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
+        **tls_options(found),
     )
     sending = asyncio.create_task(entry.run())
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,13 +67,43 @@ class Home:
         for folder in (self.path, self.socket.parent):
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                owner = folder.stat().st_uid
-                if owner == os.getuid():
-                    folder.chmod(0o700)
             except OSError as error:
                 raise HomeError(f"the agent's folder {folder}: {error.strerror}") from None
-            if owner != os.getuid() or folder.is_symlink():
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`HomeError` unless the folders are this user's and closed to others: their
+        mode is all that keeps others from the agent's socket and ledger."""
+        for folder in (self.path, self.socket.parent):
+            try:
+                found = folder.lstat()
+            except OSError as error:
+                raise HomeError(f"the agent's folder {folder}: {error.strerror}") from None
+            if stat.S_ISLNK(found.st_mode):
+                raise HomeError(f"the agent's folder {folder} is a link; name what it points to")
+            if not stat.S_ISDIR(found.st_mode):
+                raise HomeError(f"the agent's folder {folder} is no folder")
+            if found.st_uid != os.getuid():
                 raise HomeError(f"the agent's folder {folder} belongs to somebody else")
+            if found.st_mode & 0o077:
+                raise HomeError(
+                    f"the agent's folder {folder} is open to others (mode "
+                    f"{stat.S_IMODE(found.st_mode):04o}); look what is in it, then: "
+                    f"chmod 700 {folder}"
+                )
+
+    def check_socket(self) -> None:
+        """Raise :class:`HomeError` where the socket is not this user's: whoever made it would
+        hear what a client tells the agent."""
+        try:
+            found = self.socket.lstat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise HomeError(f"the agent's socket {self.socket}: {error.strerror}") from None
+        if found.st_uid != os.getuid() or not stat.S_ISSOCK(found.st_mode):
+            raise HomeError(f"the agent's socket {self.socket} belongs to somebody else")
+        self.check()
 
 
 def find_home(path: Path | str | None = None) -> Home:

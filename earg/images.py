@@ -43,7 +43,12 @@ def read_images(path: Path) -> dict[str, Implementation]:
     if len(text) > MAX_BYTES:
         raise ImagesError(f"{path}: is larger than {MAX_BYTES} bytes")
     try:
+        # A few lines of aliases can stand for more values than memory holds.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ImagesError(f"{path}: YAML aliases (*name) are not taken; write the value out")
         loaded = yaml.safe_load(text)
+    except ImagesError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ImagesError(f"{path}: is not YAML: {error}") from None
     if loaded is None:
@@ -68,6 +73,9 @@ def _read_entry(path: Path, folder: str, image: object, entry: Any) -> Implement
     env = entry.get("env") or {}
     if not isinstance(env, Mapping):
         raise ImagesError(f"{where}: env must map names to values")
+    for name, value in env.items():
+        if isinstance(value, (Mapping, list, set, tuple)):
+            raise ImagesError(f"{where}: env {name} must be one value, not several")
     pairs = tuple((str(name), str(value)) for name, value in env.items())
     return Implementation(entrypoint, folder, pairs)
 

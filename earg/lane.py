@@ -19,9 +19,9 @@ from typing import cast
 
 from google.protobuf.message import DecodeError
 
+from earg.gate import LENGTH_BYTES, PATIENCE, WELCOME, Gate, hello
 from earg.payload import MAX_MESSAGE
-
-LENGTH_BYTES = 4
+from earg.security import security
 
 Handler = Callable[[bytes], bytes | None]
 """Answers one frame at once, or None: then not now, and the sender is held back. One that raises
@@ -84,7 +84,26 @@ class Lane(_Frames):
     @classmethod
     async def connect(cls, ip: str, port: int) -> Lane:
         """A lane to ``ip``; raises OSError."""
-        _, lane = await asyncio.get_running_loop().create_connection(cls, ip, port)
+        found = security()
+        loop = asyncio.get_running_loop()
+        if not found.is_set:
+            _, lane = await loop.create_connection(cls, ip, port)
+            return lane
+        tls = found.tls
+        async with asyncio.timeout(PATIENCE):
+            _, lane = await loop.create_connection(
+                cls,
+                ip,
+                port,
+                ssl=None if tls is None else tls.client,
+                server_hostname=None if tls is None else tls.name_of(ip),
+            )
+            try:
+                if found.token and await lane.exchange(hello(found.token)) != WELCOME:
+                    raise LaneClosedError("the other side does not take the token")
+            except BaseException:
+                lane.close()
+                raise
         return lane
 
     async def exchange(self, message: bytes) -> bytes:
@@ -146,6 +165,15 @@ class _Session(_Frames):
         self.transport.write(frame(answer))
         return True
 
+    # A peer that does not read its answers is not read either.
+
+    def pause_writing(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self not in self._server.held:
+            self.transport.resume_reading()
+
     def release(self) -> None:
         """Try again what was not taken."""
         self.transport.resume_reading()
@@ -159,14 +187,11 @@ class LaneServer:
         self.handler = handler
         self.sessions: set[_Session] = set()
         self.held: set[_Session] = set()
-        self._server: asyncio.Server | None = None
+        self._gate = Gate(lambda: _Session(self), lambda: len(self.sessions))
 
     async def start(self, ip: str) -> int:
         """Listen on a free port of ``ip``; the port."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Session(self), ip, 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return self._gate.open(ip)
 
     def release(self) -> None:
         """There is room again: let those who were held back try."""
@@ -176,8 +201,7 @@ class LaneServer:
 
     def close(self) -> None:
         """Stop listening and drop every lane."""
-        if self._server is not None:
-            self._server.close()
+        self._gate.close()
         for session in list(self.sessions):
             session.transport.abort()
 

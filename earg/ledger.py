@@ -18,6 +18,9 @@ from typing import Any
 from earg.addresses import METRICS_PORT
 from earg.images import Implementation
 
+MAX_BYTES = 256 * 1024 * 1024
+"""Largest ledger that is read."""
+
 FORMAT = 1
 """Grows when the file's form changes; a file of another form is not adopted."""
 
@@ -106,17 +109,20 @@ def write(path: Path, graphs: Iterable[GraphRecord]) -> None:
 def read(path: Path) -> list[GraphRecord]:
     """The graphs of a ledger, none where there is no file; raises :class:`LedgerError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}") from None
+    if len(text) > MAX_BYTES:
+        raise LedgerError(f"{path} is larger than {MAX_BYTES} bytes")
     try:
         loaded = json.loads(text)
         if loaded["format"] != FORMAT:
             raise LedgerError(f"{path} has format {loaded['format']}, not {FORMAT}")
         return [_graph(row) for row in loaded["graphs"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LedgerError(f"{path} is damaged: {error}") from None
 
 

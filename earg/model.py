@@ -9,7 +9,6 @@ LISTEN_IP, EARG_ENTRYPOINT, EARG_FOLDER.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import signal
@@ -18,17 +17,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from earg.channel import new_threaded_server
 from earg.config import MODEL_PORT
+from earg.gate import BlockingGate
 from earg.lane import frame, receive
 from earg.model_usage import pid_namespace
 from earg.payload import (
-    CHANNEL_OPTIONS,
     PayloadError,
     failure,
     from_plain,
@@ -37,8 +36,9 @@ from earg.payload import (
     to_plain_output,
     unpack,
 )
-from earg.process import bind
+from earg.process import INSECURE, bind, settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc, model_pb2, model_pb2_grpc
+from earg.settings import SettingError, port_number
 
 Predict = Callable[[list[Any]], Sequence[Any]]
 Snapshot = Callable[[], Callable[[], None]]
@@ -181,7 +181,7 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneSe
         self._predict = batch_function(model)
         self._snapshot = snapshot_function(model)
         self._computing = threading.Lock()
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._gate = BlockingGate()
 
     def _compute(self, requests: Sequence[hogar_pb2.Payload]) -> list[hogar_pb2.Payload]:
         with self._computing:
@@ -191,28 +191,28 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneSe
 
     def listen(self, ip: str) -> None:
         """Open the lane's port, which :meth:`Open` tells."""
-        self._listener.bind((ip, 0))
-        self._listener.listen(16)
+        self._gate.open(ip)
 
     def serve_lanes(self) -> None:
-        """Serve one lane after the other in this thread, until the listener is closed: only a
+        """Serve one lane after the other in this thread, until the gate is closed: only a
         model's own proxy uses it, and one that comes after a failure follows the one before."""
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
+        while (lane := self._gate.next_lane()) is not None:
+            connection, message = lane
             with connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 try:
+                    if message is not None:
+                        self._reply(connection, message)
                     self._serve_lane(connection)
                 except (OSError, ValueError, DecodeError) as error:
                     print(f"the lane of the proxy broke: {error}", file=sys.stderr, flush=True)
 
     def _serve_lane(self, connection: socket.socket) -> None:
         while (message := receive(connection)) is not None:
-            reply = self._answer(hogar_pb2.ComputeRequest.FromString(message))
-            connection.sendall(frame(reply.SerializeToString()))
+            self._reply(connection, message)
+
+    def _reply(self, connection: socket.socket, message: bytes) -> None:
+        reply = self._answer(hogar_pb2.ComputeRequest.FromString(message))
+        connection.sendall(frame(reply.SerializeToString()))
 
     def _answer(self, request: hogar_pb2.ComputeRequest) -> hogar_pb2.ComputeReply:
         """Take states over, compute, and take the state, as one step that nothing comes between."""
@@ -236,17 +236,14 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneSe
         self, request: hogar_pb2.LaneRequest, context: grpc.ServicerContext
     ) -> hogar_pb2.LaneReply:
         return hogar_pb2.LaneReply(
-            port=self._listener.getsockname()[1],
+            port=self._gate.port,
             pid=os.getpid(),
             pid_namespace=pid_namespace(),
         )
 
     def close(self) -> None:
         """Stop taking lanes."""
-        # A thread that waits in accept() is woken by the shutdown, not by the close.
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._gate.close()
 
     # --- EARG's plain protocol --------------------------------------------------------------
 
@@ -281,7 +278,7 @@ class ModelServicer(model_pb2_grpc.PredictServiceServicer, hogar_pb2_grpc.LaneSe
 def start_server(servicer: ModelServicer, ip: str, port: int) -> grpc.Server:
     """Open the lane and serve EARG's protocol from threads of its own, so that a model at work
     still answers ``Ping``."""
-    server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="grpc"), options=CHANNEL_OPTIONS)
+    server = new_threaded_server(4)
     model_pb2_grpc.add_PredictServiceServicer_to_server(servicer, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(servicer, server)
     bind(server, ip, port)
@@ -298,6 +295,9 @@ def main() -> None:
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        code = INSECURE
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -309,15 +309,18 @@ def main() -> None:
 
 def _run(environment: Mapping[str, str]) -> None:
     name = environment.get("MODEL_NAME", "model")
+    ip = environment.get("LISTEN_IP", "127.0.0.1")
+    # Before the class is constructed, which may take minutes.
+    settle_security(LISTEN_IP=ip)
+    port = port_number(environment, "MODEL_PORT", MODEL_PORT)
     model = load_model(environment["EARG_ENTRYPOINT"], environment.get("EARG_FOLDER", ""))
     warm_up = getattr(model, "warm_up", None)
     if callable(warm_up):
         warm_up()
     print(f"model {name}: {environment['EARG_ENTRYPOINT']} is constructed", flush=True)
     servicer = ModelServicer(model)
-    port = int(environment.get("MODEL_PORT", MODEL_PORT))
     # gRPC stops a server that nobody holds.
-    server = start_server(servicer, environment.get("LISTEN_IP", "127.0.0.1"), port)
+    server = start_server(servicer, ip, port)
     try:
         servicer.serve_lanes()
     finally:

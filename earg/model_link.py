@@ -11,8 +11,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from earg.batching import BatchLimit
+from earg.channel import open_channel
 from earg.lane_client import LaneClient
-from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, to_plain
+from earg.payload import PayloadError, failure, from_plain, to_plain
 from earg.protos import hogar_pb2, model_pb2, model_pb2_grpc
 
 COMPUTE_TIMEOUT = 600.0
@@ -39,7 +40,7 @@ class ModelLink:
         self.address = f"{ip}:{port}"
         self.failed = False
         self.timeout = compute_timeout
-        self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        self._channel = open_channel(self.address)
         self._lane = LaneClient(self._channel, ip, PING_TIMEOUT)
         self._original = model_pb2_grpc.PredictServiceStub(self._channel)
 

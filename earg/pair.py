@@ -14,12 +14,12 @@ import grpc.aio
 
 from earg.addresses import Ports
 from earg.answered import answered
+from earg.channel import open_channel
 from earg.child import STOP_GRACE, Child
 from earg.config import NodeSpec, Pair
-from earg.environment import process_environment
+from earg.environment import model_environment, process_environment
 from earg.images import Implementation
 from earg.ledger import PairRecord
-from earg.payload import CHANNEL_OPTIONS
 from earg.process import ADDRESS_IN_USE
 from earg.protos import (
     hogar_pb2,
@@ -214,18 +214,14 @@ class RunningPair:
         await self._wait_for_proxy(self.proxy)
 
     async def _wait_for_model(self, model: Child, timeout: float) -> None:
-        async with grpc.aio.insecure_channel(
-            f"{self.ip}:{self._ports.model}", options=CHANNEL_OPTIONS
-        ) as channel:
+        async with open_channel(f"{self.ip}:{self._ports.model}") as channel:
             stub = model_pb2_grpc.PredictServiceStub(channel)
             hello = stub.Ping(model_pb2.hi(msg="hello"), timeout=timeout, wait_for_ready=True)
             await wait_until_up(model, f"the model of {self.name}", hello, timeout)
 
     async def _wait_for_proxy(self, proxy: Child) -> None:
         await self._close_channel()
-        channel = grpc.aio.insecure_channel(
-            f"{self.ip}:{self._ports.proxy}", options=CHANNEL_OPTIONS
-        )
+        channel = open_channel(f"{self.ip}:{self._ports.proxy}")
         self._channel = channel
         stub = prediction_pb2_grpc.ProxyServerStub(channel)
         ping = stub.ping(prediction_pb2.ping_req(), timeout=PROXY_TIMEOUT, wait_for_ready=True)
@@ -250,7 +246,8 @@ class RunningPair:
         self, kind: str, command: tuple[str, ...], variables: dict[str, str]
     ) -> Child:
         log = self._folder / "logs" / f"{self.name.partition('.')[2]}.{kind}.log"
-        environment = process_environment() | {"PYTHONUNBUFFERED": "1"} | variables
+        passed_on = model_environment() if kind == "model" else process_environment()
+        environment = passed_on | {"PYTHONUNBUFFERED": "1"} | variables
         try:
             # The name is for people who read a process list; the programs take no arguments.
             return await Child.start(
@@ -328,9 +325,7 @@ class RunningPair:
         if self.proxy is None:
             self.wired = False
             return
-        self._channel = grpc.aio.insecure_channel(
-            f"{self.ip}:{self._ports.proxy}", options=CHANNEL_OPTIONS
-        )
+        self._channel = open_channel(f"{self.ip}:{self._ports.proxy}")
 
     async def promote(self) -> None:
         """Make this backup the primary; raises :class:`StartError`."""

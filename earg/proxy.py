@@ -21,6 +21,7 @@ import grpc
 import grpc.aio
 
 from earg.batching import BatchLimit, BatchQueue
+from earg.channel import new_server
 from earg.choosing import Choice, NoCaseError, Switch, choose, choose_for_failure
 from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
 from earg.extras import ExtrasError, read_extras
@@ -28,8 +29,8 @@ from earg.journal import Again, Journal
 from earg.lane import LaneServer
 from earg.metrics_proxy import serve_metrics
 from earg.model_link import ModelError, ModelGoneError, ModelLink
-from earg.payload import CHANNEL_OPTIONS, PayloadError, failure, from_plain, is_failure, unpack
-from earg.process import bind, run, run_until_stopped
+from earg.payload import PayloadError, failure, from_plain, is_failure, unpack
+from earg.process import bind, run, run_until_stopped, settle_security
 from earg.protos import (
     hogar_pb2,
     hogar_pb2_grpc,
@@ -41,6 +42,7 @@ from earg.proxy_figures import ProxyFigures
 from earg.replication import Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
+from earg.settings import port_number, real_number, whole_number
 from earg.statistics_calls import StatisticsCalls
 from earg.status import PingStatus, Role
 from earg.trails import Stage, Trails
@@ -55,6 +57,11 @@ JOURNAL_BYTES = 256 * 1024 * 1024
 
 MOST_REPLICAS = 256
 """Models behind one proxy, at most."""
+MAX_CAPACITY = 100_000
+"""Most requests that a proxy may be set to queue."""
+
+MAX_FINISHED = 1_000_000
+"""Most finished requests that one message may name: above what the largest sender keeps."""
 
 CLIMB_INTERVAL = 0.05
 """Seconds between looks at the proxies downstream while readiness climbs from the sinks."""
@@ -393,6 +400,9 @@ class Proxy(
     def _relayed(self, message: bytes) -> bytes | None:
         """One frame of a lane: its answer, or None to hold the sender back."""
         relay = hogar_pb2.RelayRequest.FromString(message)
+        if len(relay.finished) > MAX_FINISHED:
+            refused = f"a message names {len(relay.finished)} finished requests at once"
+            return hogar_pb2.RelayReply(refused=refused).SerializeToString()
         if self._place is None:
             return None
         if relay.HasField("replica"):
@@ -624,7 +634,7 @@ def _addresses(config: RuntimeConfig) -> dict[str, int]:
 
 async def serve(proxy: Proxy, ip: str, port: int, metrics_port: int = 0) -> None:
     """Serve until the process is asked to stop; metrics too, where they have a port."""
-    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    server = new_server()
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(proxy, server)
     hogar_pb2_grpc.add_ControlServicer_to_server(proxy, server)
@@ -646,16 +656,17 @@ async def serve(proxy: Proxy, ip: str, port: int, metrics_port: int = 0) -> None
 async def _main() -> None:
     environment = os.environ
     ip = environment.get("LISTEN_IP", "127.0.0.1")
-    port = int(environment.get("PROXY_PORT", PROXY_PORT))
+    settle_security(LISTEN_IP=ip)
+    port = port_number(environment, "PROXY_PORT", PROXY_PORT)
     proxy = Proxy(
         environment["PROXY_NAME"],
         ip,
         port,
-        timeout=float(environment.get("TIMEOUT_MS", "500")) / 1000,
-        capacity=int(environment.get("QUEUE_CAPACITY", "8192")),
-        model_patience=float(environment.get("MODEL_PATIENCE_S", "30")),
+        timeout=real_number(environment, "TIMEOUT_MS", 500, 1, 3_600_000) / 1000,
+        capacity=whole_number(environment, "QUEUE_CAPACITY", 8192, 1, MAX_CAPACITY),
+        model_patience=real_number(environment, "MODEL_PATIENCE_S", 30, 0, 86_400),
     )
-    await serve(proxy, ip, port, int(environment.get("METRICS_PORT", "0")))
+    await serve(proxy, ip, port, whole_number(environment, "METRICS_PORT", 0, 0, 65535))
 
 
 def main() -> None:

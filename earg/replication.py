@@ -18,10 +18,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from earg.channel import open_channel
 from earg.journal import Journal
 from earg.lane_client import LaneClient
 from earg.model_link import ModelError, ModelLink
-from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2
 from earg.proxy_figures import ReplicationFigures
 
@@ -169,7 +169,7 @@ class Primary:
         """Replicate to ``address`` from now on, beginning with the whole state; the future is done
         when the backup has it. No batch may be under way in the model meanwhile."""
         await self.drop_backup()
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = open_channel(address)
         self._lane = LaneClient(self._channel, address.rpartition(":")[0], 1.0)
         self._epoch, self._sequence = epoch, 0
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -13,8 +13,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from earg.answered import answered
+from earg.channel import open_channel
 from earg.lane_client import LaneClient
-from earg.payload import CHANNEL_OPTIONS, to_plain
+from earg.payload import to_plain
 from earg.protos import hogar_pb2, prediction_pb2, prediction_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Sender:
 
     def _connect(self, address: str) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = open_channel(address)
         self._lane = LaneClient(self._channel, address.rpartition(":")[0], self._timeout)
         self._original = prediction_pb2_grpc.ProxyServerStub(self._channel)
 

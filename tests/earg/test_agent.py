@@ -369,7 +369,7 @@ def test_a_node_that_was_being_deployed_does_not_outlive_its_agent(home: Path) -
 
 @pytest.mark.parametrize("text", ["", "{", '{"format": 99}', '{"format": 1, "graphs": [{}]}'])
 def test_a_damaged_ledger_does_not_keep_an_agent_from_starting(home: Path, text: str) -> None:
-    home.mkdir()
+    home.mkdir(mode=0o700)
     (home / "ledger.json").write_text(text)
     with connect(home) as agent:
         assert agent.graphs() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,100 @@ def test_light_modules_load_no_grpc(module: str) -> None:
     assert {name for name in loaded_by(module) if name.partition(".")[0] in ("grpc", "google")} == (
         set()
     )
+
+
+# --- what nobody in the runtime may do ------------------------------------------------------
+
+EARG = Path(__file__).parents[2] / "earg"
+SOURCES = sorted(path for path in EARG.glob("**/*.py") if "protos" not in path.parts)
+
+DOORS = {
+    "insecure_channel": {"channel.py", "client.py"},
+    "secure_channel": {"channel.py"},
+    "add_insecure_port": {"channel.py", "agent.py"},
+    "add_secure_port": {"channel.py"},
+    "server": {"channel.py", "agent.py"},
+    "create_server": {"gate.py"},
+    "start_server": set(),
+    "create_connection": {"lane.py", "http_client.py"},
+    "open_connection": set(),
+    "connect_accepted_socket": {"gate.py"},
+}
+"""Who opens what: everybody else asks them, so that nobody forgets who may speak. The agent and
+its client speak on a socket in a folder that is closed to others."""
+
+LIBRARIES = {"server": ("grpc", "aio"), "start_server": ("asyncio",)}
+"""Names that are common: whose they are is looked at."""
+
+UNSAFE_MODULES = {
+    *("pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"),
+    *("dbm", "code", "codeop", "runpy"),
+}
+UNSAFE_CALLS = {
+    *("eval", "exec", "compile", "__import__"),
+    *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "yaml.unsafe_load_all"),
+    *("yaml.full_load_all", "os.system", "os.popen", "numpy.load", "np.load", "torch.load"),
+}
+
+
+def called(tree: ast.AST) -> list[tuple[str, int]]:
+    """The dotted names that are called, with their lines; of longer chains the last two names."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                found.append((node.func.id, node.lineno))
+            elif isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                last = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "?")
+                found.append((f"{last}.{node.func.attr}", node.lineno))
+    return found
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def wrongs(source: str, file: str) -> list[str]:
+    """What ``source`` does that it may not."""
+    tree = ast.parse(source)
+    found = [f"imports {name}" for name in sorted(imported(tree) & UNSAFE_MODULES)]
+    for name, line in called(tree):
+        owner, _, last = name.rpartition(".")
+        if name in UNSAFE_CALLS:
+            found.append(f"line {line} calls {name}")
+        if last in LIBRARIES and owner not in LIBRARIES[last]:
+            continue
+        if file not in DOORS.get(last, {file}) and owner != "self":
+            found.append(f"line {line} calls {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_nobody_opens_a_door_of_its_own_or_runs_what_it_reads(path: Path) -> None:
+    assert wrongs(path.read_text(encoding="utf-8"), path.name) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from marshal import loads",
+        "x = eval('1')",
+        "import yaml\nyaml.load(x, yaml.Loader)",
+        "import grpc\ngrpc.aio.insecure_channel('x')",
+        "server.add_insecure_port('x')",
+        "import grpc\ngrpc.server(None)",
+        "import grpc\ngrpc.aio.server()",
+        "async def f(loop):\n    await loop.create_server(x, 'ip', 1)",
+        "async def f():\n    await asyncio.start_server(x, 'ip', 1)",
+    ],
+)
+def test_the_floor_would_notice(source: str) -> None:
+    assert len(wrongs(source, "new.py")) == 1
