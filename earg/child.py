@@ -20,7 +20,8 @@ LOG_TAIL_BYTES = 64 * 1024
 
 class Child:
     """A running process. Its output goes to ``log``; the log of the run before is kept as
-    ``<log>.1``. ``on_exit`` is called once, when it ends by itself or is stopped."""
+    ``<log>.1``. ``on_exit`` is called once, when it ends by itself or is stopped. ``adopted`` tells
+    that an agent before this one has started it, ``has_answered`` that it has come up."""
 
     def __init__(
         self,
@@ -33,7 +34,10 @@ class Child:
         self.log = log
         self.stopping = False
         self.running = True
+        self.adopted = False
+        self.has_answered = False
         self._process = process
+        self._cause = ""
         self._exited = asyncio.get_running_loop().create_task(self._watch(on_exit))
 
     @classmethod
@@ -64,7 +68,11 @@ class Child:
     @classmethod
     def adopt(cls, record: ProcessRecord, on_exit: Callable[[Child], None]) -> Child | None:
         """Own a process that an agent before this one has started; None where it is gone."""
-        return cls(record.pid, Path(record.log), on_exit, None) if is_alive(record) else None
+        if not is_alive(record):
+            return None
+        child = cls(record.pid, Path(record.log), on_exit, None)
+        child.adopted = True
+        return child
 
     def record(self) -> ProcessRecord | None:
         """What :meth:`adopt` needs; None where it has ended."""
@@ -90,6 +98,8 @@ class Child:
 
     def describe_exit(self) -> str:
         """How it ended, in words."""
+        if self._cause:
+            return f"was ended by the agent: {self._cause}"
         code = self.exit_code
         if code is None:
             return "still runs" if self.running else "ended"
@@ -125,13 +135,11 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def is_stopped(self) -> bool:
-        """Whether it is held by a signal such as SIGSTOP (proc(5): state T)."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] == "T"
+    def end(self, cause: str) -> None:
+        """KILL to its group, because of what :meth:`describe_exit` then tells."""
+        if self.running:
+            self._cause = cause
+            self.kill()
 
     def tail(self, lines: int) -> str:
         """The last lines of its log."""

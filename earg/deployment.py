@@ -18,6 +18,7 @@ from earg.addresses import AddressPool, Ports, is_free
 from earg.child import Child
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.environment import process_environment
+from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.images import Implementation
 from earg.ledger import GraphRecord
 from earg.node import GIVE_UP, RunningNode
@@ -47,9 +48,6 @@ FAILED_START_GRACE = 1.0
 
 ADDRESS_ATTEMPTS = 5
 """How often a process is started anew because somebody took its address first."""
-
-WATCH_INTERVAL = 0.2
-"""Seconds between looks for processes that a signal holds."""
 
 POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
@@ -138,6 +136,7 @@ class Deployment:
         if record.frontend is not None:
             self._frontend = Child.adopt(record.frontend, self._frontend_ended)
         if self._frontend is not None:
+            self._frontend.has_answered = True
             self._url = f"http://127.0.0.1:{record.http_port}"
         elif record.wired:
             # Also where the record has none: it was being replaced when the agent was killed.
@@ -244,16 +243,27 @@ class Deployment:
         )
 
     async def _watch(self) -> None:
-        """End what is held by a signal: to the others a process that does nothing is dead."""
-        suspects: set[int] = set()
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL)
-            stopped = {child.pid: child for child in self.children() if child.is_stopped()}
-            for pid, child in stopped.items():
-                if pid in suspects:
-                    log.error("pid %d has been stopped for %.1f s", pid, WATCH_INTERVAL)
-                    child.kill()
-            suspects = set(stopped)
+        """End what hangs: to the others a process that does not answer is dead."""
+        heartbeat = Heartbeat()
+        try:
+            while True:
+                await asyncio.sleep(LOOK_INTERVAL)
+                await heartbeat.look(self._watched())
+        finally:
+            await heartbeat.close()
+
+    def _watched(self) -> list[Watched]:
+        ports = self._pool.ports
+        found = [
+            Watched(child, pair.ip, ports.model if is_model else ports.proxy, is_model)
+            for node in self._nodes.values()
+            for pair in node.pairs
+            for child, is_model in ((pair.model, True), (pair.proxy, False))
+            if child is not None and child.running
+        ]
+        if self._frontend is not None and self._frontend.running:
+            found.append(Watched(self._frontend, self._frontend_ip, ports.proxy, False))
+        return found
 
     # --- what its nodes need of it ----------------------------------------------------------
 
@@ -482,11 +492,6 @@ class Deployment:
             operators=len(self.config.nodes),
             nodes=tuple(nodes),
         )
-
-    def children(self) -> list[Child]:
-        """All its processes that run."""
-        found = [c for n in self._nodes.values() for p in n.pairs for c in (p.model, p.proxy)]
-        return [c for c in (*found, self._frontend) if c is not None and c.running]
 
     async def down(self) -> None:
         """Stop the frontend, then all nodes; returns when every process is gone."""

@@ -6,7 +6,8 @@ wakes exactly the loop that waits. The lane's port is asked for in the ordinary 
 (``hogar.earg.v1.Lane``), so a peer without one answers UNIMPLEMENTED as any original does.
 
 A frame is its length in four bytes, big-endian, and that many bytes of one protobuf message. Each
-frame is answered by one frame, in order.
+frame is answered by one frame, in order. An empty frame asks whether the other side is there: a
+proxy or frontend answers it at once, with an empty one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class LaneClosedError(ConnectionError):
 def frame(message: bytes) -> bytes:
     """``message`` with its length before it."""
     return len(message).to_bytes(LENGTH_BYTES, "big") + message
+
+
+_EMPTY_FRAME = frame(b"")
 
 
 class _Frames(asyncio.Protocol):
@@ -134,6 +138,9 @@ class _Session(_Frames):
         self._server.held.discard(self)
 
     def arrived(self, message: bytes) -> bool:
+        if not message:
+            self.transport.write(_EMPTY_FRAME)
+            return True
         try:
             answer = self._server.handler(message)
         except DecodeError:

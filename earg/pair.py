@@ -82,6 +82,7 @@ async def wait_until_up(
         ending.cancel()
         await asyncio.gather(asking, ending, return_exceptions=True)
     if child.running and answered:
+        child.has_answered = True
         return
     tail = child.tail(TRACEBACK_LINES)
     if child.running:
@@ -316,6 +317,7 @@ class RunningPair:
         if self.proxy is None:
             self.wired = False
             return
+        self.proxy.has_answered = record.wired
         self._channel = grpc.aio.insecure_channel(
             f"{self.ip}:{self._ports.proxy}", options=CHANNEL_OPTIONS
         )

@@ -1,0 +1,35 @@
+"""A model that hangs, or seems to, as it is told."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from typing import Any
+
+
+class Obedient:
+    """Replies what it was asked, after it has done what the request says."""
+
+    def predict(self, request: Any) -> Any:
+        if request == "shut":
+            # Its process lives, and nobody can reach it.
+            os.closerange(3, 256)
+            time.sleep(600)
+        elif request == "block":
+            # In C, with the interpreter to itself and without computing: no thread can answer.
+            ctypes.PyDLL(None).sleep(600)
+        elif request == "compute":
+            # In C, with the interpreter to itself, for some seconds.
+            until = time.monotonic() + 7
+            while time.monotonic() < until:
+                sum(range(100_000_000))
+        elif request == "wait":
+            time.sleep(4)
+        return request
+
+    def get_state(self) -> bytes:
+        return b""
+
+    def set_state(self, state: bytes) -> None:
+        assert state == b""
