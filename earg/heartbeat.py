@@ -41,7 +41,7 @@ QUIET_LOOKS = 3
 BUSY_LOOKS = 40
 """Further looks (5 s) that a proxy or frontend may be silent while it computes."""
 
-LANE_INTERVAL, CALL_INTERVAL, ORIGINAL_INTERVAL = 0.125, 0.25, 0.5
+LANE_INTERVAL, CALL_INTERVAL, ORIGINAL_INTERVAL = 0.2, 0.25, 0.5
 """Seconds from an answer to the next beat: on a lane, to a model, to an original proxy."""
 
 CALL_TIMEOUT = 5.0
@@ -122,7 +122,7 @@ class _Pulse:
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
         self._channel = grpc.aio.insecure_channel(f"{watched.ip}:{watched.port}", options=_OPTIONS)
-        self._lane = LaneClient(self._channel, watched.ip, CALL_TIMEOUT)
+        self._lane = LaneClient(self._channel, watched.ip, CALL_TIMEOUT, watched=False)
         self._waits = False
         self._refuses = False
         self._deaf = False
@@ -184,7 +184,7 @@ class _Pulse:
         while True:
             await asyncio.sleep(KNOCK_INTERVAL if failing_since is None else LANE_INTERVAL)
             began = time.monotonic()
-            knock = LaneClient(self._channel, self.watched.ip, KNOCK_PATIENCE)
+            knock = LaneClient(self._channel, self.watched.ip, KNOCK_PATIENCE, watched=False)
             try:
                 async with asyncio.timeout(KNOCK_PATIENCE):
                     await knock.exchange(b"")

@@ -24,6 +24,9 @@ from earg.payload import MAX_MESSAGE
 
 LENGTH_BYTES = 4
 
+STUCK_INTERVAL = 1.0
+"""Seconds between looks for an exchange that nothing has answered since the look before."""
+
 Handler = Callable[[bytes], bytes | None]
 """Answers one frame at once, or None: then not now, and the sender is held back. One that raises
 protobuf's DecodeError drops the lane."""
@@ -83,6 +86,8 @@ class Lane(_Frames):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._oldest: asyncio.Future[bytes] | None = None
+        self._look_again: asyncio.TimerHandle | None = None
         self.closed = False
 
     @classmethod
@@ -90,6 +95,18 @@ class Lane(_Frames):
         """A lane to ``ip``; raises OSError."""
         _, lane = await asyncio.get_running_loop().create_connection(cls, ip, port)
         return lane
+
+    def watch(self, stuck: Callable[[], None]) -> None:
+        """Call ``stuck`` now and then while the oldest exchange gets no answer. It costs the
+        exchanges nothing: no deadline of their own, only a look at who still waits."""
+        oldest = self._waiting[0] if self._waiting else None
+        if oldest is not None and oldest is self._oldest:
+            stuck()
+        self._oldest = oldest
+        if not self.closed:
+            self._look_again = asyncio.get_running_loop().call_later(
+                STUCK_INTERVAL, self.watch, stuck
+            )
 
     async def exchange(self, message: bytes) -> bytes:
         """The answer to ``message``; raises :class:`LaneClosedError`."""
@@ -111,6 +128,8 @@ class Lane(_Frames):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self._look_again is not None:
+            self._look_again.cancel()
         for answer in self._waiting:
             if not answer.done():
                 answer.set_exception(LaneClosedError("the other side has closed the lane"))

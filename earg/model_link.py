@@ -39,7 +39,8 @@ class ModelLink:
         self.failed = False
         self._timeout = compute_timeout
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        self._lane = LaneClient(self._channel, ip, PING_TIMEOUT)
+        # Not watched: a model may compute for minutes with the interpreter to itself.
+        self._lane = LaneClient(self._channel, ip, PING_TIMEOUT, watched=False)
         self._original = model_pb2_grpc.PredictServiceStub(self._channel)
 
     async def close(self) -> None:
