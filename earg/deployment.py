@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import grpc.aio
 
 from earg import ledger
 from earg.addresses import AddressPool, Ports, is_free
-from earg.child import Child
+from earg.child import Child, LogError
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.environment import process_environment
 from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
+from earg.home import replace_file
 from earg.images import Implementation
 from earg.ledger import GraphRecord
 from earg.node import GIVE_UP, RunningNode
@@ -34,6 +36,7 @@ from earg.pair import (
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.status import GraphStatus, NodeState, NodeStatus, PingStatus, Role
+from earg.warning import Warnings
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +87,7 @@ class Deployment:
         self._commands = commands
         self.changed = changed
         self.tell = tell
+        self._warnings = Warnings(partial(tell, "agent"))
         self._nodes: dict[int, RunningNode] = {}
         self._starting: set[RunningNode] = set()
         self._locks: dict[int, asyncio.Lock] = {}
@@ -248,7 +252,9 @@ class Deployment:
         try:
             while True:
                 await asyncio.sleep(LOOK_INTERVAL)
-                await heartbeat.look(self._watched())
+                watched = self._watched()
+                await heartbeat.look(watched)
+                self._look_at_logs(one.child for one in watched)
         finally:
             await heartbeat.close()
 
@@ -264,6 +270,17 @@ class Deployment:
         if self._frontend is not None and self._frontend.running:
             found.append(Watched(self._frontend, self._frontend_ip, ports.proxy, False))
         return found
+
+    def _look_at_logs(self, children: Iterable[Child]) -> None:
+        for child in children:
+            if child.log_trouble:
+                self._warnings.begin(
+                    str(child.log),
+                    f"{child.log_trouble}; what process {child.pid} writes is lost until it is "
+                    "started anew",
+                )
+            else:
+                self._warnings.end(str(child.log), f"{child.log} is written again")
 
     # --- what its nodes need of it ----------------------------------------------------------
 
@@ -293,8 +310,24 @@ class Deployment:
 
     def _write_runtime(self) -> str:
         runtime = self.runtime()
-        (self._folder / "runtime.earg").write_text(runtime, encoding="utf-8")
+        path = self._folder / "runtime.earg"
+        try:
+            replace_file(path, runtime)
+        except OSError as error:
+            self._warnings.begin(
+                "runtime.earg",
+                f"{path} cannot be written: {error.strerror}; it tells people where the nodes are, "
+                "serving does not need it",
+            )
+        else:
+            self._warnings.end("runtime.earg", f"{path} is written again")
         return runtime
+
+    def retry_files(self) -> None:
+        """Write again what could not be written."""
+        if "runtime.earg" in self._warnings and self.wired:
+            with contextlib.suppress(KeyError):
+                self._write_runtime()
 
     async def replay(self) -> None:
         """Let the frontend send again what is in the graph."""
@@ -390,7 +423,12 @@ class Deployment:
                     self._folder,
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,
+                    needs_log=not self.wired,
                 )
+            except LogError as error:
+                raise StartError(
+                    f"the frontend of {self.name} is not started: its log {error}"
+                ) from None
             except OSError as error:
                 raise StartError(
                     f"{self._commands.frontend[0]} cannot be started: {error}"
@@ -491,6 +529,7 @@ class Deployment:
             url=self._url if serving else "",
             operators=len(self.config.nodes),
             nodes=tuple(nodes),
+            warnings=self._warnings.sentences,
         )
 
     async def down(self) -> None:
@@ -509,7 +548,8 @@ class Deployment:
                 pass
         self._nodes.clear()
         self._pool.close()
-        (self._folder / "runtime.earg").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._folder / "runtime.earg").unlink()
         self.changed()
 
 

@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError
 
 from earg.config import MODEL_PORT
 from earg.lane import frame, receive
+from earg.output import forgive_output
 from earg.payload import (
     CHANNEL_OPTIONS,
     PayloadError,
@@ -287,6 +288,7 @@ def start_server(servicer: ModelServicer, ip: str, port: int) -> grpc.Server:
 
 def main() -> None:
     """Construct the class that the environment names and serve it."""
+    forgive_output()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _run(os.environ)

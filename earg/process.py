@@ -11,6 +11,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from earg.output import forgive_output
+
 ADDRESS_IN_USE = 98
 """Exit code of a process whose port is taken (Linux's EADDRINUSE): start it on another address."""
 
@@ -30,6 +32,7 @@ def bind(server: grpc.Server | grpc.aio.Server, ip: str, port: int) -> None:
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a process's main coroutine, on uvloop where there is one: it takes a third off the
     latency of a graph."""
+    forgive_output()
     try:
         import uvloop
     except ImportError:

@@ -24,6 +24,9 @@ class Obedient:
             until = time.monotonic() + 7
             while time.monotonic() < until:
                 sum(range(100_000_000))
+        elif request == "talk":
+            for _ in range(1000):
+                print("x" * 1023, flush=True)
         elif request == "wait":
             time.sleep(4)
         return request
