@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -36,3 +37,17 @@ class Obedient:
 
     def set_state(self, state: bytes) -> None:
         assert state == b""
+
+
+class DiesAgain:
+    """Starts once; every later start dies. A byte in the file STARTS for each."""
+
+    def __init__(self) -> None:
+        starts = Path(os.environ["STARTS"])
+        with starts.open("a", encoding="ascii") as file:
+            file.write(".")
+        if starts.stat().st_size > 1:
+            raise RuntimeError("start 2 or later")
+
+    def predict(self, request: Any) -> Any:
+        return request
