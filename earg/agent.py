@@ -30,16 +30,18 @@ from earg import ledger
 from earg.config import ConfigError, StaticConfig, read_static
 from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
 from earg.graph_statistics import graph_statistics, set_batch_limit
-from earg.home import Home, HomeError, find_home
+from earg.home import Home, HomeError, find_home, replace_file
 from earg.images import Implementation
 from earg.ledger import GraphRecord
 from earg.metrics_targets import TargetsFile
+from earg.output import forgive_output
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
 from earg.process import settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import Event
 from earg.status_wire import graph_message, node_message
+from earg.warning import Warnings
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,9 @@ ends by itself."""
 
 EVENTS_KEPT = 1000
 """The newest so many events are kept."""
+
+FILES_INTERVAL = 1.0
+"""Seconds between looks at the home's disk."""
 
 LONGEST_DETAILS = 3000
 """Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
@@ -72,6 +77,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._last_call = time.monotonic()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
+        self._warnings = Warnings(partial(self._tell, "", "agent"))
 
     @property
     def idle_for(self) -> float:
@@ -82,10 +88,34 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         try:
             ledger.write(self._home.ledger, [graph.record() for graph in self._graphs.values()])
         except OSError as error:
-            log.error("%s cannot be written: %s", self._home.ledger, error)
+            self._warnings.begin(
+                "ledger",
+                f"{self._home.ledger} cannot be written: {error.strerror}; a new agent could not "
+                "adopt what runs",
+            )
+        else:
+            self._warnings.end("ledger", f"{self._home.ledger} is written again")
         self._targets.write(
             target for name in sorted(self._graphs) for target in self._graphs[name].targets()
         )
+
+    async def watch_files(self) -> None:
+        """Tell when the home cannot be written, and write what is missing once it can, for ever."""
+        while True:
+            path, trouble = self._home.path, self._home.trouble()
+            if trouble:
+                self._warnings.begin(
+                    "home",
+                    f"{path} cannot be written: {trouble}; graphs serve on, logs lose lines, "
+                    "and a deploy may fail",
+                )
+            else:
+                self._warnings.end("home", f"{path} can be written again")
+                if "ledger" in self._warnings:
+                    self._changed()
+                for graph in self._graphs.values():
+                    graph.retry_files()
+            await asyncio.sleep(FILES_INTERVAL)
 
     def adopt(self, records: Iterable[GraphRecord]) -> None:
         """Own the graphs that an agent before this one has left serving."""
@@ -141,7 +171,12 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         except ConfigError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _shortened(str(error)))
         except OSError as error:
-            await context.abort(grpc.StatusCode.INTERNAL, _shortened(f"the agent: {error}"))
+            sentence = (
+                f"the agent cannot write {error.filename}: {error.strerror}"
+                if error.filename
+                else f"the agent: {error}"
+            )
+            await context.abort(grpc.StatusCode.INTERNAL, _shortened(sentence))
         finally:
             self._last_call = time.monotonic()
 
@@ -196,7 +231,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                 await present.down()
             folder = self._home.graph_folder(name)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "static.earg").write_text(text, encoding="utf-8")
+            replace_file(folder / "static.earg", text)
             graph = self._deployment(name, version, text, config)
             self._graphs[name] = graph
             return graph
@@ -247,7 +282,8 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         async def work() -> hogar_pb2.GraphsReply:
             graphs = [self._graphs[name] for name in sorted(self._graphs)]
             statuses = await asyncio.gather(*(graph.status() for graph in graphs))
-            return hogar_pb2.GraphsReply(graphs=[graph_message(status) for status in statuses])
+            own = self._warnings.sentences
+            return hogar_pb2.GraphsReply(graphs=[graph_message(one, own) for one in statuses])
 
         return await self._answer(context, work())
 
@@ -263,7 +299,10 @@ class Agent(hogar_pb2_grpc.AgentServicer):
     async def Events(
         self, request: hogar_pb2.GraphRequest, context: Context
     ) -> hogar_pb2.EventsReply:
-        events = [one for one in self._events if request.graph in ("", one.graph)]
+        # What concerns the agent as a whole concerns each graph.
+        events = [
+            one for one in self._events if not request.graph or one.graph in ("", request.graph)
+        ]
         return hogar_pb2.EventsReply(
             events=[
                 hogar_pb2.Event(time=one.time, graph=one.graph, node=one.node, what=one.what)
@@ -335,6 +374,7 @@ async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
         log.error("what an agent before this one has left cannot be adopted: %s", error)
     await server.start()
     log.info("agent %d serves on %s", os.getpid(), home.socket)
+    watching = asyncio.create_task(agent.watch_files())
     try:
         while not stopped.is_set():
             if idle_end is not None and agent.idle_for > idle_end:
@@ -346,6 +386,8 @@ async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
             except TimeoutError:
                 continue
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await agent.close()
         await server.stop(grace=1.0)
         home.socket.unlink(missing_ok=True)
@@ -393,7 +435,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if options.detach:
         _detach()
-    lock = _take_lock(home)
+    forgive_output()
+    try:
+        lock = _take_lock(home)
+    except OSError as error:
+        print(f"{home.lock} cannot be opened: {error.strerror}", file=sys.stderr)
+        return 1
     if lock is None:
         print(f"an agent runs in {home.path} already", file=sys.stderr)
         return 0

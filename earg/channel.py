@@ -38,8 +38,9 @@ _TARGET = re.compile(r"(?:[\w.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):\d{1,5}\Z", re.
 _REFUSAL = "show the token: metadata 'authorization' with 'Bearer ' and what EARG_TOKEN_FILE holds"
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel to the process at ``address`` (``ip:port``), which says who calls.
+def open_channel(address: str, *changed: tuple[str, Any]) -> grpc.aio.Channel:
+    """A channel to the process at ``address`` (``ip:port``), which says who calls. Options of gRPC
+    that are ``changed`` stand in for the usual ones.
 
     Raises ValueError for what is no address: gRPC would take a name of another kind, such as a
     Unix socket's, as well.
@@ -51,11 +52,9 @@ def open_channel(address: str) -> grpc.aio.Channel:
     if found.token:
         metadata = (TOKEN_KEY, SCHEME + found.token)
         interceptors = [_ShowToUnary(metadata), _ShowToStream(metadata)]
+    options: list[tuple[str, Any]] = [*(dict(CHANNEL_OPTIONS) | dict(changed)).items()]
     if found.tls is None:
-        return grpc.aio.insecure_channel(
-            address, options=CHANNEL_OPTIONS, interceptors=interceptors
-        )
-    options: list[tuple[str, Any]] = list(CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
     if found.tls.server_name:
         options.append(("grpc.ssl_target_name_override", found.tls.server_name))
     credentials = grpc.ssl_channel_credentials(

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from earg.ledger import ProcessRecord, is_alive, started_at
 
@@ -18,9 +19,15 @@ LOG_TAIL_BYTES = 64 * 1024
 """How far from its end a log is read."""
 
 
+class LogError(RuntimeError):
+    """A process's log that cannot be opened; the message says which and why."""
+
+
 class Child:
     """A running process. Its output goes to ``log``; the log of the run before is kept as
-    ``<log>.1``. ``on_exit`` is called once, when it ends by itself or is stopped."""
+    ``<log>.1``. ``on_exit`` is called once, when it ends by itself or is stopped. ``adopted`` tells
+    that an agent before this one has started it, ``has_answered`` that it has come up,
+    ``log_trouble`` why it runs without a log."""
 
     def __init__(
         self,
@@ -33,7 +40,11 @@ class Child:
         self.log = log
         self.stopping = False
         self.running = True
+        self.adopted = False
+        self.has_answered = False
+        self.log_trouble = ""
         self._process = process
+        self._cause = ""
         self._exited = asyncio.get_running_loop().create_task(self._watch(on_exit))
 
     @classmethod
@@ -44,12 +55,20 @@ class Child:
         folder: Path,
         log: Path,
         on_exit: Callable[[Child], None],
+        *,
+        needs_log: bool = True,
     ) -> Child:
-        """Start ``command`` in ``folder``; raises OSError where it cannot be."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if log.exists():
-            log.replace(log.with_name(log.name + ".1"))
-        with log.open("ab") as output:
+        """Start ``command`` in ``folder``; raises OSError where it cannot be, and
+        :class:`LogError`. One that does not need its log is started without, where it must."""
+        trouble = ""
+        try:
+            output = _open_log(log)
+        except OSError as error:
+            trouble = f"{log} cannot be opened: {error.strerror}"
+            if needs_log:
+                raise LogError(trouble) from None
+            output = _open_log(Path(os.devnull))
+        with output:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 env=dict(environment),
@@ -59,12 +78,18 @@ class Child:
                 stderr=output,
                 start_new_session=True,
             )
-        return cls(process.pid, log, on_exit, process)
+        child = cls(process.pid, log, on_exit, process)
+        child.log_trouble = trouble
+        return child
 
     @classmethod
     def adopt(cls, record: ProcessRecord, on_exit: Callable[[Child], None]) -> Child | None:
         """Own a process that an agent before this one has started; None where it is gone."""
-        return cls(record.pid, Path(record.log), on_exit, None) if is_alive(record) else None
+        if not is_alive(record):
+            return None
+        child = cls(record.pid, Path(record.log), on_exit, None)
+        child.adopted = True
+        return child
 
     def record(self) -> ProcessRecord | None:
         """What :meth:`adopt` needs; None where it has ended."""
@@ -90,6 +115,8 @@ class Child:
 
     def describe_exit(self) -> str:
         """How it ended, in words."""
+        if self._cause:
+            return f"was ended by the agent: {self._cause}"
         code = self.exit_code
         if code is None:
             return "still runs" if self.running else "ended"
@@ -125,17 +152,22 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def is_stopped(self) -> bool:
-        """Whether it is held by a signal such as SIGSTOP (proc(5): state T)."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] == "T"
+    def end(self, cause: str) -> None:
+        """KILL to its group, because of what :meth:`describe_exit` then tells."""
+        if self.running:
+            self._cause = cause
+            self.kill()
 
     def tail(self, lines: int) -> str:
         """The last lines of its log."""
         return log_tail(self.log, lines)
+
+
+def _open_log(log: Path) -> BinaryIO:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.is_file():
+        log.replace(log.with_name(log.name + ".1"))
+    return log.open("ab")
 
 
 async def _end_of(pid: int) -> None:

@@ -240,6 +240,8 @@ def _nodes(options: argparse.Namespace) -> None:
         missing = graph.operators - len(graph.nodes)
         print(f"{graph.name} {graph.version} {where}" + (f", {missing} missing" if missing else ""))
         _print_table(_rows(graph))
+        for warning in graph.warnings:
+            print(f"  warning: {warning}")
 
 
 def _deployed(options: argparse.Namespace) -> tuple[GraphStatus, ...]:

@@ -227,6 +227,11 @@ def connect(home: Path | None = None, start: bool = True, timeout: float = 15.0)
             if not place.ledger.exists():
                 raise NoAgentError(f"no agent runs in {place.path}")
         return _connect_or_start(client, place, timeout)
+    except OSError as error:
+        client.close()
+        raise AgentError(
+            f"the agent's folder {place.path} cannot be used: {error.strerror}"
+        ) from None
     except BaseException:
         client.close()
         raise
@@ -260,7 +265,11 @@ def _start_agent(home: Home) -> None:
     except HomeError as error:
         raise AgentError(str(error)) from None
     command = [sys.executable, "-P", "-m", "earg.agent", "--detach", "--idle-end", "60"]
-    with home.log.open("ab") as log:
+    try:
+        output = home.log.open("ab")
+    except OSError as error:
+        raise AgentError(f"{home.log} cannot be opened: {error.strerror}") from None
+    with output as log:
         # The launcher ends once it has forked the agent, so nobody is left a zombie.
         done = subprocess.run(
             [*command, "--home", str(home.path)],

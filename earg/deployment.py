@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import grpc.aio
 from earg import ledger
 from earg.addresses import AddressPool, Ports, is_free
 from earg.channel import open_channel
-from earg.child import Child
+from earg.child import Child, LogError
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.environment import process_environment
+from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
+from earg.home import replace_file
 from earg.images import Implementation
 from earg.ledger import GraphRecord
 from earg.metrics_targets import MetricsTarget
@@ -37,6 +40,7 @@ from earg.pair import (
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.security import security
 from earg.status import GraphStatus, NodeState, NodeStatus, PingStatus, Role
+from earg.warning import Warnings
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +58,6 @@ FAILED_START_GRACE = 1.0
 
 ADDRESS_ATTEMPTS = 5
 """How often a process is started anew because somebody took its address first."""
-
-WATCH_INTERVAL = 0.2
-"""Seconds between looks for processes that a signal holds."""
 
 POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
@@ -93,6 +94,7 @@ class Deployment:
         self._commands = commands
         self.changed = changed
         self.tell = tell
+        self._warnings = Warnings(partial(tell, "agent"))
         self._nodes: dict[int, RunningNode] = {}
         self._starting: set[RunningNode] = set()
         self._locks: dict[int, asyncio.Lock] = {}
@@ -146,6 +148,7 @@ class Deployment:
         if record.frontend is not None:
             self._frontend = Child.adopt(record.frontend, self._frontend_ended)
         if self._frontend is not None:
+            self._frontend.has_answered = True
             self._url = _url(record.http_port)
         elif record.wired:
             # Also where the record has none: it was being replaced when the agent was killed.
@@ -252,16 +255,40 @@ class Deployment:
         )
 
     async def _watch(self) -> None:
-        """End what is held by a signal: to the others a process that does nothing is dead."""
-        suspects: set[int] = set()
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL)
-            stopped = {child.pid: child for child in self.children() if child.is_stopped()}
-            for pid, child in stopped.items():
-                if pid in suspects:
-                    log.error("pid %d has been stopped for %.1f s", pid, WATCH_INTERVAL)
-                    child.kill()
-            suspects = set(stopped)
+        """End what hangs: to the others a process that does not answer is dead."""
+        heartbeat = Heartbeat()
+        try:
+            while True:
+                await asyncio.sleep(LOOK_INTERVAL)
+                watched = self._watched()
+                await heartbeat.look(watched)
+                self._look_at_logs(one.child for one in watched)
+        finally:
+            await heartbeat.close()
+
+    def _watched(self) -> list[Watched]:
+        ports = self._pool.ports
+        found = [
+            Watched(child, pair.ip, ports.model if is_model else ports.proxy, is_model)
+            for node in self._nodes.values()
+            for pair in node.pairs
+            for child, is_model in ((pair.model, True), (pair.proxy, False))
+            if child is not None and child.running
+        ]
+        if self._frontend is not None and self._frontend.running:
+            found.append(Watched(self._frontend, self._frontend_ip, ports.proxy, False))
+        return found
+
+    def _look_at_logs(self, children: Iterable[Child]) -> None:
+        for child in children:
+            if child.log_trouble:
+                self._warnings.begin(
+                    str(child.log),
+                    f"{child.log_trouble}; what process {child.pid} writes is lost until it is "
+                    "started anew",
+                )
+            else:
+                self._warnings.end(str(child.log), f"{child.log} is written again")
 
     # --- what its nodes need of it ----------------------------------------------------------
 
@@ -291,8 +318,24 @@ class Deployment:
 
     def _write_runtime(self) -> str:
         runtime = self.runtime()
-        (self._folder / "runtime.earg").write_text(runtime, encoding="utf-8")
+        path = self._folder / "runtime.earg"
+        try:
+            replace_file(path, runtime)
+        except OSError as error:
+            self._warnings.begin(
+                "runtime.earg",
+                f"{path} cannot be written: {error.strerror}; it tells people where the nodes are, "
+                "serving does not need it",
+            )
+        else:
+            self._warnings.end("runtime.earg", f"{path} is written again")
         return runtime
+
+    def retry_files(self) -> None:
+        """Write again what could not be written."""
+        if "runtime.earg" in self._warnings and self.wired:
+            with contextlib.suppress(KeyError):
+                self._write_runtime()
 
     async def replay(self) -> None:
         """Let the frontend send again what is in the graph."""
@@ -389,7 +432,12 @@ class Deployment:
                     self._folder,
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,
+                    needs_log=not self.wired,
                 )
+            except LogError as error:
+                raise StartError(
+                    f"the frontend of {self.name} is not started: its log {error}"
+                ) from None
             except OSError as error:
                 raise StartError(
                     f"{self._commands.frontend[0]} cannot be started: {error}"
@@ -490,6 +538,7 @@ class Deployment:
             url=self._url if serving else "",
             operators=len(self.config.nodes),
             nodes=tuple(nodes),
+            warnings=self._warnings.sentences,
         )
 
     def targets(self) -> list[MetricsTarget]:
@@ -504,11 +553,6 @@ class Deployment:
             address = self._url.removeprefix("http://")
             targets.append(MetricsTarget(address, self.name, "", "frontend"))
         return targets
-
-    def children(self) -> list[Child]:
-        """All its processes that run."""
-        found = [c for n in self._nodes.values() for p in n.pairs for c in (p.model, p.proxy)]
-        return [c for c in (*found, self._frontend) if c is not None and c.running]
 
     async def down(self) -> None:
         """Stop the frontend, then all nodes; returns when every process is gone."""
@@ -526,7 +570,8 @@ class Deployment:
                 pass
         self._nodes.clear()
         self._pool.close()
-        (self._folder / "runtime.earg").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._folder / "runtime.earg").unlink()
         self.changed()
 
 

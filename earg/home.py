@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+LEAST_FREE = 16 * 1024
+"""A disk with fewer bytes free is called full."""
 
 LONGEST_SOCKET_PATH = 100
 """Linux admits 107 bytes for a Unix socket's path."""
@@ -68,8 +73,15 @@ class Home:
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
-                raise HomeError(f"the agent's folder {folder}: {error.strerror}") from None
+                raise self._refused(folder, error) from None
         self.check()
+        # Of this thread alone: several may start an agent at once.
+        probe = self.path / f"writable.{os.getpid()}.{threading.get_ident()}"
+        try:
+            replace_file(probe, " " * LEAST_FREE)
+            probe.unlink()
+        except OSError as error:
+            raise self._refused(self.path, error) from None
 
     def check(self) -> None:
         """Raise :class:`HomeError` unless the folders are this user's and closed to others: their
@@ -104,6 +116,39 @@ class Home:
         if found.st_uid != os.getuid() or not stat.S_ISSOCK(found.st_mode):
             raise HomeError(f"the agent's socket {self.socket} belongs to somebody else")
         self.check()
+
+    @staticmethod
+    def _refused(folder: Path, error: OSError) -> HomeError:
+        return HomeError(
+            f"the agent's folder {folder} cannot be written: {error.strerror}; "
+            "choose another one with --home or EARG_HOME, or make room there"
+        )
+
+    def trouble(self) -> str:
+        """Why nothing can be written here, as a part of a sentence; empty where it can."""
+        try:
+            disk = os.statvfs(self.path)
+        except OSError as error:
+            return error.strerror or "it cannot be read"
+        if disk.f_flag & os.ST_RDONLY:
+            return "its file system is read-only"
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            return "writing is not permitted"
+        blocks = disk.f_bfree if os.getuid() == 0 else disk.f_bavail
+        return "its disk is full" if blocks * disk.f_frsize < LEAST_FREE else ""
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file all at once: who reads it finds the old text or the new one, also where the
+    disk is full. Raises OSError, which names the file."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def find_home(path: Path | str | None = None) -> Home:

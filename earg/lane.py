@@ -6,7 +6,8 @@ wakes exactly the loop that waits. The lane's port is asked for in the ordinary 
 (``hogar.earg.v1.Lane``), so a peer without one answers UNIMPLEMENTED as any original does.
 
 A frame is its length in four bytes, big-endian, and that many bytes of one protobuf message. Each
-frame is answered by one frame, in order.
+frame is answered by one frame, in order. An empty frame asks whether the other side is there: a
+proxy or frontend answers it at once, with an empty one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from earg.gate import LENGTH_BYTES, PATIENCE, WELCOME, Gate, hello
 from earg.payload import MAX_MESSAGE
 from earg.security import security
 
+STUCK_INTERVAL = 1.0
+"""Seconds between looks for an exchange that nothing has answered since the look before."""
+
 Handler = Callable[[bytes], bytes | None]
 """Answers one frame at once, or None: then not now, and the sender is held back. One that raises
 protobuf's DecodeError drops the lane."""
@@ -35,6 +39,9 @@ class LaneClosedError(ConnectionError):
 def frame(message: bytes) -> bytes:
     """``message`` with its length before it."""
     return len(message).to_bytes(LENGTH_BYTES, "big") + message
+
+
+_EMPTY_FRAME = frame(b"")
 
 
 class _Frames(asyncio.Protocol):
@@ -79,6 +86,8 @@ class Lane(_Frames):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._oldest: asyncio.Future[bytes] | None = None
+        self._look_again: asyncio.TimerHandle | None = None
         self.closed = False
 
     @classmethod
@@ -106,6 +115,18 @@ class Lane(_Frames):
                 raise
         return lane
 
+    def watch(self, stuck: Callable[[], None]) -> None:
+        """Call ``stuck`` now and then while the oldest exchange gets no answer. It costs the
+        exchanges nothing: no deadline of their own, only a look at who still waits."""
+        oldest = self._waiting[0] if self._waiting else None
+        if oldest is not None and oldest is self._oldest:
+            stuck()
+        self._oldest = oldest
+        if not self.closed:
+            self._look_again = asyncio.get_running_loop().call_later(
+                STUCK_INTERVAL, self.watch, stuck
+            )
+
     async def exchange(self, message: bytes) -> bytes:
         """The answer to ``message``; raises :class:`LaneClosedError`."""
         if self.closed:
@@ -126,6 +147,8 @@ class Lane(_Frames):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self._look_again is not None:
+            self._look_again.cancel()
         for answer in self._waiting:
             if not answer.done():
                 answer.set_exception(LaneClosedError("the other side has closed the lane"))
@@ -153,6 +176,9 @@ class _Session(_Frames):
         self._server.held.discard(self)
 
     def arrived(self, message: bytes) -> bool:
+        if not message:
+            self.transport.write(_EMPTY_FRAME)
+            return True
         try:
             answer = self._server.handler(message)
         except DecodeError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from earg.addresses import METRICS_PORT
+from earg.home import replace_file
 from earg.images import Implementation
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -99,11 +100,11 @@ def write(path: Path, graphs: Iterable[GraphRecord]) -> None:
     """Replace the ledger, all at once; an empty one is no file."""
     rows = [asdict(graph) for graph in graphs]
     if not rows:
-        path.unlink(missing_ok=True)
+        # Not unlinked unseen: a read-only disk refuses that of a file that is not there, too.
+        if path.exists():
+            path.unlink()
         return
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps({"format": FORMAT, "graphs": rows}), encoding="utf-8")
-    fresh.replace(path)
+    replace_file(path, json.dumps({"format": FORMAT, "graphs": rows}))
 
 
 def read(path: Path) -> list[GraphRecord]:

@@ -27,6 +27,7 @@ from earg.config import MODEL_PORT
 from earg.gate import BlockingGate
 from earg.lane import frame, receive
 from earg.model_usage import pid_namespace
+from earg.output import forgive_output
 from earg.payload import (
     PayloadError,
     failure,
@@ -289,6 +290,7 @@ def start_server(servicer: ModelServicer, ip: str, port: int) -> grpc.Server:
 
 def main() -> None:
     """Construct the class that the environment names and serve it."""
+    forgive_output()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _run(os.environ)

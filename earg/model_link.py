@@ -41,7 +41,8 @@ class ModelLink:
         self.failed = False
         self.timeout = compute_timeout
         self._channel = open_channel(self.address)
-        self._lane = LaneClient(self._channel, ip, PING_TIMEOUT)
+        # Not watched: a model may compute for minutes with the interpreter to itself.
+        self._lane = LaneClient(self._channel, ip, PING_TIMEOUT, watched=False)
         self._original = model_pb2_grpc.PredictServiceStub(self._channel)
 
     @property

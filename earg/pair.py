@@ -15,7 +15,7 @@ import grpc.aio
 from earg.addresses import Ports
 from earg.answered import answered
 from earg.channel import open_channel
-from earg.child import STOP_GRACE, Child
+from earg.child import STOP_GRACE, Child, LogError
 from earg.config import NodeSpec, Pair
 from earg.environment import model_environment, process_environment
 from earg.images import Implementation
@@ -86,6 +86,7 @@ async def wait_until_up(
         ending.cancel()
         await asyncio.gather(asking, ending, return_exceptions=True)
     if child.running and answered:
+        child.has_answered = True
         return
     tail = child.tail(TRACEBACK_LINES)
     if child.running:
@@ -146,6 +147,8 @@ class RunningPair:
         self.model: Child | None = None
         self.proxy: Child | None = None
         self._failure = ""
+        # A deploy that has no log fails; what has served comes back all the same.
+        self._has_served = False
         self._channel: grpc.aio.Channel | None = None
 
     @property
@@ -191,6 +194,7 @@ class RunningPair:
         self._on_start()
         await self._wait_for_model(self.model, timeout)
         await self._wait_for_proxy(self.proxy)
+        self._has_served = True
 
     async def restart_model(self, implementation: Implementation, timeout: float) -> None:
         """Start the model anew beside a proxy that runs on; raises :class:`StartError`."""
@@ -251,8 +255,15 @@ class RunningPair:
         try:
             # The name is for people who read a process list; the programs take no arguments.
             return await Child.start(
-                [*command, self.name], environment, self._folder, log, self._on_child_exit(kind)
+                [*command, self.name],
+                environment,
+                self._folder,
+                log,
+                self._on_child_exit(kind),
+                needs_log=not self._has_served,
             )
+        except LogError as error:
+            raise StartError(f"the {kind} of {self.name} is not started: its log {error}") from None
         except OSError as error:
             raise StartError(f"{command[0]} cannot be started: {error}") from None
 
@@ -316,6 +327,7 @@ class RunningPair:
     def adopt(self, record: PairRecord) -> None:
         """Own the processes that an agent before this one has started, as far as they run."""
         self.wired = record.wired
+        self._has_served = True
         self.model = (
             Child.adopt(record.model, self._on_child_exit("model")) if record.model else None
         )
@@ -325,6 +337,7 @@ class RunningPair:
         if self.proxy is None:
             self.wired = False
             return
+        self.proxy.has_answered = record.wired
         self._channel = open_channel(f"{self.ip}:{self._ports.proxy}")
 
     async def promote(self) -> None:

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from earg.channel import add_port
+from earg.output import forgive_output
 from earg.security import Security, SecurityError, security
 from earg.settings import SettingError
 
@@ -54,6 +55,7 @@ def bind(server: grpc.Server | grpc.aio.Server, ip: str, port: int) -> None:
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a process's main coroutine, on uvloop where there is one: it takes a third off the
     latency of a graph. A setting that is wrong ends the process with :data:`INSECURE`."""
+    forgive_output()
     try:
         import uvloop
     except ImportError:

@@ -110,6 +110,7 @@ class GraphStatus:
     """One deployed graph. ``url`` is the frontend's base URL, empty before the graph is wired.
 
     ``operators`` counts those of the config; ``nodes`` holds those deployed so far, by index.
+    ``warnings`` are sentences about what the agent cannot do at present, for this graph or for all.
     """
 
     name: str
@@ -117,3 +118,4 @@ class GraphStatus:
     url: str
     operators: int
     nodes: tuple[NodeStatus, ...]
+    warnings: tuple[str, ...] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from earg.protos import hogar_pb2
 from earg.status import GraphStatus, NodeState, NodeStatus, PairStatus, Role
 
@@ -56,14 +58,15 @@ def read_node(message: hogar_pb2.NodeStatus) -> NodeStatus:
     )
 
 
-def graph_message(status: GraphStatus) -> hogar_pb2.GraphStatus:
-    """The message of a graph's status."""
+def graph_message(status: GraphStatus, warnings: Iterable[str] = ()) -> hogar_pb2.GraphStatus:
+    """The message of a graph's status; ``warnings`` are the agent's own."""
     return hogar_pb2.GraphStatus(
         name=status.name,
         version=status.version,
         url=status.url,
         operators=status.operators,
         nodes=[node_message(node) for node in status.nodes],
+        warnings=[*warnings, *status.warnings],
     )
 
 
@@ -75,4 +78,5 @@ def read_graph(message: hogar_pb2.GraphStatus) -> GraphStatus:
         url=message.url,
         operators=message.operators,
         nodes=tuple(read_node(node) for node in message.nodes),
+        warnings=tuple(message.warnings),
     )

@@ -140,3 +140,78 @@ def test_nobody_opens_a_door_of_its_own_or_runs_what_it_reads(path: Path) -> Non
 )
 def test_the_floor_would_notice(source: str) -> None:
     assert len(wrongs(source, "new.py")) == 1
+
+
+SHOWS_A_TIME = {
+    # An event's time is for people; events are ordered as they came.
+    ("agent.py", "time.time"),
+    # A trace's times are for people and for OpenTelemetry.
+    ("recording.py", "time.time"),
+    ("trails.py", "time.time"),
+    # A printed event in the reader's time zone.
+    ("cli.py", "datetime.fromtimestamp"),
+    # The plain protocol's timestamp, which nothing of ours reads.
+    ("sender.py", "GetCurrentTime"),
+}
+"""The only uses of the wall clock: where a person is shown a time."""
+
+WALL_CLOCK = {
+    "time": {"time", "time_ns", "localtime", "gmtime", "ctime", "strftime", "clock_gettime"},
+    "datetime": {"now", "utcnow", "today", "fromtimestamp", "utcfromtimestamp"},
+    "date": {"today", "fromtimestamp"},
+}
+
+
+def wall_clock_uses(path: Path) -> set[tuple[str, str]]:
+    """Each place that reads the wall clock, by what it calls, however it was imported."""
+    found = set()
+    names: dict[str, str] = {}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {one.asname or one.name: one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {one.asname or one.name: one.name for one in node.names}
+            if node.module == "time":
+                found |= {
+                    (path.name, f"time.{one.name}")
+                    for one in node.names
+                    if one.name in WALL_CLOCK["time"]
+                }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        owner = node.value.attr if isinstance(node.value, ast.Attribute) else ""
+        if isinstance(node.value, ast.Name):
+            owner = names.get(node.value.id, "")
+        if node.attr in WALL_CLOCK.get(owner, ()):
+            found.add((path.name, f"{owner}.{node.attr}"))
+        if node.attr in ("GetCurrentTime", "st_mtime", "st_ctime", "st_atime", "create_time"):
+            found.add((path.name, node.attr))
+    return found
+
+
+def test_a_jump_of_the_clock_changes_nothing_but_the_times_that_are_shown() -> None:
+    """Every span is measured with a clock that only goes forward (time.monotonic)."""
+    sources = sorted((Path(__file__).parents[2] / "earg").glob("*.py"))
+    assert len(sources) > 30
+    assert set().union(*(wall_clock_uses(path) for path in sources)) == SHOWS_A_TIME
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import time\nstarted = time.time()\n",
+        "import time as t\nstarted = t.time_ns()\n",
+        "from time import time\nstarted = time()\n",
+        "import datetime\nstarted = datetime.datetime.now()\n",
+        "from datetime import datetime as d\nstarted = d.now()\n",
+        "import os\nage = os.stat('x').st_mtime\n",
+    ],
+)
+def test_a_span_by_the_wall_clock_is_found(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "spans.py"
+    path.write_text(text)
+    assert len(wall_clock_uses(path)) == 1
+    path.write_text("import time\nstarted = time.monotonic()\n")
+    assert wall_clock_uses(path) == set()

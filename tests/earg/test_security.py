@@ -423,11 +423,12 @@ def test_a_lane_opens_to_who_shows_what_is_asked(
         messages = [os.urandom(size) for size in (0, 1, 70_000, 3_000_000, 2)]
         answers = await asyncio.gather(*(lane.exchange(one) for one in messages))
         assert answers == [one[::-1] for one in messages]
-        assert taken == messages
+        # An empty frame is a heartbeat, which the lane answers by itself.
+        assert taken == messages[1:]
         for settings in wrong:
             use(monkeypatch, settings)
             assert await is_shut_out("127.0.0.1", port)
-        assert taken == messages
+        assert taken == messages[1:]
         assert await lane.exchange(b"still") == b"llits"
         lane.close()
         server.close()

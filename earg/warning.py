@@ -1,0 +1,33 @@
+"""What an agent cannot do at present, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Warnings:
+    """Troubles that last. Each is told once when it begins and once when it is over, however often
+    it is met meanwhile."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._sentences: dict[str, str] = {}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Those that last, oldest first."""
+        return tuple(self._sentences.values())
+
+    def __contains__(self, what: object) -> bool:
+        return what in self._sentences
+
+    def begin(self, what: str, sentence: str) -> None:
+        """There is this trouble with ``what``."""
+        if self._sentences.get(what) != sentence:
+            self._sentences[what] = sentence
+            self._tell(sentence)
+
+    def end(self, what: str, sentence: str) -> None:
+        """There is none any more; ``sentence`` is told where there was one."""
+        if self._sentences.pop(what, None) is not None:
+            self._tell(sentence)

@@ -1,0 +1,183 @@
+"""Processes that live but do not answer are found, told, and replaced; busy ones are let be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from earg.client import AgentClient, connect
+from earg.config import NodeSpec, StaticConfig
+from earg.images import Implementation
+from earg.status import GraphStatus, NodeState
+from tests.earg.running import MODELS
+from tests.earg.test_agent import deploy_all, kill_agent, pids_of, predict, wait_for
+
+pytestmark = pytest.mark.slow
+
+HOOKS = Path(__file__).parent / "hooks"
+
+ONE_NODE = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
+STATEFUL = StaticConfig((NodeSpec("only", "1", "image", True, 8),))
+
+
+@pytest.fixture(autouse=True)
+def _hooked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent hands PYTHONPATH on, so every process has the hooks."""
+    path = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(part for part in (str(HOOKS), path) if part))
+
+
+@pytest.fixture
+def hogs() -> Iterator[None]:
+    """Four processes a CPU that compute for ever."""
+    count = 4 * (os.cpu_count() or 1)
+    started = [subprocess.Popen([sys.executable, "-c", "while 1: pass"]) for _ in range(count)]
+    yield
+    for hog in started:
+        hog.kill()
+        hog.wait()
+
+
+def implementation(entrypoint: str) -> Implementation:
+    return Implementation(f"hanging:{entrypoint}", str(MODELS), ())
+
+
+def deploy(agent: AgentClient, config: StaticConfig = ONE_NODE) -> GraphStatus:
+    return deploy_all(agent, "g", config, implementation("Obedient"))
+
+
+def frontend_pid(agent: AgentClient) -> int:
+    (graph,) = json.loads(agent.home.ledger.read_text())["graphs"]
+    pid: int = graph["frontend"]["pid"]
+    return pid
+
+
+def pid_of(agent: AgentClient, process: str) -> int:
+    if process == "frontend":
+        return frontend_pid(agent)
+    pair = agent.graph("g").nodes[0].pairs[0]
+    return pair.model_pid if process == "model" else pair.proxy_pid
+
+
+def told(agent: AgentClient, words: str) -> Callable[[], bool]:
+    return lambda: any(words in event.what for event in agent.events("g"))
+
+
+def answers(url: str) -> Callable[[], bool]:
+    def ask() -> bool:
+        try:
+            return predict(url, b"x") == b"x"
+        except OSError:
+            return False
+
+    return ask
+
+
+def is_ready(agent: AgentClient) -> Callable[[], bool]:
+    return lambda: agent.graph("g").nodes[0].state is NodeState.READY
+
+
+@pytest.mark.parametrize("process", ["proxy", "frontend"])
+def test_a_deadlocked_process_is_found_within_a_second(agent: AgentClient, process: str) -> None:
+    graph = deploy(agent)
+    pid = pid_of(agent, process)
+    at = time.monotonic()
+    os.kill(pid, signal.SIGUSR1)
+    wait_for(told(agent, "uses no CPU: it hangs or cannot be reached"), "the hang is told")
+    # A second, and what a machine that others use, too, adds to the test's own look.
+    assert time.monotonic() - at < 2.0
+    assert any(f"(pid {pid}) was ended by the agent" in e.what for e in agent.events("g"))
+    wait_for(answers(graph.url), "the graph answers again")
+
+
+@pytest.mark.parametrize("process", ["proxy", "frontend"])
+def test_a_process_in_a_tight_loop_is_given_time_before_it_is_ended(
+    agent: AgentClient, process: str
+) -> None:
+    graph = deploy(agent)
+    at = time.monotonic()
+    os.kill(pid_of(agent, process), signal.SIGUSR2)
+    wait_for(told(agent, "though it uses CPU: it hangs"), "the loop is told", 30)
+    assert time.monotonic() - at > 5.0
+    wait_for(answers(graph.url), "the graph answers again")
+
+
+def test_a_stopped_process_is_found_within_a_second(agent: AgentClient) -> None:
+    graph = deploy(agent)
+    for process in ("model", "proxy", "frontend"):
+        seen = len(agent.events("g"))
+        at = time.monotonic()
+        os.kill(pid_of(agent, process), signal.SIGSTOP)
+        wait_for(lambda seen=seen: len(agent.events("g")) > seen, "it is told")  # type: ignore[misc]
+        assert time.monotonic() - at < 2.0
+        assert "a signal holds it" in agent.events("g")[seen].what
+        wait_for(answers(graph.url), "the graph answers again")
+        wait_for(is_ready(agent), "the node is ready again")
+
+
+@pytest.mark.parametrize("request_text", [b"shut", b"block"])
+def test_a_model_that_cannot_be_reached_is_replaced(
+    agent: AgentClient, request_text: bytes
+) -> None:
+    graph = deploy(agent)
+    before = pid_of(agent, "model")
+    # It is tried again with the next model, which then does the same: that one fails.
+    with pytest.raises(OSError, match="500"):
+        predict(graph.url, request_text)
+    assert any(
+        f"(pid {before}) was ended by the agent: it has not answered" in event.what
+        for event in agent.events("g")
+    )
+    wait_for(answers(graph.url), "a new model answers")
+    assert pid_of(agent, "model") != before
+
+
+@pytest.mark.parametrize("request_text", [b"compute", b"wait"])
+def test_a_model_that_takes_long_is_let_be(agent: AgentClient, request_text: bytes) -> None:
+    graph = deploy(agent)
+    before = pids_of(agent.graph("g"))
+    assert predict(graph.url, request_text) == request_text
+    assert pids_of(agent.graph("g")) == before
+    assert agent.events("g") == ()
+
+
+def test_an_adopted_process_that_hangs_is_found(home: Path) -> None:
+    with connect(home) as agent:
+        graph = deploy(agent)
+        pid = pid_of(agent, "proxy")
+        kill_agent(agent)
+    with connect(home, start=False) as agent:
+        os.kill(pid, signal.SIGUSR1)
+        wait_for(told(agent, f"(pid {pid}) was ended by the agent"), "the hang is told")
+        wait_for(answers(graph.url), "the graph answers again")
+
+
+def test_a_process_that_hung_before_it_was_adopted_is_found(home: Path) -> None:
+    with connect(home) as agent:
+        graph = deploy(agent)
+        pid = pid_of(agent, "proxy")
+        kill_agent(agent)
+    os.kill(pid, signal.SIGUSR1)
+    with connect(home, start=False) as agent:
+        wait_for(told(agent, f"(pid {pid}) was ended by the agent"), "the hang is told", 30)
+        wait_for(answers(graph.url), "the graph answers again")
+
+
+def test_a_machine_with_too_much_to_do_costs_no_healthy_process(
+    agent: AgentClient, hogs: None
+) -> None:
+    graph = deploy(agent, STATEFUL)
+    before = pids_of(agent.graph("g")), frontend_pid(agent)
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        assert predict(graph.url, b"x") == b"x"
+    assert (pids_of(agent.graph("g")), frontend_pid(agent)) == before
+    assert [event.what for event in agent.events("g") if "ended" in event.what] == []
