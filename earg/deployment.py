@@ -19,7 +19,7 @@ from earg.addresses import AddressPool, Ports, is_free
 from earg.channel import open_channel
 from earg.child import Child
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
-from earg.environment import process_environment
+from earg.environment import QUIET, process_environment
 from earg.images import Implementation
 from earg.ledger import GraphRecord
 from earg.node import GIVE_UP, RunningNode
@@ -381,7 +381,7 @@ class Deployment:
             try:
                 child = await Child.start(
                     [*self._commands.frontend, f"{self.name}.frontend"],
-                    process_environment() | {"PYTHONUNBUFFERED": "1"} | variables,
+                    process_environment() | QUIET | variables,
                     self._folder,
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,

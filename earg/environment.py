@@ -26,6 +26,10 @@ _PASSED_ON = re.compile(
 
 _EARG = re.compile(r"EARG_\w+")
 
+QUIET = {"PYTHONUNBUFFERED": "1", "GRPC_VERBOSITY": "ERROR"}
+"""For processes that write into a log: what they print is there at once, and gRPC does not add a
+line for each stranger that knocks, which would let the log grow as fast as strangers like."""
+
 
 def process_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The part of ``environment`` (the process's own by default) that is handed on."""

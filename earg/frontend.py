@@ -533,7 +533,8 @@ async def _main() -> None:
         ws="none",
         lifespan="off",
         access_log=False,
-        log_level="warning",
+        # Its warnings are one for each bad request: a log must not grow as fast as a client likes.
+        log_level="error",
         server_header=False,
         timeout_graceful_shutdown=2,
         **tls_options(found),
