@@ -199,6 +199,7 @@ def test_who_waits_longest_goes_first_and_who_was_let_in_stays() -> None:
                 await lane.exchange(b"x")
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
             assert await is_dropped(silent[0][0], 5)
+            silent[0][1].close()
             lanes.append(await Lane.connect("127.0.0.1", port))
             assert await lanes[-1].exchange(b"y") == b"y"
             lanes.append(await Lane.connect("127.0.0.1", port))
