@@ -18,6 +18,7 @@ from earg.images import Implementation
 from earg.ledger import started_at
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.security import SecurityError, security
 from earg.statistics import GraphStatistics
 from earg.statistics_wire import read_graph_statistics
 from earg.status import Event, GraphStatus, NodeStatus
@@ -261,8 +262,9 @@ def _connect_or_start(client: AgentClient, home: Home, timeout: float) -> AgentC
 def _start_agent(home: Home) -> None:
     """Start an agent in the background. It exits at once where another one holds the lock."""
     try:
+        security()
         home.prepare()
-    except HomeError as error:
+    except (SecurityError, HomeError) as error:
         raise AgentError(str(error)) from None
     command = [sys.executable, "-P", "-m", "earg.agent", "--detach", "--idle-end", "60"]
     try:

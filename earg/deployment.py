@@ -20,7 +20,7 @@ from earg.addresses import AddressPool, Ports, is_free
 from earg.channel import open_channel
 from earg.child import Child, LogError
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
-from earg.environment import process_environment
+from earg.environment import QUIET, process_environment
 from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.home import replace_file
 from earg.images import Implementation
@@ -428,7 +428,7 @@ class Deployment:
             try:
                 child = await Child.start(
                     [*self._commands.frontend, f"{self.name}.frontend"],
-                    process_environment(telemetry=True) | {"PYTHONUNBUFFERED": "1"} | variables,
+                    process_environment(telemetry=True) | QUIET | variables,
                     self._folder,
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,

@@ -27,6 +27,10 @@ _PASSED_ON = re.compile(
 
 _EARG = re.compile(r"EARG_\w+")
 
+QUIET = {"PYTHONUNBUFFERED": "1", "GRPC_VERBOSITY": "ERROR"}
+"""For processes that write into a log: what they print is there at once, and gRPC does not add a
+line for each stranger that knocks, which would let the log grow as fast as strangers like."""
+
 
 _TELEMETRY = re.compile(r"OTEL_\w+")
 

@@ -667,7 +667,8 @@ async def _main() -> None:
         lifespan="off",
         access_log=False,
         proxy_headers=False,
-        log_level="warning",
+        # Its warnings are one for each bad request: a log must not grow as fast as a client likes.
+        log_level="error",
         server_header=False,
         timeout_graceful_shutdown=2,
         **tls_options(found),

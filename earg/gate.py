@@ -184,7 +184,7 @@ class Gate:
                     ssl=tls.server,
                     ssl_handshake_timeout=self._patience,
                 )
-        except (OSError, asyncio.CancelledError) as error:
+        except (OSError, RuntimeError, asyncio.CancelledError) as error:
             connection.close()
             if isinstance(error, ssl.SSLError):
                 self._complaints.say(f"its handshake failed ({error.reason})")

@@ -17,7 +17,7 @@ from earg.answered import answered
 from earg.channel import open_channel
 from earg.child import STOP_GRACE, Child, LogError
 from earg.config import NodeSpec, Pair
-from earg.environment import model_environment, process_environment
+from earg.environment import QUIET, model_environment, process_environment
 from earg.images import Implementation
 from earg.ledger import PairRecord
 from earg.process import ADDRESS_IN_USE
@@ -251,7 +251,7 @@ class RunningPair:
     ) -> Child:
         log = self._folder / "logs" / f"{self.name.partition('.')[2]}.{kind}.log"
         passed_on = model_environment() if kind == "model" else process_environment()
-        environment = passed_on | {"PYTHONUNBUFFERED": "1"} | variables
+        environment = passed_on | QUIET | variables
         try:
             # The name is for people who read a process list; the programs take no arguments.
             return await Child.start(

@@ -199,6 +199,7 @@ def test_who_waits_longest_goes_first_and_who_was_let_in_stays() -> None:
                 await lane.exchange(b"x")
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
             assert await is_dropped(silent[0][0], 5)
+            silent[0][1].close()
             lanes.append(await Lane.connect("127.0.0.1", port))
             assert await lanes[-1].exchange(b"y") == b"y"
             lanes.append(await Lane.connect("127.0.0.1", port))
@@ -224,6 +225,38 @@ def test_who_waits_longest_goes_first_and_who_was_let_in_stays() -> None:
                 lane.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("with_uvloop", [False, True])
+def test_peers_that_never_shake_hands_hold_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_uvloop: bool
+) -> None:
+    use(monkeypatch, Authority(tmp_path).issue("hands", "127.0.0.1"))
+
+    async def scenario() -> None:
+        async with served(most=4, patience=1.0) as (server, port):
+            files = psutil.Process().num_fds()
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+            silent[-1][1].write(b"\x16\x03\x01\x02\x00")
+            async with asyncio.timeout(10):
+                lane = await Lane.connect("127.0.0.1", port)
+                assert await lane.exchange(b"x") == b"x"
+            for reader, writer in silent:
+                assert await is_dropped(reader, 10)
+                writer.close()
+
+            async def nobody_waits() -> bool:
+                # The lane has a descriptor on each side; loops open a few of their own.
+                return not server._gate._waiting and psutil.Process().num_fds() <= files + 6
+
+            await eventually(nobody_waits, "nobody waits and every descriptor is given back")
+            assert await lane.exchange(b"y") == b"y"
+            lane.close()
+
+    if with_uvloop:
+        pytest.importorskip("uvloop").run(scenario())
+    else:
+        asyncio.run(scenario())
 
 
 def test_a_peer_that_does_not_read_its_answers_is_not_read_either() -> None:

@@ -96,6 +96,10 @@ def test_large_heads_and_bodies_within_the_bounds_pass() -> None:
                 port, b"POST / HTTP/1.1\r\nHost: x\r\n" + close + length, b"x" * 3_000_000
             )
             assert body.endswith(b"3000000")
+            # Many heads are no large one, also where one of them comes in pieces.
+            many = [GET + b"X: " + b"a" * 1000 + b"\r\n\r\n"] * 100
+            last = (GET, close, b"\r\n")
+            assert (await answer(port, *many, *last, pause=0.001)).count(b"200 OK") == 101
             several = (GET + b"\r\n") * 50 + GET + close + b"\r\n"
             assert (await answer(port, several)).count(b"200 OK") == 51
 

@@ -620,6 +620,7 @@ def test_a_whole_graph_serves_its_own_and_refuses_others_at_each_door(
             if not tls:
                 assert isinstance(caught.value, urllib.error.HTTPError)
                 assert caught.value.code == 401
+                caught.value.close()
         # The model's lane, whose thread serves its proxy meanwhile, lets nobody else in.
         frame = (0).to_bytes(4, "big")
         assert raw_lane(graph.node_ip, lanes[0], frame, seconds=1) == b""
