@@ -29,6 +29,7 @@ from earg.addresses import AddressPool
 from earg.client import AgentClient, connect
 from earg.config import Edge, NodeSpec, StaticConfig, read_runtime, write_runtime, write_static
 from earg.images import Implementation
+from earg.journal import Journal
 from earg.lane import LaneServer
 from earg.lane_client import LaneClient
 from earg.metrics import EXPORTED_LATENCY_BOUNDS, LATENCY_STEP, cumulative_buckets, thinned
@@ -43,7 +44,8 @@ from earg.protos import (
     prediction_pb2,
     prediction_pb2_grpc,
 )
-from earg.proxy_figures import ProxyFigures
+from earg.proxy_figures import ProxyFigures, ReplicationFigures
+from earg.replication import Primary
 from earg.statistics import LATENCY_BOUNDS, Histogram, Recorder
 from earg.status import NodeState, Role
 from tests.earg.running import (
@@ -239,6 +241,58 @@ def test_replication_is_told_by_the_primary_of_a_stateful_node_alone(
     assert {s.labels["role"] for s in backup.samples if s.name == "earg_requests_total"} == {
         "backup"
     }
+
+
+def test_a_backup_that_does_not_answer_makes_the_lag_grow(pool: AddressPool) -> None:
+    answers = [hogar_pb2.RelayReply().SerializeToString()]
+
+    class Slow(hogar_pb2_grpc.LaneServicer):
+        """A backup that takes the whole state and then holds every change back."""
+
+        def __init__(self) -> None:
+            self.lanes = LaneServer(lambda message: answers.pop() if answers else None)
+            self.port = 0
+
+        async def Open(self, request: hogar_pb2.LaneRequest, context: Any) -> hogar_pb2.LaneReply:
+            return hogar_pb2.LaneReply(port=self.port)
+
+    async def body() -> None:
+        forwarded: list[hogar_pb2.Request] = []
+
+        async def forward(outputs: list[hogar_pb2.Request]) -> None:
+            forwarded.extend(outputs)
+
+        ip = pool.take()
+        address = f"{ip}:{pool.ports.proxy}"
+        slow = Slow()
+        slow.port = await slow.lanes.start(ip)
+        slow.lanes.release()
+        primary = Primary(Journal((), 16, 1024), forward)
+        assert primary.figures() == ReplicationFigures(False, 0, 0.0)
+        async with serving(address, (hogar_pb2_grpc.add_LaneServicer_to_server, slow)):
+            running = asyncio.create_task(primary.run())
+            await (await primary.set_backup(address, 1, [hogar_pb2.State(data=b"s")]))
+            assert primary.figures() == ReplicationFigures(True, 0, 0.0)
+            state = [hogar_pb2.State(data=b"t")]
+            await primary.commit([hogar_pb2.Request(id=1), hogar_pb2.Request(id=2)], state)
+            await asyncio.sleep(0.1)
+            await primary.commit([hogar_pb2.Request(id=3)], state)
+            first = primary.figures()
+            assert (first.has_backup, first.requests) == (True, 3)
+            assert first.seconds >= 0.1
+            await asyncio.sleep(0.1)
+            assert primary.figures().seconds >= first.seconds + 0.1
+            assert forwarded == []
+            await primary.drop_backup()
+            while len(forwarded) < 3:
+                await asyncio.sleep(0.01)
+            assert primary.figures() == ReplicationFigures(False, 0, 0.0)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await primary.close()
+        slow.lanes.close()
+
+    asyncio.run(body())
 
 
 def test_a_batch_limit_is_told_without_who_set_it(served: tuple[AgentClient, str]) -> None:
@@ -511,6 +565,16 @@ def test_the_targets_follow_what_is_deployed(home: Path) -> None:
         assert scrape(agent, "count").value("earg_backup_attached") == 1
         agent.down("chain")
         assert targets_of(agent) == {}
+
+
+def test_an_agent_that_cannot_write_the_targets_says_so_and_serves(home: Path) -> None:
+    home.mkdir()
+    (home / "prometheus").write_text("no folder", encoding="utf-8")
+    with connect(home) as agent:
+        assert post(deploy(agent), "x") == 200
+        told = [event.what for event in agent.events() if "targets.json" in event.what]
+        assert len(told) == 1
+        assert "Prometheus does not learn" in told[0]
 
 
 def test_a_full_disk_keeps_the_old_targets_and_is_reported_once(tmp_path: Path) -> None:
