@@ -26,6 +26,8 @@ from prometheus_client.registry import Collector
 from earg.metrics import add_latencies, cumulative_buckets, latency_family, registry_of
 from earg.model_usage import ModelUsage, read_model_usage
 from earg.proxy_figures import ProxyFigures
+from earg.security import SecurityError, security
+from earg.wsgi_door import guard_wsgi, secure_listener
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +168,8 @@ class _Handler(WSGIRequestHandler):
     timeout = SCRAPER_TIMEOUT
 
     def handle(self) -> None:
-        # A scraper that goes away or sends nothing is not worth a traceback.
-        with contextlib.suppress(TimeoutError, ConnectionError):
+        # A scraper that goes away, sends nothing or has no certificate is not worth a traceback.
+        with contextlib.suppress(OSError):
             super().handle()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -201,13 +203,17 @@ class MetricsServer:
 def serve_metrics(
     ip: str, port: int, figures: Callable[[], ProxyFigures | None]
 ) -> MetricsServer | None:
-    """Serve ``/metrics`` at ``ip`` and ``port``, of the running event loop's figures.
+    """Serve ``/metrics`` at ``ip`` and ``port``, of the running event loop's figures, to whoever
+    shows the certificate or token that this process asks for.
 
-    None, with a line in the log, where the port is taken or the address is not a loopback one:
-    the metrics have no TLS and no token, and a proxy serves its graph all the same.
+    None, with a line in the log, where the port is taken or others reach the address and nothing
+    is asked for: a proxy serves its graph all the same.
     """
-    if not ip.startswith("127."):
-        log.error("no metrics: %s is no loopback address, and metrics are not protected", ip)
+    found = security()
+    try:
+        found.admit_listening(ip)
+    except SecurityError as error:
+        log.error("no metrics: %s", error)
         return None
     registry = registry_of(ProxyCollector(asyncio.get_running_loop(), figures))
     server = _Server((ip, port), _Handler, bind_and_activate=False)
@@ -218,7 +224,8 @@ def serve_metrics(
         server.server_close()
         log.error("no metrics: port %d of %s: %s", port, ip, error.strerror)
         return None
-    server.set_app(make_wsgi_app(registry))
+    secure_listener(server, found)
+    server.set_app(guard_wsgi(make_wsgi_app(registry), found))
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     return MetricsServer(server, thread)

@@ -46,6 +46,7 @@ from earg.protos import (
 )
 from earg.proxy_figures import ProxyFigures, ReplicationFigures
 from earg.replication import Primary
+from earg.security import security
 from earg.statistics import LATENCY_BOUNDS, Histogram, Recorder
 from earg.status import NodeState, Role
 from tests.earg.running import (
@@ -466,7 +467,35 @@ def test_a_taken_port_or_an_open_address_costs_the_metrics_alone(
         asyncio.run(body())
     taken, open_to_all = (record.getMessage() for record in caplog.records)
     assert f"port {pool.ports.metrics}" in taken
-    assert "no loopback address" in open_to_all
+    assert "0.0.0.0, which others can reach" in open_to_all
+
+
+def test_a_proxys_metrics_ask_for_its_token(
+    pool: AddressPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("t" * 40)
+    secret.chmod(0o600)
+    monkeypatch.setenv("EARG_TOKEN_FILE", str(secret))
+    security.cache_clear()
+
+    async def body() -> None:
+        ip = pool.take()
+        server = serve_metrics(ip, pool.ports.metrics, lambda: None)
+        assert server is not None
+        url = f"http://{ip}:{pool.ports.metrics}/metrics"
+        refused = await asyncio.to_thread(httpx.get, url)
+        assert refused.status_code == 401
+        assert "asks for a token" in refused.json()["error"]
+        bearer = {"Authorization": f"Bearer {'t' * 40}"}
+        told = await asyncio.to_thread(httpx.get, url, headers=bearer)
+        assert "process_cpu_seconds_total" in told.text
+        await asyncio.to_thread(server.close)
+
+    try:
+        asyncio.run(body())
+    finally:
+        security.cache_clear()
 
 
 def test_a_loop_that_hangs_fails_the_scrape(
