@@ -35,6 +35,10 @@ SILENT_LOOKS = 6
 """Looks without an answer (0.75 s) after which a process that does nothing is hung. A look counts
 once however late it comes: an agent that had no time itself has not seen silence."""
 
+FIRST_LOOKS = 24
+"""The same (3 s) for one that has come up, but whose first beat is still to be answered: a lane has
+to be opened for that, which takes its time on a machine with too much to do."""
+
 QUIET_LOOKS = 3
 """Looks in a row without a sign of life that make a process one that does nothing."""
 
@@ -55,13 +59,9 @@ BUSY_TICKS = 2
 """Clock ticks of CPU time (10 ms each) that are a sign of life; threads that idle use one now and
 then."""
 
-# Without a short one, a channel would try a process that refused it only after minutes.
-_OPTIONS = [
-    *CHANNEL_OPTIONS,
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 200),
-]
+# How long an attempt to connect may take: on a machine with too much to do it is no short time.
+_PATIENT = ("grpc.min_reconnect_backoff_ms", 5000)
+_OPTIONS = [*(one for one in CHANNEL_OPTIONS if one[0] != _PATIENT[0]), _PATIENT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,7 @@ class _Pulse:
         self._waits = False
         self._refuses = False
         self._deaf = False
+        self._proven = False
         self._silent = 0
         self._quiet = 0
         self._held = 0
@@ -159,7 +160,7 @@ class _Pulse:
                 interval = LANE_INTERVAL
             else:
                 self._waits = self._refuses = False
-                self.watched.child.has_answered = True
+                self._proven = self.watched.child.has_answered = True
                 self._silent = self._quiet = self._held = 0
             await asyncio.sleep(interval)
 
@@ -225,7 +226,9 @@ class _Pulse:
         if not child.has_answered and not child.adopted:
             # It starts; whoever started it waits for it.
             return ""
-        limit = SILENT_LOOKS if child.has_answered else SILENT_LOOKS + BUSY_LOOKS
+        limit = SILENT_LOOKS if self._proven else FIRST_LOOKS
+        if not child.has_answered:
+            limit = SILENT_LOOKS + BUSY_LOOKS
         if self._silent < limit:
             return ""
         what = f"it has not answered for {self._silent * LOOK_INTERVAL:.2f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from tests.earg.test_agent import deploy_all, kill_agent, pids_of, predict, wait
 pytestmark = pytest.mark.slow
 
 HOOKS = Path(__file__).parent / "hooks"
+
+SILENCE = re.compile(r"it has not answered for ([\d.]+) s")
 
 ONE_NODE = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
 STATEFUL = StaticConfig((NodeSpec("only", "1", "image", True, 8),))
@@ -67,6 +70,10 @@ def pid_of(agent: AgentClient, process: str) -> int:
     return pair.model_pid if process == "model" else pair.proxy_pid
 
 
+def said(agent: AgentClient) -> list[str]:
+    return [event.what for event in agent.events("g")]
+
+
 def told(agent: AgentClient, words: str) -> Callable[[], bool]:
     return lambda: any(words in event.what for event in agent.events("g"))
 
@@ -88,12 +95,15 @@ def is_ready(agent: AgentClient) -> Callable[[], bool]:
 @pytest.mark.parametrize("process", ["proxy", "frontend"])
 def test_a_deadlocked_process_is_found_within_a_second(agent: AgentClient, process: str) -> None:
     graph = deploy(agent)
+    time.sleep(1.0)
     pid = pid_of(agent, process)
     at = time.monotonic()
     os.kill(pid, signal.SIGUSR1)
     wait_for(told(agent, "uses no CPU: it hangs or cannot be reached"), "the hang is told")
-    # A second, and what a machine that others use, too, adds to the test's own look.
-    assert time.monotonic() - at < 2.0
+    # A second by its own count, and what a machine with more to do adds to the test's own look.
+    assert time.monotonic() - at < 4.0
+    (silence,) = [float(one[1]) for one in map(SILENCE.search, said(agent)) if one]
+    assert silence <= 1.0
     assert any(f"(pid {pid}) was ended by the agent" in e.what for e in agent.events("g"))
     wait_for(answers(graph.url), "the graph answers again")
 
@@ -117,7 +127,7 @@ def test_a_stopped_process_is_found_within_a_second(agent: AgentClient) -> None:
         at = time.monotonic()
         os.kill(pid_of(agent, process), signal.SIGSTOP)
         wait_for(lambda seen=seen: len(agent.events("g")) > seen, "it is told")  # type: ignore[misc]
-        assert time.monotonic() - at < 2.0
+        assert time.monotonic() - at < 4.0
         assert "a signal holds it" in agent.events("g")[seen].what
         wait_for(answers(graph.url), "the graph answers again")
         wait_for(is_ready(agent), "the node is ready again")
@@ -125,18 +135,17 @@ def test_a_stopped_process_is_found_within_a_second(agent: AgentClient) -> None:
 
 @pytest.mark.parametrize("request_text", [b"shut", b"block"])
 def test_a_model_that_cannot_be_reached_is_replaced(
-    agent: AgentClient, request_text: bytes
+    agent: AgentClient, tmp_path: Path, request_text: bytes
 ) -> None:
-    graph = deploy(agent)
+    model = Implementation("hanging:Obedient", str(MODELS), (("MARK", str(tmp_path / "mark")),))
+    graph = deploy_all(agent, "g", ONE_NODE, model)
     before = pid_of(agent, "model")
-    # It is tried again with the next model, which then does the same: that one fails.
-    with pytest.raises(OSError, match="500"):
-        predict(graph.url, request_text)
+    # Its batch is tried again with the next model.
+    assert predict(graph.url, request_text) == request_text
     assert any(
         f"(pid {before}) was ended by the agent: it has not answered" in event.what
         for event in agent.events("g")
     )
-    wait_for(answers(graph.url), "a new model answers")
     assert pid_of(agent, "model") != before
 
 
