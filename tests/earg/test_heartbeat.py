@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,14 +12,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from earg.addresses import AddressPool
+from earg.child import Child
 from earg.client import AgentClient, connect
 from earg.config import NodeSpec, StaticConfig
+from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.images import Implementation
+from earg.protos import prediction_pb2, prediction_pb2_grpc
 from earg.status import GraphStatus, NodeState
-from tests.earg.running import MODELS
+from tests.earg.running import MODELS, serving
 from tests.earg.test_agent import deploy_all, kill_agent, pids_of, predict, wait_for
 
 pytestmark = pytest.mark.slow
@@ -190,3 +196,43 @@ def test_a_machine_with_too_much_to_do_costs_no_healthy_process(
         assert predict(graph.url, b"x") == b"x"
     assert (pids_of(agent.graph("g")), frontend_pid(agent)) == before
     assert [event.what for event in agent.events("g") if "ended" in event.what] == []
+
+
+class Original(prediction_pb2_grpc.ProxyServerServicer):
+    """A proxy without a lane, which answers EARG's ``ping``."""
+
+    async def ping(
+        self, request: prediction_pb2.ping_req, context: Any
+    ) -> prediction_pb2.ping_reply:
+        return prediction_pb2.ping_reply()
+
+
+def test_an_original_without_a_lane_is_pinged(pool: AddressPool, tmp_path: Path) -> None:
+    ip = pool.take()
+    port = pool.ports.proxy
+
+    async def scenario() -> None:
+        child = await Child.start(
+            ["sleep", "600"], os.environ, tmp_path, tmp_path / "log", lambda child: None
+        )
+        child.has_answered = True
+        heartbeat = Heartbeat()
+
+        async def look(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until and child.running:
+                await asyncio.sleep(LOOK_INTERVAL)
+                await heartbeat.look([Watched(child, ip, port, False)])
+
+        try:
+            registration = prediction_pb2_grpc.add_ProxyServerServicer_to_server, Original()
+            async with serving(f"{ip}:{port}", registration):
+                await look(5.0)
+                assert child.running
+            await look(15.0)
+            assert "uses no CPU: it hangs or cannot be reached" in child.describe_exit()
+        finally:
+            await heartbeat.close()
+            await child.stop()
+
+    asyncio.run(scenario())
