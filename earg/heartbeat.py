@@ -122,6 +122,8 @@ class _Pulse:
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
         self._channel = grpc.aio.insecure_channel(f"{watched.ip}:{watched.port}", options=_OPTIONS)
+        self._ping_model = model_pb2_grpc.PredictServiceStub(self._channel).Ping
+        self._ping_proxy = prediction_pb2_grpc.ProxyServerStub(self._channel).ping
         self._lane = LaneClient(self._channel, watched.ip, CALL_TIMEOUT, watched=False)
         self._waits = False
         self._refuses = False
@@ -167,14 +169,12 @@ class _Pulse:
     async def _beat(self) -> float:
         """Returns when it is answered, with the seconds to the next one."""
         if self.watched.is_model:
-            model = model_pb2_grpc.PredictServiceStub(self._channel)
-            await answered(model.Ping(model_pb2.hi(msg="beat"), timeout=CALL_TIMEOUT))
+            await answered(self._ping_model(model_pb2.hi(msg="beat"), timeout=CALL_TIMEOUT))
             return CALL_INTERVAL
         if await self._lane.exchange(b"") is not None:
             return LANE_INTERVAL
-        proxy = prediction_pb2_grpc.ProxyServerStub(self._channel)
         try:
-            await answered(proxy.ping(prediction_pb2.ping_req(), timeout=CALL_TIMEOUT))
+            await answered(self._ping_proxy(prediction_pb2.ping_req(), timeout=CALL_TIMEOUT))
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
