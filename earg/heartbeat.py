@@ -35,6 +35,10 @@ SILENT_LOOKS = 6
 """Looks without an answer (0.75 s) after which a process that does nothing is hung. A look counts
 once however late it comes: an agent that had no time itself has not seen silence."""
 
+FIRST_LOOKS = 24
+"""The same (3 s) for one that has come up, but whose first beat is still to be answered: a lane has
+to be opened for that, which takes its time on a machine with too much to do."""
+
 QUIET_LOOKS = 3
 """Looks in a row without a sign of life that make a process one that does nothing."""
 
@@ -117,10 +121,13 @@ class _Pulse:
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
         self._channel = open_channel(f"{watched.ip}:{watched.port}", _PATIENT)
+        self._ping_model = model_pb2_grpc.PredictServiceStub(self._channel).Ping
+        self._ping_proxy = prediction_pb2_grpc.ProxyServerStub(self._channel).ping
         self._lane = LaneClient(self._channel, watched.ip, CALL_TIMEOUT, watched=False)
         self._waits = False
         self._refuses = False
         self._deaf = False
+        self._proven = False
         self._silent = 0
         self._quiet = 0
         self._held = 0
@@ -154,21 +161,19 @@ class _Pulse:
                 interval = LANE_INTERVAL
             else:
                 self._waits = self._refuses = False
-                self.watched.child.has_answered = True
+                self._proven = self.watched.child.has_answered = True
                 self._silent = self._quiet = self._held = 0
             await asyncio.sleep(interval)
 
     async def _beat(self) -> float:
         """Returns when it is answered, with the seconds to the next one."""
         if self.watched.is_model:
-            model = model_pb2_grpc.PredictServiceStub(self._channel)
-            await answered(model.Ping(model_pb2.hi(msg="beat"), timeout=CALL_TIMEOUT))
+            await answered(self._ping_model(model_pb2.hi(msg="beat"), timeout=CALL_TIMEOUT))
             return CALL_INTERVAL
         if await self._lane.exchange(b"") is not None:
             return LANE_INTERVAL
-        proxy = prediction_pb2_grpc.ProxyServerStub(self._channel)
         try:
-            await answered(proxy.ping(prediction_pb2.ping_req(), timeout=CALL_TIMEOUT))
+            await answered(self._ping_proxy(prediction_pb2.ping_req(), timeout=CALL_TIMEOUT))
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
@@ -220,7 +225,9 @@ class _Pulse:
         if not child.has_answered and not child.adopted:
             # It starts; whoever started it waits for it.
             return ""
-        limit = SILENT_LOOKS if child.has_answered else SILENT_LOOKS + BUSY_LOOKS
+        limit = SILENT_LOOKS if self._proven else FIRST_LOOKS
+        if not child.has_answered:
+            limit = SILENT_LOOKS + BUSY_LOOKS
         if self._silent < limit:
             return ""
         what = f"it has not answered for {self._silent * LOOK_INTERVAL:.2f} s"

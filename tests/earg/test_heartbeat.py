@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from earg.addresses import AddressPool
+from earg.child import Child
 from earg.client import AgentClient, connect
 from earg.config import NodeSpec, StaticConfig
+from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.images import Implementation
+from earg.protos import prediction_pb2, prediction_pb2_grpc
 from earg.status import GraphStatus, NodeState
-from tests.earg.running import MODELS
+from tests.earg.running import MODELS, serving
 from tests.earg.test_agent import deploy_all, kill_agent, pids_of, predict, wait_for
 
 pytestmark = pytest.mark.slow
 
 HOOKS = Path(__file__).parent / "hooks"
+
+SILENCE = re.compile(r"it has not answered for ([\d.]+) s")
 
 ONE_NODE = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
 STATEFUL = StaticConfig((NodeSpec("only", "1", "image", True, 8),))
@@ -67,6 +76,10 @@ def pid_of(agent: AgentClient, process: str) -> int:
     return pair.model_pid if process == "model" else pair.proxy_pid
 
 
+def said(agent: AgentClient) -> list[str]:
+    return [event.what for event in agent.events("g")]
+
+
 def told(agent: AgentClient, words: str) -> Callable[[], bool]:
     return lambda: any(words in event.what for event in agent.events("g"))
 
@@ -88,12 +101,15 @@ def is_ready(agent: AgentClient) -> Callable[[], bool]:
 @pytest.mark.parametrize("process", ["proxy", "frontend"])
 def test_a_deadlocked_process_is_found_within_a_second(agent: AgentClient, process: str) -> None:
     graph = deploy(agent)
+    time.sleep(1.0)
     pid = pid_of(agent, process)
     at = time.monotonic()
     os.kill(pid, signal.SIGUSR1)
     wait_for(told(agent, "uses no CPU: it hangs or cannot be reached"), "the hang is told")
-    # A second, and what a machine that others use, too, adds to the test's own look.
-    assert time.monotonic() - at < 2.0
+    # A second by its own count, and what a machine with more to do adds to the test's own look.
+    assert time.monotonic() - at < 4.0
+    (silence,) = [float(one[1]) for one in map(SILENCE.search, said(agent)) if one]
+    assert silence <= 1.0
     assert any(f"(pid {pid}) was ended by the agent" in e.what for e in agent.events("g"))
     wait_for(answers(graph.url), "the graph answers again")
 
@@ -117,7 +133,7 @@ def test_a_stopped_process_is_found_within_a_second(agent: AgentClient) -> None:
         at = time.monotonic()
         os.kill(pid_of(agent, process), signal.SIGSTOP)
         wait_for(lambda seen=seen: len(agent.events("g")) > seen, "it is told")  # type: ignore[misc]
-        assert time.monotonic() - at < 2.0
+        assert time.monotonic() - at < 4.0
         assert "a signal holds it" in agent.events("g")[seen].what
         wait_for(answers(graph.url), "the graph answers again")
         wait_for(is_ready(agent), "the node is ready again")
@@ -125,18 +141,17 @@ def test_a_stopped_process_is_found_within_a_second(agent: AgentClient) -> None:
 
 @pytest.mark.parametrize("request_text", [b"shut", b"block"])
 def test_a_model_that_cannot_be_reached_is_replaced(
-    agent: AgentClient, request_text: bytes
+    agent: AgentClient, tmp_path: Path, request_text: bytes
 ) -> None:
-    graph = deploy(agent)
+    model = Implementation("hanging:Obedient", str(MODELS), (("MARK", str(tmp_path / "mark")),))
+    graph = deploy_all(agent, "g", ONE_NODE, model)
     before = pid_of(agent, "model")
-    # It is tried again with the next model, which then does the same: that one fails.
-    with pytest.raises(OSError, match="500"):
-        predict(graph.url, request_text)
+    # Its batch is tried again with the next model.
+    assert predict(graph.url, request_text) == request_text
     assert any(
         f"(pid {before}) was ended by the agent: it has not answered" in event.what
         for event in agent.events("g")
     )
-    wait_for(answers(graph.url), "a new model answers")
     assert pid_of(agent, "model") != before
 
 
@@ -181,3 +196,43 @@ def test_a_machine_with_too_much_to_do_costs_no_healthy_process(
         assert predict(graph.url, b"x") == b"x"
     assert (pids_of(agent.graph("g")), frontend_pid(agent)) == before
     assert [event.what for event in agent.events("g") if "ended" in event.what] == []
+
+
+class Original(prediction_pb2_grpc.ProxyServerServicer):
+    """A proxy without a lane, which answers EARG's ``ping``."""
+
+    async def ping(
+        self, request: prediction_pb2.ping_req, context: Any
+    ) -> prediction_pb2.ping_reply:
+        return prediction_pb2.ping_reply()
+
+
+def test_an_original_without_a_lane_is_pinged(pool: AddressPool, tmp_path: Path) -> None:
+    ip = pool.take()
+    port = pool.ports.proxy
+
+    async def scenario() -> None:
+        child = await Child.start(
+            ["sleep", "600"], os.environ, tmp_path, tmp_path / "log", lambda child: None
+        )
+        child.has_answered = True
+        heartbeat = Heartbeat()
+
+        async def look(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until and child.running:
+                await asyncio.sleep(LOOK_INTERVAL)
+                await heartbeat.look([Watched(child, ip, port, False)])
+
+        try:
+            registration = prediction_pb2_grpc.add_ProxyServerServicer_to_server, Original()
+            async with serving(f"{ip}:{port}", registration):
+                await look(5.0)
+                assert child.running
+            await look(15.0)
+            assert "uses no CPU: it hangs or cannot be reached" in child.describe_exit()
+        finally:
+            await heartbeat.close()
+            await child.stop()
+
+    asyncio.run(scenario())

@@ -10,11 +10,21 @@ from typing import Any
 
 
 class Obedient:
-    """Replies what it was asked, after it has done what the request says."""
+    """Replies what it was asked, after it has done what the request says. Where the file MARK is,
+    it is another one's replacement, and is reachable for good."""
 
     def predict(self, request: Any) -> Any:
+        if request in ("shut", "block"):
+            mark = Path(os.environ["MARK"])
+            if mark.exists():
+                return request
+            mark.touch()
         if request == "shut":
             # Its process lives, and nobody can reach it.
+            # Its gRPC would tell of that without an end, so its log is let go first.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
             os.closerange(3, 256)
             time.sleep(600)
         elif request == "block":
