@@ -36,7 +36,8 @@ from earg.replication import Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
 from earg.statistics_calls import StatisticsCalls
-from earg.status import PingStatus, Role
+from earg.status import PingStatus, QueueLoad, Role
+from earg.status_wire import load_metadata
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +218,10 @@ class Proxy(
         self, request: prediction_pb2.ping_req, context: grpc.aio.ServicerContext[Any, Any]
     ) -> prediction_pb2.ping_reply:
         place = self._place
+        # The plain protocol has no room for it in the reply.
+        queued = len(self._queue)
+        load = QueueLoad(queued, self._limit.most, queued + self._queue.room)
+        context.set_trailing_metadata(load_metadata(load))
         return prediction_pb2.ping_reply(
             status=self.status(),
             stateful=place is not None and place.stateful,
@@ -240,6 +245,17 @@ class Proxy(
         self._role = Role.PRIMARY
         self._backup = None
         self._start_serving(self._model)
+        return hogar_pb2.Done()
+
+    async def CatchUp(
+        self, request: hogar_pb2.Done, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        try:
+            if self._backup is None:
+                raise ReplicationError(f"{self._name} is no backup")
+            await self._backup.catch_up()
+        except ReplicationError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return hogar_pb2.Done()
 
     async def SetBackup(

@@ -94,7 +94,11 @@ class StatisticsCalls(hogar_pb2_grpc.StatisticsServicer):
         # It is shown on terminals, so what would steer one is left out.
         who = "".join(letter for letter in request.who if letter.isprintable())[:LONGEST_WHO]
         try:
-            limit = self._limit.changed_to(request.limit)
+            limit = (
+                BatchLimit.from_config(request.batch)
+                if request.HasField("batch")
+                else self._limit.changed_to(request.limit)
+            )
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._set_limit(limit, who or "SetBatchLimit")
