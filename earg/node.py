@@ -98,6 +98,7 @@ class RunningNode:
         self._again = False
         self._handing_over = False
         self._state: NodeState | None = None
+        self._has_served = False
         self._last_told = ""
         self._other_since: float | None = None
         self._quiet_until = 0.0
@@ -127,6 +128,7 @@ class RunningNode:
             self._batch_limit = hogar_pb2.BatchLimit(
                 limit=limit.limit, who=limit.who, batch=limit.batch
             )
+        self._has_served = self._around.wired
         self._last_told = "a new agent has adopted it"
         for pair, known in zip(self.pairs, record.pairs, strict=True):
             pair.adopt(known)
@@ -433,6 +435,11 @@ class RunningNode:
             state = states[0]
         else:
             state = NodeState.STARTING
+        if state in SERVING:
+            self._has_served = True
+        elif state is NodeState.STARTING and self._has_served:
+            # What was replaced starts, but to the node that is the end of its recovery.
+            state = NodeState.RECOVERING
         if self._around.draining and state in SERVING:
             state = NodeState.DRAINING
             reasons.append("the graph takes no new requests")

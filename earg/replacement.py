@@ -93,7 +93,7 @@ async def _replace_stateless(
 ) -> None:
     (pair,) = pairs
     await graph.connect(pair, node)
-    await _wait_until_ready(pair)
+    await _wait_until_ready(graph, pair)
     await node.rest(SHORT_PATIENCE)
     old = node.become(pairs, spec, implementation)
     graph.set_aside(old)
@@ -175,9 +175,11 @@ async def _hand_over(
             graph.retire(old)
 
 
-async def _wait_until_ready(pair: RunningPair) -> None:
+async def _wait_until_ready(graph: Graph, pair: RunningPair) -> None:
     deadline = time.monotonic() + READY_PATIENCE
     while time.monotonic() < deadline:
+        # The nodes behind it may be replaced at the same time.
+        await graph.follow(pair)
         answer, _ = await pair.ping()
         if answer is PingStatus.READY:
             return
