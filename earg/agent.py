@@ -77,6 +77,8 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._names: dict[str, asyncio.Lock] = {}
         self._last_call = time.monotonic()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        # Above all numbers of the agent before, for whoever follows the events of both.
+        self._number = int(time.time() * 1000)
 
     @property
     def idle_for(self) -> float:
@@ -121,7 +123,8 @@ class Agent(hogar_pb2_grpc.AgentServicer):
     def _tell(self, graph: str, node: str, what: str, before: str = "", after: str = "") -> None:
         change = f"{before or 'new'} -> {after}: " if after else ""
         log.warning("%s: %s %s%s", graph, node, change, what)
-        self._events.append(Event(time.time(), graph, node, what, before, after))
+        self._number += 1
+        self._events.append(Event(time.time(), graph, node, what, before, after, self._number))
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._names.setdefault(name, asyncio.Lock())
@@ -304,9 +307,13 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         return await self._answer(context, work())
 
     async def Events(
-        self, request: hogar_pb2.GraphRequest, context: Context
+        self, request: hogar_pb2.EventsRequest, context: Context
     ) -> hogar_pb2.EventsReply:
-        events = [one for one in self._events if request.graph in ("", one.graph)]
+        events = [
+            one
+            for one in self._events
+            if request.graph in ("", one.graph) and one.number > request.newer_than
+        ]
         return hogar_pb2.EventsReply(events=[event_message(one) for one in events])
 
     async def Statistics(

@@ -186,9 +186,10 @@ class AgentClient:
         )
         return str(self._call(self._stub.NodeLog, request, CALL_TIMEOUT).text)
 
-    def events(self, graph: str = "") -> tuple[Event, ...]:
-        """What happened to the nodes of a graph, or of all, oldest first."""
-        request = hogar_pb2.GraphRequest(graph=graph)
+    def events(self, graph: str = "", after: int = 0) -> tuple[Event, ...]:
+        """What happened to the nodes of a graph, or of all, after the event of that number, oldest
+        first."""
+        request = hogar_pb2.EventsRequest(graph=graph, newer_than=after)
         reply = self._call(self._stub.Events, request, CALL_TIMEOUT)
         return tuple(read_event(one) for one in reply.events)
 

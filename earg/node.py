@@ -396,10 +396,16 @@ class RunningNode:
     async def handing_over(self) -> AsyncIterator[None]:
         """While this lasts, its processes are not brought back; what is missing is afterwards."""
         self._handing_over = True
+        had_backup = self._synced
         try:
             yield
         finally:
             self._handing_over = False
+            primary, *backups = self.pairs
+            if had_backup and not primary.running and any(pair.running for pair in backups):
+                # It followed until the state began to move: better than no state at all.
+                self._synced = True
+                self._tell("died as it handed its state over; its backup may lack its last batches")
             if not self.running or (len(self.pairs) == 2 and not self._synced):
                 self._start_recovery()
 

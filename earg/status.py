@@ -131,7 +131,8 @@ class Event:
     """Something that happened to a node. ``time`` is in seconds since the Unix epoch.
 
     A change of state has ``before`` and ``after``, and ``what`` is its cause; of a node that was
-    not there before, ``before`` is empty. Of all other events both are empty.
+    not there before, ``before`` is empty. Of all other events both are empty. ``number`` grows
+    with each event, also from one agent to the next.
     """
 
     time: float
@@ -140,6 +141,7 @@ class Event:
     what: str
     before: str = ""
     after: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

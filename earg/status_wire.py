@@ -94,13 +94,20 @@ def event_message(event: Event) -> hogar_pb2.Event:
         what=event.what,
         before=event.before,
         after=event.after,
+        number=event.number,
     )
 
 
 def read_event(message: hogar_pb2.Event) -> Event:
     """An event from its message."""
     return Event(
-        message.time, message.graph, message.node, message.what, message.before, message.after
+        time=message.time,
+        graph=message.graph,
+        node=message.node,
+        what=message.what,
+        before=message.before,
+        after=message.after,
+        number=message.number,
     )
 
 
