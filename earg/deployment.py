@@ -432,10 +432,19 @@ class Deployment:
 
     # --- what its nodes need of it ----------------------------------------------------------
 
-    async def connect(self, pair: RunningPair, node: RunningNode | None = None) -> None:
+    async def connect(
+        self,
+        pair: RunningPair,
+        node: RunningNode | None = None,
+        primary: RunningPair | None = None,
+    ) -> None:
         """Give ``pair`` the graph; raises :class:`StartError`. With ``node``, it is to take that
-        one's place, or that of its backup, by its role."""
-        runtime = self._runtime() if node is None else self._runtime_with(pair, node)
+        one's place, or that of its backup, by its role; ``primary`` is whose backup then, where
+        that is not the one it has."""
+        if node is None:
+            runtime = self._runtime()
+        else:
+            runtime = self._runtime_with(pair, node, primary or node.pairs[0])
         targets = {
             target: runtime.nodes[target - 1].primary.proxy_ip
             for target in self.config.targets_of(pair.index)
@@ -454,6 +463,10 @@ class Deployment:
                     # It is dying itself, or an original.
                     log.warning("%s", error)
                     break
+
+    def is_join(self, index: int) -> bool:
+        """Whether several nodes flow into node ``index``."""
+        return len(self.config.sources_of(index)) > 1
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
@@ -504,6 +517,9 @@ class Deployment:
 
         Raises :class:`DeploymentError` for nodes that are missing, :class:`StartError`.
         """
+        for node in list(self._nodes.values()):
+            # One that lost a process just now is about to be back.
+            await node.settle()
         async with self._wiring:
             missing = [
                 spec.name
@@ -562,12 +578,14 @@ class Deployment:
             [_runtime_node(self._nodes[index]) for index in range(1, len(self.config.nodes) + 1)]
         )
 
-    def _runtime_with(self, pair: RunningPair, node: RunningNode) -> RuntimeConfig:
-        """The graph in which ``pair`` is the primary of ``node``, or its backup."""
+    def _runtime_with(
+        self, pair: RunningPair, node: RunningNode, primary_pair: RunningPair
+    ) -> RuntimeConfig:
+        """The graph in which ``pair`` is the primary of ``node``, or the backup of that one."""
         nodes = [
             _runtime_node(self._nodes[index]) for index in range(1, len(self.config.nodes) + 1)
         ]
-        primary, backup = node.pairs[0].pair, None
+        primary, backup = primary_pair.pair, None
         if pair.role is Role.BACKUP:
             backup = pair.pair
         else:

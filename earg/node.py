@@ -139,8 +139,10 @@ class RunningNode:
 
     async def settle(self) -> None:
         """Wait until it is not recovering."""
-        if self._recovery is not None:
-            await asyncio.shield(self._recovery)
+        recovery = self._recovery
+        if recovery is not None:
+            # Not its result: one that was ended has none.
+            await asyncio.wait({recovery})
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """Stop all its processes, KILL ``grace`` seconds after TERM."""

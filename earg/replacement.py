@@ -41,12 +41,21 @@ RETIRE_POLL = 0.05
 class Graph(Protocol):
     """What a replacement needs of the graph."""
 
-    async def connect(self, pair: RunningPair, node: RunningNode | None = None) -> None:
-        """Give ``pair`` the graph: in its node's place, or that of its backup, by its role.
-        Raises :class:`StartError`."""
+    async def connect(
+        self,
+        pair: RunningPair,
+        node: RunningNode | None = None,
+        primary: RunningPair | None = None,
+    ) -> None:
+        """Give ``pair`` the graph as it will be when ``pair`` is the primary of ``node``, or its
+        backup, by its role; the primary is ``primary`` then, or the one it has. Raises
+        :class:`StartError`."""
 
     async def follow(self, pair: RunningPair) -> None:
         """Let a proxy send to where its targets are by now."""
+
+    def is_join(self, index: int) -> bool:
+        """Whether several nodes flow into node ``index``."""
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
@@ -100,8 +109,10 @@ async def _replace_stateless(
     try:
         await graph.follow(pair)
         await graph.retarget(node.index, pair.ip)
-        # A join's new proxy lacks what the old one has of requests that are incomplete.
-        await graph.replay()
+        if graph.is_join(node.index) or not old[0].running:
+            # The old one has parts of requests whose other parts come to the new one, or it has
+            # died with what it held.
+            await graph.replay()
         await node.settle_in()
     finally:
         graph.retire(old)
@@ -136,10 +147,14 @@ async def _hand_over(
     spec: NodeSpec,
     implementation: Implementation,
 ) -> None:
-    heir, spare = pairs
     primary = node.pairs[0]
-    heir.role = Role.BACKUP
+    heir, spare = pairs
+    if heir.name == primary.name:
+        # The graph knows proxies by name, and the primary was another one when these were started.
+        heir, spare = spare, heir
+    heir.role = spare.role = Role.BACKUP
     await graph.connect(heir, node)
+    await graph.connect(spare, node, heir)
     async with node.handing_over():
         try:
             await node.give_state(heir)
@@ -166,8 +181,8 @@ async def _hand_over(
             await graph.follow(heir)
             await graph.retarget(node.index, heir.ip)
             await graph.replay()
-            await graph.connect(spare)
             await node.settle_in()
+            await graph.follow(spare)
         except StartError as error:
             # The new version serves; what its backup lacks is mended as after any failure.
             log.warning("%s", error)

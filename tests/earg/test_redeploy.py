@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import random
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -379,3 +380,43 @@ def test_events_tell_how_a_node_was_replaced(agent: AgentClient) -> None:
     assert "version 2 takes the place of version 1" in said
     assert "is version 2 now" in said
     assert all(one.state is NodeState.READY for one in agent.graph("g").nodes)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_processes_that_die_while_nodes_are_replaced_cost_no_reply_and_no_state(
+    agent: AgentClient, home: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    config = StaticConfig(nodes("first", "ledger", stateful="ledger", batch=4), (Edge((1,), (2,)),))
+    kinds = {"first": implementation("Echo"), "ledger": implementation("Ledger")}
+    before = deploy_mixed(agent, config)
+
+    def redeploy(name: str, version: str) -> GraphStatus:
+        newer = changed(config, name, version=version)
+        try:
+            return deploy(agent, newer, lambda one: kinds[one], version)
+        except AgentError:
+            # What was killed was part of the new version: the retry finds the old one serving.
+            wait_for(settled(agent, "g"), "ready again", 60)
+            return deploy(agent, newer, lambda one: kinds[one], version)
+
+    async def scenario() -> None:
+        async with Load(before.url) as load:
+            for round_number in range(6):
+                name = chance.choice(["first", "ledger"])
+                task = asyncio.create_task(asyncio.to_thread(redeploy, name, str(round_number + 2)))
+                await asyncio.sleep(chance.uniform(0.1, 1.6))
+                pair = chance.choice(node(await asyncio.to_thread(agent.graph, "g"), name).pairs)
+                if pid := chance.choice([pair.model_pid, pair.proxy_pid]):
+                    os.kill(pid, signal.SIGKILL)
+                after = await task
+                assert node(after, name).version == str(round_number + 2)
+                await load.more(40)
+                await asyncio.to_thread(wait_for, settled(agent, "g"), "ready again", 60)
+        assert load.failures == []
+        replies = [json.loads(reply) for reply in load.replies.values()]
+        assert {reply["times"] for reply in replies} == {1}
+        assert sorted(reply["all"] for reply in replies) == list(range(1, len(replies) + 1))
+
+    asyncio.run(scenario())
+    wait_for(lambda: len(processes_in(home)) == 8, "nothing is left behind", 30)
