@@ -136,6 +136,13 @@ class AddressPool:
                     return ip
             self._claim_block()
 
+    def give_back(self, ip: str) -> None:
+        """Let an address be given out again, after all others."""
+        base = str(IPv4Address(int(IPv4Address(ip)) & ~0xFF))
+        # One of a block that is another agent's by now stays out.
+        if any(claim.getsockname()[0] == base for claim in self._claims):
+            self._left.insert(0, ip)
+
     def close(self) -> None:
         """Give the blocks back."""
         for claim in self._claims:

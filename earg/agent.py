@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import importlib.metadata
 import logging
+import math
 import os
 import re
 import signal
@@ -40,7 +41,7 @@ from earg.payload import CHANNEL_OPTIONS
 from earg.process import settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import Event
-from earg.status_wire import graph_message, node_message
+from earg.status_wire import event_message, graph_message, node_message
 from earg.warning import Warnings
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,12 @@ EVENTS_KEPT = 1000
 
 FILES_INTERVAL = 1.0
 """Seconds between looks at the home's disk."""
+DRAIN_TIMEOUT = 10.0
+"""Seconds in which a graph that is taken down for another of its name may answer what it has
+accepted."""
+
+LONGEST_DRAIN = 24 * 3600.0
+"""Seconds that a drain may take."""
 
 LONGEST_DETAILS = 3000
 """Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
@@ -72,12 +79,14 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._commands = commands
         self._stop = stop
         self._graphs: dict[str, Deployment] = {}
-        # Opening and taking down: which deployment a name means changes under this lock only.
-        self._names = asyncio.Lock()
+        # Opening and taking down: which deployment a name means changes under its lock only.
+        self._names: dict[str, asyncio.Lock] = {}
         self._last_call = time.monotonic()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
         self._warnings = Warnings(partial(self._tell, "", "agent"))
+        # Above all numbers of the agent before, for whoever follows the events of both.
+        self._number = int(time.time() * 1000)
 
     @property
     def idle_for(self) -> float:
@@ -121,7 +130,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         """Own the graphs that an agent before this one has left serving."""
         for record in records:
             self._graphs[record.name] = self._deployment(
-                record.name, record.version, record.config, read_static(record.config), record
+                record.name, record.next_version, record.config, read_static(record.config), record
             )
             self._tell(record.name, "agent", f"{os.getpid()} has adopted the graph")
         self._changed()
@@ -146,17 +155,31 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             record,
         )
 
-    def _tell(self, graph: str, node: str, what: str) -> None:
-        log.warning("%s: %s %s", graph, node, what)
-        self._events.append(Event(time.time(), graph, node, what))
+    def _tell(self, graph: str, node: str, what: str, before: str = "", after: str = "") -> None:
+        change = f"{before or 'new'} -> {after}: " if after else ""
+        log.warning("%s: %s %s%s", graph, node, change, what)
+        self._number += 1
+        self._events.append(Event(time.time(), graph, node, what, before, after, self._number))
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._names.setdefault(name, asyncio.Lock())
 
     async def close(self) -> None:
         """Take every graph down."""
-        async with self._names:
-            graphs = list(self._graphs.values())
-            self._graphs.clear()
-            await asyncio.gather(*(graph.down() for graph in graphs))
+        await asyncio.gather(*(self._take_down(name) for name in list(self._graphs)))
         self._changed()
+
+    async def _take_down(self, name: str, drained: Deployment | None = None) -> bool:
+        """Stop the graph of this name, and only ``drained`` where it is given; whether it was
+        there."""
+        async with self._lock(name):
+            graph = self._graphs.get(name)
+            if graph is None or drained not in (None, graph):
+                return False
+            del self._graphs[name]
+            await asyncio.shield(graph.down())
+            self._tell(name, "graph", "was taken down")
+        return True
 
     async def _answer(self, context: Context, work: Awaitable[T]) -> T:
         """Run one call's work; what was wrong becomes the call's status, as a sentence."""
@@ -209,11 +232,18 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         except StartError as error:
             log.error("%s\n%s", error, error.log)
             return hogar_pb2.DeployNodeReply(failure=str(error), log=error.log)
+        finally:
+            graph.deploying -= 1
         self._changed()
         return hogar_pb2.DeployNodeReply(node=node_message(status))
 
     async def _open(self, name: str, version: str, text: str) -> Deployment:
-        """The deployment of exactly this graph; another one of the same name is taken down."""
+        """The deployment of exactly this graph, which counts one more node as being deployed.
+
+        One of the same name and topology is to become this graph, node by node; one of another
+        topology is drained and taken down. Raises :class:`DeploymentError` while nodes of another
+        config are being deployed: two deploys at once would leave a mixture.
+        """
         for what, value in (("name", name), ("version", version)):
             if not _NAME.match(value):
                 raise DeploymentError(
@@ -221,20 +251,39 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                     "200 at most, the first no '.'"
                 )
         config = read_static(text)
-        async with self._names:
-            present = self._graphs.get(name)
-            if present is not None:
-                if (present.version, present.text) == (version, text):
-                    return present
-                log.info("graph %s has changed: the deployed one is taken down", name)
-                del self._graphs[name]
-                await present.down()
-            folder = self._home.graph_folder(name)
-            folder.mkdir(parents=True, exist_ok=True)
-            replace_file(folder / "static.earg", text)
-            graph = self._deployment(name, version, text, config)
-            self._graphs[name] = graph
+        async with self._lock(name):
+            graph = self._graphs.get(name)
+            if graph is None or (graph.next_version, graph.text) != (version, text):
+                if graph is not None and graph.deploying:
+                    raise DeploymentError(
+                        f"graph {name} is being deployed with another config (version "
+                        f"{graph.next_version}) right now; wait for that, or take the graph down"
+                    )
+                if graph is not None and graph.draining:
+                    raise DeploymentError(f"graph {name} is being drained; deploy it afterwards")
+                folder = self._home.graph_folder(name)
+                if graph is not None and not graph.has_topology_of(config):
+                    await self._make_room(graph)
+                    graph = None
+                folder.mkdir(parents=True, exist_ok=True)
+                replace_file(folder / "static.earg", text)
+                if graph is None:
+                    graph = self._graphs[name] = self._deployment(name, version, text, config)
+                else:
+                    self._tell(name, "graph", f"is being redeployed as version {version}")
+                    graph.plan(version, text, config)
+            graph.deploying += 1
             return graph
+
+    async def _make_room(self, graph: Deployment) -> None:
+        log.info("graph %s has other nodes or edges now: the deployed one goes", graph.name)
+        try:
+            await graph.drain(DRAIN_TIMEOUT, force=True)
+        except DeploymentError as error:
+            log.warning("%s", error)
+        del self._graphs[graph.name]
+        await asyncio.shield(graph.down())
+        self._tell(graph.name, "graph", "was taken down: its next config has other nodes or edges")
 
     def _graph(self, name: str) -> Deployment:
         try:
@@ -289,26 +338,26 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
     async def NodeLog(self, request: hogar_pb2.LogRequest, context: Context) -> hogar_pb2.LogReply:
         async def work() -> hogar_pb2.LogReply:
-            node = self._graph(request.graph).node(request.index)
-            model = node.pairs[0].model
+            graph = self._graph(request.graph)
+            child = graph.process(request.index, proxy=request.proxy, backup=request.backup)
+            if child is None:
+                return hogar_pb2.LogReply()
             lines = min(max(1, request.lines), 1000)
-            return hogar_pb2.LogReply(text=model.tail(lines) if model is not None else "")
+            return hogar_pb2.LogReply(text=child.tail(lines), path=str(child.log))
 
         return await self._answer(context, work())
 
     async def Events(
-        self, request: hogar_pb2.GraphRequest, context: Context
+        self, request: hogar_pb2.EventsRequest, context: Context
     ) -> hogar_pb2.EventsReply:
         # What concerns the agent as a whole concerns each graph.
         events = [
-            one for one in self._events if not request.graph or one.graph in ("", request.graph)
+            one
+            for one in self._events
+            if (not request.graph or one.graph in ("", request.graph))
+            and one.number > request.newer_than
         ]
-        return hogar_pb2.EventsReply(
-            events=[
-                hogar_pb2.Event(time=one.time, graph=one.graph, node=one.node, what=one.what)
-                for one in events
-            ]
-        )
+        return hogar_pb2.EventsReply(events=[event_message(one) for one in events])
 
     async def Statistics(
         self, request: hogar_pb2.StatisticsRequest, context: Context
@@ -329,11 +378,26 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
     async def Down(self, request: hogar_pb2.GraphRequest, context: Context) -> hogar_pb2.Done:
         async def work() -> hogar_pb2.Done:
-            async with self._names:
-                graph = self._graph(request.graph)
-                del self._graphs[request.graph]
-                await asyncio.shield(graph.down())
+            if not await self._take_down(request.graph):
+                # Raises, and tells which there are.
+                self._graph(request.graph)
             return hogar_pb2.Done()
+
+        return await self._answer(context, work())
+
+    async def Drain(
+        self, request: hogar_pb2.DrainRequest, context: Context
+    ) -> hogar_pb2.DrainReply:
+        async def work() -> hogar_pb2.DrainReply:
+            graph = self._graph(request.graph)
+            timeout = request.timeout if math.isfinite(request.timeout) else 0.0
+            left = await graph.drain(min(max(0.0, timeout), LONGEST_DRAIN), request.force)
+            if left and not request.force:
+                return hogar_pb2.DrainReply(stopped=False, left=left)
+            if left:
+                self._tell(request.graph, "graph", f"is stopped with {left} requests unanswered")
+            await self._take_down(request.graph, graph)
+            return hogar_pb2.DrainReply(stopped=True, left=left)
 
         return await self._answer(context, work())
 

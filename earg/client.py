@@ -22,7 +22,7 @@ from earg.security import SecurityError, security
 from earg.statistics import GraphStatistics
 from earg.statistics_wire import read_graph_statistics
 from earg.status import Event, GraphStatus, NodeStatus
-from earg.status_wire import read_graph, read_node
+from earg.status_wire import read_event, read_graph, read_node
 
 CALL_TIMEOUT = 10.0
 """Seconds for calls that only look."""
@@ -39,6 +39,18 @@ class AgentError(RuntimeError):
 
 class NoAgentError(AgentError):
     """No agent runs, and none was to be started."""
+
+
+class UndrainedError(AgentError):
+    """A graph that had ``left`` requests without a reply when its time to drain had passed; it
+    serves again."""
+
+    def __init__(self, graph: str, timeout: float, left: int) -> None:
+        requests = "1 request was" if left == 1 else f"{left} requests were"
+        super().__init__(
+            f"graph {graph} is not drained: {requests} left after {timeout:g} s; it serves again"
+        )
+        self.left = left
 
 
 class ModelFailed(AgentError):  # noqa: N818
@@ -105,9 +117,11 @@ class AgentClient:
         """Start the node's model and proxy, and for a stateful one the backup's, unless they run
         already; returns once the model is constructed and its proxy has it.
 
-        ``config`` is the static EARG config of the whole graph; a deployed graph of the same name
-        whose version or config differs is taken down first. Raises :class:`ModelFailed` for a
-        node that does not come up; then nothing of it is left running.
+        ``config`` is the static EARG config of the whole graph. Of a deployed graph of the same
+        name, nodes and edges, a node whose version, image or implementation differs is replaced
+        while the graph serves, and one whose batch differs is told its new limit; one of other
+        nodes or edges is drained and taken down first. Raises :class:`ModelFailed` for a node that
+        does not come up; then nothing of it is left running, and what served before serves on.
         """
         request = hogar_pb2.DeployNodeRequest(
             graph=graph,
@@ -157,16 +171,28 @@ class AgentClient:
         known = ", ".join(graph.name for graph in graphs) or "none"
         raise AgentError(f"no graph {name!r} is deployed here (deployed: {known})")
 
-    def node_log(self, graph: str, index: int, lines: int = 20) -> str:
-        """The last lines of the log of the node's model."""
-        request = hogar_pb2.LogRequest(graph=graph, index=index, lines=lines)
+    def node_log(
+        self,
+        graph: str,
+        index: int,
+        lines: int = 20,
+        *,
+        proxy: bool = False,
+        backup: bool = False,
+    ) -> str:
+        """The last lines of the log of the node's model, or of its proxy, or of those of its
+        backup; index 0 is the frontend."""
+        request = hogar_pb2.LogRequest(
+            graph=graph, index=index, lines=lines, proxy=proxy, backup=backup
+        )
         return str(self._call(self._stub.NodeLog, request, CALL_TIMEOUT).text)
 
-    def events(self, graph: str = "") -> tuple[Event, ...]:
-        """What happened to the nodes of a graph, or of all, oldest first."""
-        request = hogar_pb2.GraphRequest(graph=graph)
+    def events(self, graph: str = "", after: int = 0) -> tuple[Event, ...]:
+        """What happened to the nodes of a graph, or of all, after the event of that number, oldest
+        first."""
+        request = hogar_pb2.EventsRequest(graph=graph, newer_than=after)
         reply = self._call(self._stub.Events, request, CALL_TIMEOUT)
-        return tuple(Event(one.time, one.graph, one.node, one.what) for one in reply.events)
+        return tuple(read_event(one) for one in reply.events)
 
     def statistics(self, graph: str, history_seconds: int = 0) -> GraphStatistics:
         """What the primaries of a graph have counted, with so many seconds of their history (900
@@ -187,6 +213,19 @@ class AgentClient:
         )
         before = self._call(self._stub.SetBatchLimit, request, CALL_TIMEOUT)
         return before.limit, before.who
+
+    def drain(self, graph: str, timeout: float = 60.0, force: bool = False) -> int:
+        """Stop a graph once it has answered what it accepted; it takes no new requests meanwhile.
+
+        Where that takes longer than ``timeout`` seconds, it serves again, and an
+        :class:`UndrainedError` says how many requests were left; with ``force`` it is stopped all
+        the same, and their number is the answer.
+        """
+        request = hogar_pb2.DrainRequest(graph=graph, timeout=timeout, force=force)
+        reply = self._call(self._stub.Drain, request, timeout + DOWN_TIMEOUT)
+        if not reply.stopped:
+            raise UndrainedError(graph, timeout, reply.left)
+        return int(reply.left)
 
     def down(self, graph: str) -> None:
         """Stop a graph; returns when its processes are gone."""

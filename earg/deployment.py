@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
 
-from earg import ledger
+from earg import ledger, replacement
 from earg.addresses import AddressPool, Ports, is_free
 from earg.channel import open_channel
 from earg.child import Child, LogError
@@ -39,7 +39,7 @@ from earg.pair import (
 )
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.security import security
-from earg.status import GraphStatus, NodeState, NodeStatus, PingStatus, Role
+from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
 from earg.warning import Warnings
 
 log = logging.getLogger(__name__)
@@ -63,15 +63,27 @@ POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
 
 
+STATE_INTERVAL = 0.5
+"""Seconds between looks for changes of state that do not announce themselves."""
+
+
 class DeploymentError(RuntimeError):
     """What was asked cannot be done with the graph as it is."""
+
+
+class Tell(Protocol):
+    """Adds to the event log; ``before`` and ``after`` are states, of a change of state."""
+
+    def __call__(self, node: str, what: str, before: str = "", after: str = "") -> None: ...
 
 
 class Deployment:
     """A graph on its way up, serving, or on its way down.
 
     Nodes are deployed in any order and in parallel; :meth:`wire` needs all of them.
-    ``changed`` is called whenever a process starts or ends.
+    ``changed`` is called whenever a process starts or ends. ``version`` is what serves;
+    ``next_version``, ``text`` and ``config`` are what is being deployed, the same where nothing is
+    (see :meth:`plan`).
     """
 
     def __init__(
@@ -83,20 +95,24 @@ class Deployment:
         folder: Path,
         commands: Commands,
         changed: Callable[[], None],
-        tell: Callable[[str, str], None],
+        tell: Tell,
         record: GraphRecord | None = None,
     ) -> None:
         self.name = name
-        self.version = version
+        self.version = self.next_version = version
         self.text = text
         self.config = config
+        self.deploying = 0
+        self.draining = False
         self._folder = folder
         self._commands = commands
         self.changed = changed
         self.tell = tell
         self._warnings = Warnings(partial(tell, "agent"))
         self._nodes: dict[int, RunningNode] = {}
-        self._starting: set[RunningNode] = set()
+        self._starting: set[RunningPair] = set()
+        self._retiring: set[RunningPair] = set()
+        self._starting_frontend: Child | None = None
         self._locks: dict[int, asyncio.Lock] = {}
         self._wiring = asyncio.Lock()
         self._frontend: Child | None = None
@@ -111,14 +127,20 @@ class Deployment:
         else:
             self._adopt(record)
         self._start(self._watch())
+        self._start(self._watch_states())
 
     def record(self) -> GraphRecord:
         """What an agent that follows this one needs to adopt it."""
-        starting = [c for n in self._starting for p in n.pairs for c in (p.model, p.proxy)]
-        leftovers = [child.record() for child in starting if child is not None]
+        in_place = {pair for node in self._nodes.values() for pair in node.pairs}
+        pairs = (self._starting | self._retiring) - in_place
+        aside = [child for pair in pairs for child in (pair.model, pair.proxy)]
+        leftovers = [
+            child.record() for child in (*aside, self._starting_frontend) if child is not None
+        ]
         return GraphRecord(
             name=self.name,
             version=self.version,
+            next_version=self.next_version,
             config=self.text,
             model_port=self._pool.ports.model,
             proxy_port=self._pool.ports.proxy,
@@ -126,6 +148,7 @@ class Deployment:
             frontend_ip=self._frontend_ip,
             http_port=self._http_port,
             wired=self.wired,
+            draining=self.draining,
             frontend=self._frontend.record() if self._frontend is not None else None,
             nodes=tuple(self._nodes[index].record() for index in sorted(self._nodes)),
             leftovers=tuple(record for record in leftovers if record is not None),
@@ -137,14 +160,16 @@ class Deployment:
         self._pool = AddressPool.adopt(self.name, ports, [record.frontend_ip, *used])
         self._frontend_ip = record.frontend_ip
         self._http_port = record.http_port
+        self.version = record.version
         self.wired = record.wired
         ledger.kill(record.leftovers)
         for known in record.nodes:
-            spec = self.spec(known.index)
             places = [(pair.name, pair.ip) for pair in known.pairs]
-            node = self._new_node(known.index, spec, known.implementation, places)
+            pairs = self._new_pairs(known.index, known.spec, places)
+            node = RunningNode(known.index, known.spec, known.implementation, pairs, self)
             self._nodes[known.index] = node
-            node.adopt(known)
+        for known in record.nodes:
+            self._nodes[known.index].adopt(known)
         if record.frontend is not None:
             self._frontend = Child.adopt(record.frontend, self._frontend_ended)
         if self._frontend is not None:
@@ -154,11 +179,47 @@ class Deployment:
             # Also where the record has none: it was being replaced when the agent was killed.
             self.tell("frontend", "was found dead by a new agent")
             self._start(self._recover_frontend())
+        if record.wired:
+            self._start(self._mend_links(record.draining, bool(record.leftovers)))
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    async def _mend_links(self, draining: bool, lost: bool) -> None:
+        """Tell everybody where the nodes are: the agent before may have ended while it did."""
+        for node in list(self._nodes.values()):
+            for pair in node.pairs:
+                if pair.running and pair.wired:
+                    await self.follow(pair)
+        if self._frontend is not None and self._frontend.running:
+            entry = hogar_pb2.RetargetRequest(index=1, address=self._nodes[1].pairs[0].ip)
+            try:
+                await self._call_frontend("Retarget", entry)
+                if draining:
+                    await self._admit(True)
+                    self.tell("frontend", "takes requests again: the agent that drained it is gone")
+            except StartError as error:
+                log.warning("%s", error)
+        if lost:
+            # Among those that were ended were perhaps some that still held requests.
+            await self.replay()
+
+    def plan(self, version: str, text: str, config: StaticConfig) -> None:
+        """Deploy another config of the same topology from now on: what differs is replaced node by
+        node by :meth:`deploy`, and :meth:`wire` makes its version the graph's."""
+        self.next_version, self.text, self.config = version, text, config
+        self.changed()
+
+    def has_topology_of(self, config: StaticConfig) -> bool:
+        """Whether ``config`` has the same nodes in the same order, and the same edges."""
+
+        def topology(one: StaticConfig) -> tuple[object, ...]:
+            return tuple((n.name, n.stateful) for n in one.nodes), one.dist, one.reduce
+
+        return topology(self.config) == topology(config)
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- nodes ------------------------------------------------------------------------------
 
@@ -180,54 +241,154 @@ class Deployment:
                 f"{spec.name} of graph {self.name} is not deployed; deploy it first"
             ) from None
 
+    def process(self, index: int, *, proxy: bool = False, backup: bool = False) -> Child | None:
+        """The model of a node's primary, or its proxy, or that of its backup; of index 0 the
+        frontend. None where it was never started; raises :class:`DeploymentError`."""
+        if index == 0:
+            if self._frontend is None:
+                raise DeploymentError(f"graph {self.name} has no frontend yet; wire it first")
+            return self._frontend
+        node = self.node(index)
+        if backup and len(node.pairs) < 2:
+            raise DeploymentError(f"{node.spec.name} of graph {self.name} has no backup")
+        pair = node.pairs[1] if backup else node.pairs[0]
+        return pair.proxy if proxy else pair.model
+
     async def deploy(
         self, index: int, implementation: Implementation, timeout: float
     ) -> NodeStatus:
-        """Start the node's processes, unless they run already; raises :class:`StartError`, and
-        then nothing of the node is left running."""
-        spec = self.spec(index)
+        """Start the node's processes, unless they run already; raises :class:`StartError`.
+
+        Of a graph that serves, another version of the node takes the place of the one that runs
+        (see :mod:`earg.replacement`); it serves on where this fails. Else nothing of the node is
+        left running then.
+        """
         async with self._locks.setdefault(index, asyncio.Lock()):
             if self._closed:
                 raise DeploymentError(f"graph {self.name} was taken down meanwhile")
+            if self.draining:
+                raise DeploymentError(f"graph {self.name} is being drained; deploy it afterwards")
+            spec = self.spec(index)
             present = self._nodes.get(index)
-            if present is not None:
+            if present is not None and present.runs_as(spec, implementation):
                 await present.settle()
-                if present.running and present.implementation == implementation:
+                if present.running and await self._takes_batch(present, spec):
                     return await present.status()
+            places = None
+            if present is not None and not self.wired:
                 del self._nodes[index]
                 await present.stop()
-            places = [(p.name, p.ip) for p in present.pairs] if present is not None else None
+                # A node that comes back keeps its addresses: the others need no new graph.
+                places = [(pair.name, pair.ip) for pair in present.pairs]
+                present = None
             deadline = time.monotonic() + timeout
             for attempt in range(ADDRESS_ATTEMPTS):
-                node = self._new_node(index, spec, implementation, places)
+                pairs = self._new_pairs(index, spec, places, present)
                 left = max(1.0, deadline - time.monotonic())
-                self._starting.add(node)
+                self._starting.update(pairs)
                 try:
-                    await _start_all(node.pairs, implementation, left)
-                    self._nodes[index] = node
+                    await _start_all(pairs, implementation, left)
+                    if present is None:
+                        node = RunningNode(index, spec, implementation, pairs, self)
+                        self._nodes[index] = node
+                        await node.look()
+                    else:
+                        node = present
+                        await self._replace(node, pairs, spec, implementation)
                     return await node.status()
                 except AddressTakenError:
                     if attempt == ADDRESS_ATTEMPTS - 1:
                         raise
                     places = None
                 finally:
-                    self._starting.discard(node)
-                    if self._nodes.get(index) is not node:
-                        await asyncio.shield(node.stop(FAILED_START_GRACE))
-                        self.changed()
+                    self._starting.difference_update(pairs)
+                    in_place = self._nodes.get(index)
+                    if in_place is None or in_place.pairs[0] not in pairs:
+                        await asyncio.shield(self._discard(pairs))
         raise AssertionError("unreachable")
 
-    def _new_node(
+    async def _takes_batch(self, node: RunningNode, spec: NodeSpec) -> bool:
+        """Whether a node that runs as ``spec`` says has its batch, too, or could be given it."""
+        try:
+            if self.wired:
+                await node.set_config_batch(spec)
+                self._write_runtime()
+                return True
+        except StartError as error:
+            # An original: its batch comes with the graph alone.
+            log.info("%s", error)
+            return False
+        # It will come with the graph.
+        node.has_spec(spec)
+        return True
+
+    async def _replace(
+        self,
+        node: RunningNode,
+        pairs: list[RunningPair],
+        spec: NodeSpec,
+        implementation: Implementation,
+    ) -> None:
+        """Replace a node of the graph that serves. Whoever asked for it may give up; what has
+        begun is finished, since half of it would lose requests."""
+
+        async def work() -> None:
+            await replacement.replace(self, node, pairs, spec, implementation)
+            self._write_runtime()
+            for pair in pairs:
+                pair.rename_logs(pair.name.partition(".")[2])
+            self.changed()
+
+        task = self._start(work())
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            if self._closed:
+                raise DeploymentError(f"graph {self.name} was taken down meanwhile") from None
+            raise
+
+    async def _discard(self, pairs: Sequence[RunningPair]) -> None:
+        await asyncio.gather(*(pair.stop(FAILED_START_GRACE) for pair in pairs))
+        for pair in pairs:
+            self._pool.give_back(pair.ip)
+        self.changed()
+
+    def set_aside(self, pairs: list[RunningPair]) -> None:
+        """Write the ledger: others have taken the place of ``pairs``, which still run."""
+        self._retiring.update(pairs)
+        self.changed()
+
+    def retire(self, pairs: list[RunningPair]) -> None:
+        """Let pairs that were set aside finish what they hold, and stop them."""
+        for pair in pairs:
+            self._start(self._retire(pair))
+
+    async def _retire(self, pair: RunningPair) -> None:
+        held = pair.running
+        await replacement.finish(pair)
+        await pair.stop()
+        self._retiring.discard(pair)
+        self._pool.give_back(pair.ip)
+        self.changed()
+        if held and not self._closed:
+            # What it had computed may have been on its way to the next proxy.
+            await self.replay()
+
+    def _new_pairs(
         self,
         index: int,
         spec: NodeSpec,
-        implementation: Implementation,
         places: list[tuple[str, str]] | None,
-    ) -> RunningNode:
+        beside: RunningNode | None = None,
+    ) -> list[RunningPair]:
         if places is None:
-            # A node that comes back keeps its addresses: the others need no new graph.
-            suffixes = ("", ".backup") if spec.stateful else ("",)
-            places = [(f"{self.name}.{spec.name}{one}", self._pool.take()) for one in suffixes]
+            name = f"{self.name}.{spec.name}"
+            names = [name, f"{name}.backup"] if spec.stateful else [name]
+            if beside is not None and beside.pairs[0].name == names[0]:
+                # The graph knows proxies by name: the new primary has not that of the old one.
+                names.reverse()
+            places = [(one, self._pool.take()) for one in names]
         pairs = [
             RunningPair(
                 name=name,
@@ -243,7 +404,10 @@ class Deployment:
             )
             for role, (name, ip) in zip(Role, places, strict=False)
         ]
-        return RunningNode(index, spec, implementation, pairs, self)
+        if beside is not None:
+            for pair in pairs:
+                pair.log_name += ".new"
+        return pairs
 
     def _process_ended(self, pair: RunningPair, child: Child, kind: str) -> None:
         self.changed()
@@ -273,7 +437,8 @@ class Deployment:
             for node in self._nodes.values()
             for pair in node.pairs
             for child, is_model in ((pair.model, True), (pair.proxy, False))
-            if child is not None and child.running
+            # One that is frozen is held on purpose.
+            if child is not None and child.running and not pair.frozen
         ]
         if self._frontend is not None and self._frontend.running:
             found.append(Watched(self._frontend, self._frontend_ip, ports.proxy, False))
@@ -290,19 +455,62 @@ class Deployment:
             else:
                 self._warnings.end(str(child.log), f"{child.log} is written again")
 
+    async def _watch_states(self) -> None:
+        """Tell of changes of state that do not announce themselves."""
+        while True:
+            await asyncio.sleep(STATE_INTERVAL)
+            await asyncio.gather(*(node.look() for node in list(self._nodes.values())))
+
+    def look_soon(self, node: RunningNode) -> None:
+        """Look at a node's state without waiting for the next look at all."""
+        if not self._closed:
+            self._start(node.look())
+
     # --- what its nodes need of it ----------------------------------------------------------
 
-    def runtime(self) -> str:
-        """The runtime config as it is now; every node must be deployed."""
-        return write_runtime(self._runtime())
+    async def connect(
+        self,
+        pair: RunningPair,
+        node: RunningNode | None = None,
+        primary: RunningPair | None = None,
+    ) -> None:
+        """Give ``pair`` the graph; raises :class:`StartError`. With ``node``, it is to take that
+        one's place, or that of its backup, by its role; ``primary`` is whose backup then, where
+        that is not the one it has."""
+        if node is None:
+            runtime = self._runtime()
+        else:
+            runtime = self._runtime_with(pair, node, primary or node.pairs[0])
+        targets = {
+            target: runtime.nodes[target - 1].primary.proxy_ip
+            for target in self.config.targets_of(pair.index)
+        }
+        await pair.send_graph(write_runtime(runtime), targets)
+        await self.follow(pair)
+
+    async def follow(self, pair: RunningPair) -> None:
+        """Let a proxy send to where its targets are by now: one may have moved while it was given
+        the graph."""
+        for target in self.config.targets_of(pair.index):
+            while pair.targets.get(target) != (ip := self._nodes[target].pairs[0].ip):
+                try:
+                    await pair.retarget(target, ip)
+                except StartError as error:
+                    # It is dying itself, or an original.
+                    log.warning("%s", error)
+                    break
+
+    def is_join(self, index: int) -> bool:
+        """Whether several nodes flow into node ``index``."""
+        return len(self.config.sources_of(index)) > 1
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
         calls = [
             pair.retarget(index, address)
             for source in self.config.sources_of(index)
-            for pair in self._nodes[source].pairs
-            if pair.running
+            for pair in (*self._nodes[source].pairs, *self._retiring)
+            if pair.index == source and pair.running
         ]
         if index == 1:
             request = hogar_pb2.RetargetRequest(index=index, address=address)
@@ -316,8 +524,8 @@ class Deployment:
         if self.wired:
             self._write_runtime()
 
-    def _write_runtime(self) -> str:
-        runtime = self.runtime()
+    def _write_runtime(self) -> None:
+        runtime = write_runtime(self._runtime())
         path = self._folder / "runtime.earg"
         try:
             replace_file(path, runtime)
@@ -329,7 +537,6 @@ class Deployment:
             )
         else:
             self._warnings.end("runtime.earg", f"{path} is written again")
-        return runtime
 
     def retry_files(self) -> None:
         """Write again what could not be written."""
@@ -344,12 +551,12 @@ class Deployment:
         except StartError as error:
             log.warning("%s", error)
 
-    async def _call_frontend(self, call: str, request: Any) -> None:
+    async def _call_frontend(self, call: str, request: Any) -> Any:
         address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
         async with open_channel(address) as channel:
             stub = hogar_pb2_grpc.ControlStub(channel)
             try:
-                await getattr(stub, call)(request, timeout=CALL_TIMEOUT)
+                return await getattr(stub, call)(request, timeout=CALL_TIMEOUT)
             except grpc.aio.AioRpcError as error:
                 raise StartError(
                     f"the frontend of {self.name} did not {call}: {error.details()}"
@@ -362,6 +569,9 @@ class Deployment:
 
         Raises :class:`DeploymentError` for nodes that are missing, :class:`StartError`.
         """
+        for node in list(self._nodes.values()):
+            # One that lost a process just now is about to be back.
+            await node.settle()
         async with self._wiring:
             missing = [
                 spec.name
@@ -373,12 +583,23 @@ class Deployment:
                     f"graph {self.name} cannot be wired: {', '.join(missing)} not running; "
                     "deploy every node first"
                 )
+            stale = [
+                f"{node.spec.name} (version {node.spec.version})"
+                for index, node in self._nodes.items()
+                if node.spec != self.spec(index)
+            ]
+            if stale:
+                raise DeploymentError(
+                    f"graph {self.name} cannot be wired: {', '.join(stale)} not deployed with its "
+                    "new config yet; deploy every node first"
+                )
+            await self._serve_next_version()
             if self._frontend is None or not self._frontend.running:
                 await self._start_frontend()
-            runtime = self._write_runtime()
+            self._write_runtime()
             waiting = [p for n in self._nodes.values() for p in n.pairs if not p.wired]
             results = await asyncio.gather(
-                *(pair.send_graph(runtime) for pair in waiting), return_exceptions=True
+                *(self.connect(pair) for pair in waiting), return_exceptions=True
             )
             for result in results:
                 if isinstance(result, BaseException):
@@ -390,12 +611,44 @@ class Deployment:
             self.changed()
             await asyncio.gather(*(node.attach_backup() for node in self._nodes.values()))
 
+    async def _serve_next_version(self) -> None:
+        if self.version == self.next_version:
+            return
+        self.version = self.next_version
+        self.tell("graph", f"is version {self.version} now")
+        self.changed()
+        if self._frontend is not None and self._frontend.running:
+            try:
+                await self._call_frontend(
+                    "SetVersion", hogar_pb2.GraphVersion(version=self.version)
+                )
+            except StartError as error:
+                log.warning("%s", error)
+
     def _runtime(self) -> RuntimeConfig:
-        nodes = []
-        for index, spec in enumerate(self.config.nodes, 1):
-            pairs = self._nodes[index].pairs
-            backup = pairs[1].pair if len(pairs) > 1 else None
-            nodes.append(RuntimeNode(spec, pairs[0].pair, backup))
+        return self._runtime_of(
+            [_runtime_node(self._nodes[index]) for index in range(1, len(self.config.nodes) + 1)]
+        )
+
+    def _runtime_with(
+        self, pair: RunningPair, node: RunningNode, primary_pair: RunningPair
+    ) -> RuntimeConfig:
+        """The graph in which ``pair`` is the primary of ``node``, or the backup of that one."""
+        nodes = [
+            _runtime_node(self._nodes[index]) for index in range(1, len(self.config.nodes) + 1)
+        ]
+        primary, backup = primary_pair.pair, None
+        if pair.role is Role.BACKUP:
+            backup = pair.pair
+        else:
+            primary = pair.pair
+        if pair.spec.stateful and backup is None:
+            # The place of its backup is not free yet, but the config has to name one.
+            backup = next(p.pair for p in node.pairs if p.name != pair.name)
+        nodes[node.index - 1] = RuntimeNode(pair.spec, primary, backup)
+        return self._runtime_of(nodes)
+
+    def _runtime_of(self, nodes: Sequence[RuntimeNode]) -> RuntimeConfig:
         return RuntimeConfig(
             name=self.name,
             version=self.version,
@@ -408,7 +661,7 @@ class Deployment:
         )
 
     async def _start_frontend(self) -> None:
-        entry = self._nodes[1].pairs[0]
+        entry_ip = self._nodes[1].pairs[0].ip
         proxy_port = self._pool.ports.proxy
         http_port = self._http_port
         for attempt in range(ADDRESS_ATTEMPTS):
@@ -416,7 +669,7 @@ class Deployment:
             variables = {
                 "GRAPH_NAME": self.name,
                 "GRAPH_VERSION": self.version,
-                "ENTRY_PROXY_NAME": entry.ip,
+                "ENTRY_PROXY_NAME": entry_ip,
                 "ENTRY_PROXY_PORT": str(proxy_port),
                 "NODE_NAMES": ",".join(node.name for node in self.config.nodes),
                 "MAX_WORKERS": "1024",
@@ -442,6 +695,8 @@ class Deployment:
                 raise StartError(
                     f"{self._commands.frontend[0]} cannot be started: {error}"
                 ) from None
+            self._starting_frontend = child
+            self.changed()
             try:
                 what = f"the frontend of {self.name}"
                 await wait_until_up(child, what, self._ping_frontend(), FRONTEND_TIMEOUT)
@@ -454,10 +709,16 @@ class Deployment:
             except BaseException:
                 await asyncio.shield(child.stop())
                 raise
+            finally:
+                self._starting_frontend = None
             self._frontend = child
             self._http_port = http_port
             self._url = _url(http_port)
             self.changed()
+            if self._nodes[1].pairs[0].ip != entry_ip:
+                await self.retarget(1, self._nodes[1].pairs[0].ip)
+            if self.draining:
+                await self._admit(False)
             return
 
     async def _ping_frontend(self) -> PingStatus:
@@ -497,7 +758,7 @@ class Deployment:
         deadline = time.monotonic() + timeout
         while True:
             status = await node.status()
-            if status.state in (NodeState.READY, NodeState.DEGRADED):
+            if status.state in SERVING:
                 return status
             if status.state is NodeState.DEAD:
                 raise StartError(f"{node.spec.name} of graph {self.name} is dead: {status.reason}")
@@ -554,6 +815,57 @@ class Deployment:
             targets.append(MetricsTarget(address, self.name, "", "frontend"))
         return targets
 
+    async def drain(self, timeout: float, force: bool) -> int:
+        """Take no new requests, and wait until those in the graph are answered; how many are left
+        after ``timeout`` seconds.
+
+        Where none are left, or with ``force``, the graph stays closed for :meth:`down`; else it
+        serves again. Raises :class:`DeploymentError`.
+        """
+        if self.draining:
+            raise DeploymentError(f"graph {self.name} is being drained already")
+        if self._frontend is None:
+            return 0
+        self._set_draining(True)
+        stays_closed = False
+        try:
+            left = await self._wait_until_drained(timeout)
+            stays_closed = left == 0 or force
+        except StartError as error:
+            raise DeploymentError(f"graph {self.name} cannot be drained: {error}") from None
+        finally:
+            if not stays_closed and not self._closed:
+                await asyncio.shield(self._start(self._reopen()))
+        return left
+
+    async def _wait_until_drained(self, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        left = await self._admit(False)
+        while left and not self._closed and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_INTERVAL)
+            # One that has died is brought back with nothing in it.
+            with contextlib.suppress(StartError):
+                left = await self._admit(False)
+        return left
+
+    async def _reopen(self) -> None:
+        self._set_draining(False)
+        try:
+            await self._admit(True)
+        except StartError as error:
+            log.warning("%s", error)
+
+    def _set_draining(self, draining: bool) -> None:
+        self.draining = draining
+        self.tell("graph", "takes no new requests" if draining else "takes requests again")
+        self.changed()
+        for node in self._nodes.values():
+            self.look_soon(node)
+
+    async def _admit(self, admit: bool) -> int:
+        reply = await self._call_frontend("Admit", hogar_pb2.AdmissionRequest(admit=admit))
+        return int(reply.waiting)
+
     async def down(self) -> None:
         """Stop the frontend, then all nodes; returns when every process is gone."""
         self._closed = True
@@ -563,11 +875,20 @@ class Deployment:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._frontend is not None:
             await self._frontend.stop()
-        await asyncio.gather(*(n.stop() for n in (*self._nodes.values(), *self._starting)))
+        if self._starting_frontend is not None:
+            await self._starting_frontend.stop()
+        for pair in self._retiring:
+            pair.thaw()
+        aside = (*self._starting, *self._retiring)
+        await asyncio.gather(
+            *(node.stop() for node in self._nodes.values()), *(pair.stop() for pair in aside)
+        )
         # A deploy that was under way ends now, since its processes did: wait for it to tidy up.
         for lock in list(self._locks.values()):
             async with lock:
                 pass
+        # One that was replacing another when its task was cancelled.
+        await asyncio.gather(*(node.stop() for node in self._nodes.values()))
         self._nodes.clear()
         self._pool.close()
         with contextlib.suppress(OSError):
@@ -599,6 +920,11 @@ def _url(http_port: int) -> str:
     ip = _http_ip()
     host = "127.0.0.1" if ip == "0.0.0.0" else ip  # noqa: S104  the address is only read
     return f"{security().http_scheme}://{host}:{http_port}"
+
+
+def _runtime_node(node: RunningNode) -> RuntimeNode:
+    backup = node.pairs[1].pair if len(node.pairs) > 1 else None
+    return RuntimeNode(node.spec, node.pairs[0].pair, backup)
 
 
 def _free_http_port(first: int) -> int:

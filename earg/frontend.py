@@ -91,6 +91,10 @@ class BusyError(RuntimeError):
     """As many requests as may be are in the graph already."""
 
 
+class DrainingError(BusyError):
+    """The graph takes no new requests: it is stopped when those in it are answered."""
+
+
 class DeadlineError(RuntimeError):
     """The graph gave no reply in time."""
 
@@ -133,6 +137,9 @@ class Frontend(
         self._next_id = secrets.randbits(32)
         self._answered = 0
         self.counts = FrontendCounts()
+        self._draining = False
+        # The graph's name and version, where HTTP clients ask for them; see http_app().
+        self.model: Model | None = None
         self._lanes = LaneServer(self._relayed)
         self._lane_port = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -167,6 +174,8 @@ class Frontend(
 
         Raises :class:`BusyError` and :class:`DeadlineError`.
         """
+        if self._draining:
+            raise DrainingError("the graph is being drained: it takes no new requests")
         if len(self._waiting) + len(payloads) > self.limits.concurrency:
             self.counts.rejected += len(payloads)
             raise BusyError(
@@ -225,7 +234,10 @@ class Frontend(
                 return self._next_id
 
     async def is_ready(self) -> bool:
-        """Whether the entry's proxy is, and with it everything behind it."""
+        """Whether the entry's proxy is, and with it everything behind it, and new requests are
+        taken."""
+        if self._draining:
+            return False
         try:
             return await self._entry.ping() == PingStatus.READY
         except (grpc.aio.AioRpcError, OSError):
@@ -294,6 +306,19 @@ class Frontend(
             self._entry.retarget(f"{request.address}:{self._entry_port}")
         return hogar_pb2.Done()
 
+    async def Admit(
+        self, request: hogar_pb2.AdmissionRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.AdmissionReply:
+        self._draining = not request.admit
+        return hogar_pb2.AdmissionReply(waiting=len(self._waiting))
+
+    async def SetVersion(
+        self, request: hogar_pb2.GraphVersion, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        if self.model is not None:
+            self.model = Model(self.model.name, request.version)
+        return hogar_pb2.Done()
+
     # --- gRPC -------------------------------------------------------------------------------
 
     async def Open(
@@ -329,6 +354,8 @@ class Frontend(
             reply = await self.predict(payload, trace)
         except PayloadError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except DrainingError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         except BusyError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except DeadlineError as error:
@@ -357,7 +384,9 @@ def _text(value: str | bytes) -> str:
 
 
 def http_app(frontend: Frontend, model: Model) -> ASGIApp:
-    """The ASGI application; ``model`` is the graph's name and version."""
+    """The ASGI application; ``model`` is the graph's name and version, until the frontend is told
+    another."""
+    frontend.model = model
 
     bodies = Bodies()
 
@@ -374,7 +403,7 @@ def http_app(frontend: Frontend, model: Model) -> ASGIApp:
             Route("/predict", bodies.released(predict), methods=["POST"]),
             Route("/ready", ready, methods=["GET"]),
             metrics_route(model.name, frontend.counts, frontend.figures),
-            *_inference_routes(frontend, model, bodies),
+            *_inference_routes(frontend, bodies),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
@@ -416,8 +445,12 @@ async def _predict(frontend: Frontend, scope: Scope, receive: Receive, bodies: B
     return response
 
 
-def _inference_routes(frontend: Frontend, model: Model, bodies: Bodies) -> list[Route]:
+def _inference_routes(frontend: Frontend, bodies: Bodies) -> list[Route]:
     """The Open Inference Protocol v2."""
+
+    def served() -> Model:
+        assert frontend.model is not None
+        return frontend.model
 
     async def server(request: Request) -> Response:
         return JSONResponse(
@@ -428,6 +461,7 @@ def _inference_routes(frontend: Frontend, model: Model, bodies: Bodies) -> list[
         return JSONResponse({"live": True})
 
     async def ready(request: Request) -> Response:
+        model = served()
         if not _is_known(request, model):
             return _unknown(request, model)
         if not await frontend.is_ready():
@@ -435,11 +469,13 @@ def _inference_routes(frontend: Frontend, model: Model, bodies: Bodies) -> list[
         return JSONResponse({"name": model.name, "ready": True})
 
     async def describe(request: Request) -> Response:
+        model = served()
         if not _is_known(request, model):
             return _unknown(request, model)
         return JSONResponse(metadata(model))
 
     async def infer(request: Request) -> Response:
+        model = served()
         if not _is_known(request, model):
             return _unknown(request, model)
         limits = frontend.limits
@@ -566,7 +602,7 @@ def _response(reply: hogar_pb2.Payload) -> Response:
 
 
 def _not_ready() -> JSONResponse:
-    return _error(503, "the graph is not ready: its entry does not answer READY")
+    return _error(503, "the graph is not ready: its entry does not answer READY, or it is drained")
 
 
 def _refused(refusal: _RefusedError) -> JSONResponse:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from earg.addresses import METRICS_PORT
+from earg.config import NodeSpec
 from earg.home import replace_file
 from earg.images import Implementation
 
 MAX_BYTES = 256 * 1024 * 1024
 """Largest ledger that is read."""
 
-FORMAT = 1
+FORMAT = 2
 """Grows when the file's form changes; a file of another form is not adopted."""
 
 
@@ -52,29 +53,45 @@ class PairRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchLimitRecord:
+    """A limit that was set since SetDAG, as HOGAR's BatchLimit; its ``batch`` may be None."""
+
+    limit: int
+    who: str
+    batch: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A node as it was: the primary's pair first. ``epoch`` numbers its backups, ``synced`` tells
-    whether the backup held the state."""
+    """A node as it was: the primary's pair first. ``spec`` is what it was deployed with, which is
+    not what the graph's config says while that is being deployed. ``epoch`` numbers its backups,
+    ``synced`` tells whether the backup held the state."""
 
     index: int
+    spec: NodeSpec
     implementation: Implementation
     epoch: int
     synced: bool
+    batch_limit: BatchLimitRecord | None
     pairs: tuple[PairRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GraphRecord:
-    """A deployed graph as it was. ``leftovers`` are processes of nodes that were being started."""
+    """A deployed graph as it was. ``version`` served; ``next_version`` and ``config`` are what is
+    being deployed, the same where nothing is. ``leftovers`` are processes that were being started,
+    or that finished what they held after others had taken their place."""
 
     name: str
     version: str
+    next_version: str
     config: str
     model_port: int
     proxy_port: int
     frontend_ip: str
     http_port: int
     wired: bool
+    draining: bool
     frontend: ProcessRecord | None
     nodes: tuple[NodeRecord, ...]
     leftovers: tuple[ProcessRecord, ...]
@@ -144,7 +161,15 @@ def _node(row: Any) -> NodeRecord:
     code = dict(fields.pop("implementation"))
     environment = tuple((str(name), str(value)) for name, value in code.pop("environment"))
     implementation = Implementation(**code, environment=environment)
-    return NodeRecord(**fields, implementation=implementation, pairs=tuple(pairs))
+    limit = fields.pop("batch_limit")
+    spec = NodeSpec(**fields.pop("spec"))
+    return NodeRecord(
+        **fields,
+        spec=spec,
+        implementation=implementation,
+        batch_limit=BatchLimitRecord(**limit) if limit is not None else None,
+        pairs=tuple(pairs),
+    )
 
 
 def _process(row: Any) -> ProcessRecord | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from earg.child import STOP_GRACE
 from earg.config import NodeSpec
 from earg.images import Implementation
-from earg.ledger import NodeRecord
+from earg.ledger import BatchLimitRecord, NodeRecord
 from earg.pair import RunningPair, StartError
 from earg.protos import hogar_pb2
-from earg.status import NodeState, NodeStatus, Role
+from earg.status import SERVING, NodeState, NodeStatus, Role
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,10 @@ from :data:`FIRST_PAUSE` to :data:`LONGEST_PAUSE` seconds."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
+BUSY_SETTLES, BUSY_QUIET = 1.0, 10.0
+"""A node that gets busy, or ready again, is told of when it has been so for so many seconds, and
+not sooner after the last time than so many seconds: it may change with every batch."""
+
 
 class Surroundings(Protocol):
     """What a node needs of its graph to come back."""
@@ -37,8 +43,11 @@ class Surroundings(Protocol):
     wired: bool
     """Whether the proxies know the graph."""
 
-    def runtime(self) -> str:
-        """The runtime config as it is now, of a graph that is wired."""
+    draining: bool
+    """Whether the graph finishes what it has accepted, and is stopped then."""
+
+    async def connect(self, pair: RunningPair) -> None:
+        """Give a pair of a node the graph; raises :class:`StartError`."""
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
@@ -46,8 +55,11 @@ class Surroundings(Protocol):
     async def replay(self) -> None:
         """Let the frontend send again what is in the graph."""
 
-    def tell(self, node: str, what: str) -> None:
-        """Add to the event log."""
+    def tell(self, node: str, what: str, before: str = "", after: str = "") -> None:
+        """Add to the event log; ``before`` and ``after`` are states, of a change of state."""
+
+    def look_soon(self, node: RunningNode) -> None:
+        """Look at a node's state without waiting for the next look at all."""
 
     def changed(self) -> None:
         """Write the ledger: who serves has changed."""
@@ -84,6 +96,12 @@ class RunningNode:
         self._exits: deque[float] = deque(maxlen=64)
         self._recovery: asyncio.Task[None] | None = None
         self._again = False
+        self._handing_over = False
+        self._state: NodeState | None = None
+        self._has_served = False
+        self._last_told = ""
+        self._other_since: float | None = None
+        self._quiet_until = 0.0
 
     @property
     def running(self) -> bool:
@@ -94,24 +112,37 @@ class RunningNode:
         """What :meth:`adopt` needs."""
         return NodeRecord(
             index=self.index,
+            spec=self.spec,
             implementation=self.implementation,
             epoch=self._epoch,
             synced=self._synced,
+            batch_limit=_limit_record(self._batch_limit),
             pairs=tuple(pair.record() for pair in self.pairs),
         )
 
     def adopt(self, record: NodeRecord) -> None:
         """Own what an agent before this one has started, and bring back what has died since."""
         self._epoch, self._synced = record.epoch, record.synced
+        limit = record.batch_limit
+        if limit is not None:
+            self._batch_limit = hogar_pb2.BatchLimit(
+                limit=limit.limit, who=limit.who, batch=limit.batch
+            )
+        self._has_served = self._around.wired
+        self._last_told = "a new agent has adopted it"
         for pair, known in zip(self.pairs, record.pairs, strict=True):
             pair.adopt(known)
         if not self.running:
             self.process_ended("was found with dead processes by a new agent")
+        elif len(self.pairs) == 2 and not self._synced and self._around.wired:
+            self._start_recovery()
 
     async def settle(self) -> None:
         """Wait until it is not recovering."""
-        if self._recovery is not None:
-            await asyncio.shield(self._recovery)
+        recovery = self._recovery
+        if recovery is not None:
+            # Not its result: one that was ended has none.
+            await asyncio.wait({recovery})
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """Stop all its processes, KILL ``grace`` seconds after TERM."""
@@ -144,13 +175,35 @@ class RunningNode:
         Raises :class:`StartError`."""
         before = await self.pairs[0].set_batch_limit(limit)
         self._batch_limit = limit
+        self._around.changed()
         return before
+
+    async def set_config_batch(self, spec: NodeSpec) -> None:
+        """Take over ``spec``, which differs in its batch alone, while serving; raises
+        :class:`StartError`."""
+        if spec.batch != self.spec.batch:
+            limit = hogar_pb2.BatchLimit(batch=spec.batch, who="config")
+            await self.pairs[0].set_batch_limit(limit)
+            # The backup learned the one before with the graph.
+            self._batch_limit = limit
+            self._tell(f"has batch {spec.batch} of its config now, before: {self.spec.batch}")
+        self.has_spec(spec)
+        self._around.changed()
+
+    def has_spec(self, spec: NodeSpec) -> None:
+        """Take over a spec that differs in its batch alone."""
+        self.spec = spec
+        for pair in self.pairs:
+            pair.spec = spec
 
     async def _restore_batch_limit(self) -> None:
         """Give a proxy that knows the config alone the limit that somebody has set since."""
         if self._batch_limit is None:
             return
+        config = hogar_pb2.BatchLimit(batch=self.spec.batch, who="config")
         try:
+            # First: it may have been given the graph before the config's batch changed its kind.
+            await self.pairs[0].set_batch_limit(config)
             await self.pairs[0].set_batch_limit(self._batch_limit)
         except StartError as error:
             self._tell(f"has the batch limit of its config again: {error}")
@@ -164,6 +217,13 @@ class RunningNode:
         self._exits.append(time.monotonic())
         if self._dead:
             return
+        if self._around.wired:
+            serves = self.pairs[0].running
+            self._changes(NodeState.DEGRADED if serves else NodeState.RECOVERING, what)
+        if not self._handing_over:
+            self._start_recovery()
+
+    def _start_recovery(self) -> None:
         if self._recovery is None or self._recovery.done():
             self._recovery = asyncio.get_running_loop().create_task(self._recover())
         else:
@@ -192,7 +252,9 @@ class RunningNode:
             self._failed_starts = 0
             self._around.changed()
             if self.running and not self._again:
-                return
+                break
+        # For whoever reads the events: a look after the next pause of the watch comes late.
+        asyncio.get_running_loop().call_soon(self._around.look_soon, self)
 
     def _pause(self) -> float:
         """Seconds before the next try: none at first, more for one that dies again and again."""
@@ -249,7 +311,7 @@ class RunningNode:
         if proxy_died:
             await pair.restart_proxy()
             if self._around.wired:
-                await pair.send_graph(self._around.runtime())
+                await self._around.connect(pair)
                 await self._around.replay()
                 await self._restore_batch_limit()
             self._tell("its proxy is back")
@@ -264,7 +326,7 @@ class RunningNode:
         try:
             await backup.start(self.implementation, RESTART_TIMEOUT)
             if self._around.wired:
-                await backup.send_graph(self._around.runtime())
+                await self._around.connect(backup)
         except StartError:
             await backup.kill()
             raise
@@ -277,11 +339,87 @@ class RunningNode:
             self._tell("serves without a backup, which does not start")
             return
         self._dead = text
+        self._changes(NodeState.DEAD, f"{self._failed_starts} starts failed: {error}")
         self._tell(f"is given up after {self._failed_starts} failed starts: {text}")
         await asyncio.gather(*(pair.kill() for pair in self.pairs))
 
     def _tell(self, what: str) -> None:
+        self._last_told = what
         self._around.tell(self.spec.name, what)
+
+    # --- another version --------------------------------------------------------------------
+
+    def runs_as(self, spec: NodeSpec, implementation: Implementation) -> bool:
+        """Whether it was started as these say; its batch limit can be set while it runs."""
+        return (self.spec.version, self.spec.image, self.implementation) == (
+            spec.version,
+            spec.image,
+            implementation,
+        )
+
+    async def rest(self, patience: float) -> None:
+        """Wait for a recovery that is under way, and end it after ``patience`` seconds."""
+        recovery = self._recovery
+        if recovery is None:
+            return
+        await asyncio.wait({recovery}, timeout=patience)
+        self._recovery = None
+        recovery.cancel()
+        await asyncio.gather(recovery, return_exceptions=True)
+
+    def become(
+        self, pairs: list[RunningPair], spec: NodeSpec, implementation: Implementation
+    ) -> list[RunningPair]:
+        """Let other pairs stand in its place from now on; the ones before, which the caller must
+        set aside for the ledger before it waits for anything."""
+        before, self.pairs = self.pairs, pairs
+        self._tell(f"version {spec.version} takes the place of version {self.spec.version}")
+        if spec.batch != self.spec.batch:
+            self._batch_limit = None
+        self.implementation = implementation
+        self.has_spec(spec)
+        self._synced = False
+        self._degraded = self._dead = ""
+        self._failed_starts = 0
+        self._exits.clear()
+        for pair, role in zip(pairs, Role, strict=False):
+            pair.role = role
+        return before
+
+    async def settle_in(self) -> None:
+        """After :meth:`become`: the limit that somebody has set, and a backup with the state."""
+        await self._restore_batch_limit()
+        if len(self.pairs) == 2 and self.pairs[1].running:
+            await self.attach_backup()
+        if not self.running:
+            self.process_ended("lost a process while it took its place")
+
+    @contextlib.asynccontextmanager
+    async def handing_over(self) -> AsyncIterator[None]:
+        """While this lasts, its processes are not brought back; what is missing is afterwards."""
+        self._handing_over = True
+        had_backup = self._synced
+        try:
+            yield
+        finally:
+            self._handing_over = False
+            primary, *backups = self.pairs
+            if had_backup and not primary.running and any(pair.running for pair in backups):
+                # It followed until the state began to move: better than no state at all.
+                self._synced = True
+                self._tell("died as it handed its state over; its backup may lack its last batches")
+            if not self.running or (len(self.pairs) == 2 and not self._synced):
+                self._start_recovery()
+
+    async def give_state(self, heir: RunningPair) -> None:
+        """Let ``heir`` have the whole state, and follow it from now on in the backup's place.
+        Raises :class:`StartError` where it does not take it."""
+        self._synced = False
+        self._degraded = "another version of it takes its state over"
+        self._epoch += 1
+        self._around.changed()
+        await self.pairs[0].set_backup(heir.ip, self._epoch)
+        await heir.catch_up()
 
     # --- watching ---------------------------------------------------------------------------
 
@@ -289,21 +427,30 @@ class RunningNode:
         """What it does now."""
         pairs = tuple(await asyncio.gather(*(pair.status() for pair in self.pairs)))
         recovering = self._recovery is not None and not self._recovery.done()
+        backed = len(pairs) == 2
         states = [pair.state for pair in pairs]
         reasons = [f"{pair.role.value}: {pair.reason}" for pair in pairs if pair.reason]
         if self._dead:
             state, reasons = NodeState.DEAD, [self._dead]
-        elif states[0] is not NodeState.READY:
+        elif states[0] not in SERVING or (recovering and not backed):
             state = NodeState.RECOVERING if recovering else states[0]
         elif self._degraded:
             state = NodeState.DEGRADED
             reasons.append(self._degraded)
         elif recovering:
             state = NodeState.DEGRADED
-        elif all(state is NodeState.READY for state in states):
-            state = NodeState.READY
+        elif all(state in SERVING for state in states):
+            state = states[0]
         else:
             state = NodeState.STARTING
+        if state in SERVING:
+            self._has_served = True
+        elif state is NodeState.STARTING and self._has_served:
+            # What was replaced starts, but to the node that is the end of its recovery.
+            state = NodeState.RECOVERING
+        if self._around.draining and state in SERVING:
+            state = NodeState.DRAINING
+            reasons.append("the graph takes no new requests")
         spec = self.spec
         return NodeStatus(
             index=self.index,
@@ -314,3 +461,35 @@ class RunningNode:
             reason="; ".join(reasons),
             pairs=pairs,
         )
+
+    async def look(self) -> None:
+        """Tell of a change of state that did not announce itself."""
+        status = await self.status()
+        state = status.state
+        if {state, self._state} != {NodeState.READY, NodeState.BUSY}:
+            self._other_since = None
+            self._changes(state, status.reason or self._last_told or "it answers")
+            return
+        now = time.monotonic()
+        if self._other_since is None:
+            self._other_since = now
+        elif now - self._other_since >= BUSY_SETTLES and now >= self._quiet_until:
+            self._quiet_until = now + BUSY_QUIET
+            self._changes(state, status.reason or "fewer requests wait than two batches hold")
+
+    def _changes(self, state: NodeState, cause: str) -> None:
+        before, self._state = self._state, state
+        self._other_since = None
+        if before is not state:
+            cause = cause.partition("\n")[0]
+            self._around.tell(
+                self.spec.name, cause, before.value if before is not None else "", state.value
+            )
+
+
+def _limit_record(limit: hogar_pb2.BatchLimit | None) -> BatchLimitRecord | None:
+    if limit is None:
+        return None
+    return BatchLimitRecord(
+        limit.limit, limit.who, limit.batch if limit.HasField("batch") else None
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,8 @@ from earg.protos import (
     prediction_pb2,
     prediction_pb2_grpc,
 )
-from earg.status import NodeState, PairStatus, PingStatus, Role
+from earg.status import NodeState, PairStatus, PingStatus, QueueLoad, Role
+from earg.status_wire import read_load
 
 TRACEBACK_LINES = 60
 """Lines of a process's log that are shown when it could not start."""
@@ -134,11 +138,16 @@ class RunningPair:
         on_exit: Callable[[RunningPair, Child, str], None],
     ) -> None:
         self.name = name
+        # Where its logs are: a pair that is started beside one of its name has others.
+        self.log_name = name.partition(".")[2]
         self.index = index
         self.role = role
         self.ip = ip
         self.wired = False
-        self._spec = spec
+        self.frozen = False
+        # To which addresses its proxy sends, by node, as far as this agent has told it.
+        self.targets: dict[int, str] = {}
+        self.spec = spec
         self._ports = ports
         self._commands = commands
         self._folder = folder
@@ -149,6 +158,7 @@ class RunningPair:
         self._failure = ""
         # A deploy that has no log fails; what has served comes back all the same.
         self._has_served = False
+        self._was_ready = False
         self._channel: grpc.aio.Channel | None = None
 
     @property
@@ -249,7 +259,7 @@ class RunningPair:
     async def _start_child(
         self, kind: str, command: tuple[str, ...], variables: dict[str, str]
     ) -> Child:
-        log = self._folder / "logs" / f"{self.name.partition('.')[2]}.{kind}.log"
+        log = self._folder / "logs" / f"{self.log_name}.{kind}.log"
         passed_on = model_environment() if kind == "model" else process_environment()
         environment = passed_on | QUIET | variables
         try:
@@ -278,7 +288,7 @@ class RunningPair:
     def _model_variables(self, implementation: Implementation) -> dict[str, str]:
         return dict(implementation.environment) | {
             "MODEL_NAME": self.pair.model_name,
-            "MODEL_VERSION": self._spec.version,
+            "MODEL_VERSION": self.spec.version,
             "MODEL_PORT": str(self._ports.model),
             "PROXY_NAME": self.pair.proxy_name,
             "PROXY_PORT": str(self._ports.proxy),
@@ -300,8 +310,21 @@ class RunningPair:
             "INIT_RETRY_TIMES": "10",
         }
 
-    async def send_graph(self, runtime: str) -> None:
-        """SetDAG on the proxy; raises :class:`StartError`."""
+    def rename_logs(self, log_name: str) -> None:
+        """Let its logs have another name; those of that name are kept as ``.1``."""
+        self.log_name = log_name
+        for kind, child in (("model", self.model), ("proxy", self.proxy)):
+            if child is None:
+                continue
+            log = self._folder / "logs" / f"{log_name}.{kind}.log"
+            with contextlib.suppress(OSError):
+                if log.exists():
+                    log.replace(log.with_name(log.name + ".1"))
+                child.log.replace(log)
+                child.log = log
+
+    async def send_graph(self, runtime: str, targets: dict[int, str]) -> None:
+        """SetDAG on the proxy, which sends to ``targets`` then; raises :class:`StartError`."""
         if self._channel is None:
             raise StartError(f"the proxy of {self.name} does not run")
         stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
@@ -312,6 +335,8 @@ class RunningPair:
                 f"the proxy of {self.name} did not take the graph: {_details(error)}",
                 self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
             ) from None
+        self.targets = dict(targets)
+        self._was_ready = False
         self.wired = True
 
     def record(self) -> PairRecord:
@@ -339,6 +364,28 @@ class RunningPair:
             return
         self.proxy.has_answered = record.wired
         self._channel = open_channel(f"{self.ip}:{self._ports.proxy}")
+        # The agent before may have ended in the middle of a hand-over.
+        self.thaw()
+
+    def freeze(self) -> None:
+        """Hold both processes where they are, until :meth:`thaw` or :meth:`kill`."""
+        self.frozen = True
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let both processes go on."""
+        self._signal(signal.SIGCONT)
+        self.frozen = False
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in (self.proxy, self.model):
+            if child is not None and child.running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+
+    async def catch_up(self) -> None:
+        """Wait until this backup's model has taken over what came; raises :class:`StartError`."""
+        await self._control("CatchUp", hogar_pb2.Done(), SYNC_TIMEOUT)
 
     async def promote(self) -> None:
         """Make this backup the primary; raises :class:`StartError`."""
@@ -356,6 +403,7 @@ class RunningPair:
         """Let the proxy send to node ``index`` at ``address``; raises :class:`StartError`."""
         request = hogar_pb2.RetargetRequest(index=index, address=address)
         await self._control("Retarget", request, CALL_TIMEOUT)
+        self.targets[index] = address
 
     async def set_batch_limit(self, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:
         """Set the proxy's batch limit; what was set before. Raises :class:`StartError`."""
@@ -365,7 +413,7 @@ class RunningPair:
         try:
             return await answered(stub.SetBatchLimit(limit, timeout=CALL_TIMEOUT))
         except (grpc.aio.AioRpcError, OSError) as error:
-            raise StartError(f"{self._spec.name}: {_details(error)}") from None
+            raise StartError(f"{self.spec.name}: {_details(error)}") from None
 
     async def _control(self, call: str, request: Any, timeout: float) -> None:
         if self._channel is None:
@@ -378,27 +426,51 @@ class RunningPair:
                 f"the proxy of {self.name} did not {call}: {_details(error)}"
             ) from None
 
-    async def ping(self) -> PingStatus | None:
-        """What its proxy answers to ``ping``; None where it does not answer."""
+    async def holds_requests(self) -> bool:
+        """Whether its proxy has requests that it has not handed on; an original does not tell.
+        Raises :class:`StartError` where it does not answer."""
+        if self._channel is None:
+            raise StartError(f"the proxy of {self.name} does not run")
+        stub = hogar_pb2_grpc.StatisticsStub(self._channel)
+        try:
+            seen = await answered(stub.Stats(hogar_pb2.StatsRequest(), timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
+            raise StartError(f"the proxy of {self.name}: {_details(error)}") from None
+        return bool(seen.queued or seen.running or seen.leaving)
+
+    async def ping(self) -> tuple[PingStatus | None, QueueLoad | None]:
+        """What its proxy answers to ``ping``, None where it does not; and its queue's load, None
+        where the proxy is an original."""
         if self._channel is None or not self.running:
-            return None
+            return None, None
         stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
         try:
-            reply = await answered(stub.ping(prediction_pb2.ping_req(), timeout=1.0))
-            return PingStatus(reply.status)
+            call = stub.ping(prediction_pb2.ping_req(), timeout=1.0)
+            reply = await answered(call)
+            # It came with the reply: there is nothing to wait for.
+            metadata: Iterable[Any] = await answered(call.trailing_metadata()) or ()
+            return PingStatus(reply.status), read_load(metadata)
         except (grpc.aio.AioRpcError, OSError, ValueError):
-            return None
+            return None, None
 
     async def status(self) -> PairStatus:
         """What it does now."""
-        answer = await self.ping()
+        answer, load = await self.ping()
         state, reason = NodeState.STARTING, ""
         if self._failure:
             state, reason = NodeState.RECOVERING, self._failure
         elif answer is PingStatus.MODEL_FAILED:
             state, reason = NodeState.RECOVERING, "its model does not answer"
         elif answer is PingStatus.READY and self.wired:
+            self._was_ready = True
             state = NodeState.READY
+            if load is not None and load.is_busy:
+                state, reason = NodeState.BUSY, str(load)
+        elif answer is PingStatus.DOWNSTREAM_FAILED and self._was_ready:
+            # That one says so itself; this one keeps for it what it does not take.
+            state, reason = NodeState.READY, "a node behind it does not answer"
+        elif answer is None and self._was_ready:
+            state, reason = NodeState.RECOVERING, "its proxy does not answer"
         elif answer is None:
             reason = "its proxy does not answer" if self.wired else "its processes start"
         else:

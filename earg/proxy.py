@@ -44,7 +44,8 @@ from earg.routing import Place, RoutingError, find_place
 from earg.sender import Sender
 from earg.settings import port_number, real_number, whole_number
 from earg.statistics_calls import StatisticsCalls
-from earg.status import PingStatus, Role
+from earg.status import PingStatus, QueueLoad, Role
+from earg.status_wire import load_metadata
 from earg.trails import Stage, Trails
 
 log = logging.getLogger(__name__)
@@ -301,6 +302,10 @@ class Proxy(
         self, request: prediction_pb2.ping_req, context: grpc.aio.ServicerContext[Any, Any]
     ) -> prediction_pb2.ping_reply:
         place = self._place
+        # The plain protocol has no room for it in the reply.
+        queued = len(self._queue)
+        load = QueueLoad(queued, self._limit.now, queued + self._queue.room)
+        context.set_trailing_metadata(load_metadata(load))
         return prediction_pb2.ping_reply(
             status=self.status(),
             stateful=place is not None and place.stateful,
@@ -324,6 +329,17 @@ class Proxy(
         self._role = Role.PRIMARY
         self._backup = None
         self._start_serving()
+        return hogar_pb2.Done()
+
+    async def CatchUp(
+        self, request: hogar_pb2.Done, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.Done:
+        try:
+            if self._backup is None:
+                raise ReplicationError(f"{self._name} is no backup")
+            await self._backup.catch_up()
+        except ReplicationError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return hogar_pb2.Done()
 
     async def SetBackup(

@@ -118,6 +118,8 @@ class StatisticsCalls(hogar_pb2_grpc.StatisticsServicer):
         # It is shown on terminals, so what would steer one is left out.
         who = "".join(letter for letter in request.who if letter.isprintable())[:LONGEST_WHO]
         try:
+            if request.HasField("batch"):
+                limit = BatchLimit.from_config(request.batch, limit.wait, limit.objective)
             limit = limit.changed(
                 most=request.limit if request.HasField("limit") else None,
                 wait=request.wait if request.HasField("wait") else None,

@@ -42,7 +42,11 @@ class NodeState(Enum):
     """Its processes start, the model is constructed, or it waits to be wired."""
 
     READY = "ready"
-    """Every pair of it answers ``ping`` with READY, and a backup holds the state."""
+    """Every pair of it answers ``ping``, and a backup holds the state."""
+
+    BUSY = "busy"
+    """It serves as one that is ready, but requests wait for longer than one batch: at least two
+    full batches are queued, or the queue is nine tenths full."""
 
     DEGRADED = "degraded"
     """It serves, but a failure now would lose its state: it has no backup that holds it."""
@@ -52,6 +56,33 @@ class NodeState(Enum):
 
     DEAD = "dead"
     """It was given up: its processes end on every start."""
+
+    DRAINING = "draining"
+    """It finishes what its graph has accepted, and is stopped then."""
+
+
+SERVING = frozenset({NodeState.READY, NodeState.BUSY, NodeState.DEGRADED})
+"""The states in which a node takes requests and answers them."""
+
+BUSY_BATCHES, BUSY_SHARE = 2, 0.9
+"""So many full batches in the queue, or so much of it filled, make a node busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLoad:
+    """A proxy's queue: requests in it, its batch limit, and how many it can hold."""
+
+    queued: int
+    limit: int
+    capacity: int
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it makes its node :attr:`NodeState.BUSY`."""
+        return self.queued >= min(BUSY_BATCHES * self.limit, BUSY_SHARE * self.capacity)
+
+    def __str__(self) -> str:
+        return f"{self.queued} requests wait, at most {self.limit} are computed at once"
 
 
 class Role(Enum):
@@ -97,12 +128,20 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a node. ``time`` is in seconds since the Unix epoch."""
+    """Something that happened to a node. ``time`` is in seconds since the Unix epoch.
+
+    A change of state has ``before`` and ``after``, and ``what`` is its cause; of a node that was
+    not there before, ``before`` is empty. Of all other events both are empty. ``number`` grows
+    with each event, also from one agent to the next.
+    """
 
     time: float
     graph: str
     node: str
     what: str
+    before: str = ""
+    after: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from earg.protos import hogar_pb2
-from earg.status import GraphStatus, NodeState, NodeStatus, PairStatus, Role
+from earg.status import Event, GraphStatus, NodeState, NodeStatus, PairStatus, QueueLoad, Role
+
+LOAD_KEY = "earg-load"
+"""The trailing metadata of a ``ping``: queued requests, batch limit and capacity, with ',' between
+them. An original sends none."""
 
 
 def node_message(status: NodeStatus) -> hogar_pb2.NodeStatus:
@@ -80,3 +85,46 @@ def read_graph(message: hogar_pb2.GraphStatus) -> GraphStatus:
         nodes=tuple(read_node(node) for node in message.nodes),
         warnings=tuple(message.warnings),
     )
+
+
+def event_message(event: Event) -> hogar_pb2.Event:
+    """The message of an event."""
+    return hogar_pb2.Event(
+        time=event.time,
+        graph=event.graph,
+        node=event.node,
+        what=event.what,
+        before=event.before,
+        after=event.after,
+        number=event.number,
+    )
+
+
+def read_event(message: hogar_pb2.Event) -> Event:
+    """An event from its message."""
+    return Event(
+        time=message.time,
+        graph=message.graph,
+        node=message.node,
+        what=message.what,
+        before=message.before,
+        after=message.after,
+        number=message.number,
+    )
+
+
+def load_metadata(load: QueueLoad) -> tuple[tuple[str, str], ...]:
+    """A proxy's load as the trailing metadata of its ``ping``."""
+    return ((LOAD_KEY, f"{load.queued},{load.limit},{load.capacity}"),)
+
+
+def read_load(metadata: Iterable[Any]) -> QueueLoad | None:
+    """The load from trailing metadata; None where there is none, or none that can be read."""
+    for key, value in metadata:
+        if key == LOAD_KEY:
+            try:
+                queued, limit, capacity = (int(part) for part in str(value).split(","))
+            except ValueError:
+                return None
+            return QueueLoad(queued, limit, capacity)
+    return None

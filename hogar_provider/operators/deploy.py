@@ -25,9 +25,10 @@ class DeployNodeOperator(EargOperator):
     """Start a node's model and proxy, and for a stateful operator the backup's.
 
     Succeeds once the model is constructed and its proxy has it; a node that runs already is left
-    as it is. Returns ``{"node", "address", "pairs": [{"role", "address", "model_pid",
-    "proxy_pid"}]}``. A model that raises on construction fails the task without a retry, with the
-    model's own traceback in the log and nothing of it left running.
+    as it is, and one of which another version serves is replaced without a failed request. Returns
+    ``{"node", "address", "pairs": [{"role", "address", "model_pid", "proxy_pid"}]}``. A model that
+    raises on construction fails the task without a retry, with the model's own traceback in the
+    log and nothing of it left running; the version before serves on.
 
     :param graph: the graph's name as deployed: no ``-`` in it (templated).
     :param version: the graph's version as deployed (templated).

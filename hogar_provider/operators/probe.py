@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ProbeNodeOperator(EargOperator):
-    """Wait until every pair of a node answers READY; the graph must be wired.
+    """Wait until every pair of a node is ready, or busy; the graph must be wired.
 
     Fails with what the node waits for where it does not get ready in time.
 

@@ -148,3 +148,18 @@ class DiesOnSecondStart:
 
     def predict(self, request: Any) -> Any:
         return request
+
+
+class RefusesState(Ledger):
+    """Another version of the ledger, whose state has another form."""
+
+    def set_state(self, state: bytes) -> None:
+        raise ValueError("this state is of another form")
+
+
+class Slow:
+    """Takes a second for each batch."""
+
+    def predict_batch(self, requests: list[Any]) -> list[Any]:
+        time.sleep(1.0)
+        return requests
