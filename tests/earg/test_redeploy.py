@@ -248,7 +248,7 @@ def test_another_batch_alone_restarts_nothing(agent: AgentClient) -> None:
 
     def limits() -> dict[str, tuple[int, str]]:
         return {
-            one.name: (one.statistics.batch_limit, one.statistics.limit_set_by)
+            one.name: (one.statistics.batch_most, one.statistics.limit_set_by)
             for one in agent.statistics("g").nodes
             if one.statistics is not None
         }
