@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -105,6 +107,8 @@ def test_a_stateless_node_is_replaced_alone_and_no_request_fails(
 
     after = asyncio.run(scenario())
     assert (before.version, after.version, after.url) == ("1", "2", before.url)
+    assert httpx.get(f"{after.url}/v2/models/g").json()["versions"] == ["2"]
+    assert httpx.get(f"{after.url}/v2/models/g/versions/1").status_code == 404
     assert (node(after, name).version, node(after, name).image) == ("2", "image:2")
     old, new = pids_by_node(before), pids_by_node(after)
     assert not set(old[name]) & set(new[name])
@@ -420,3 +424,49 @@ def test_processes_that_die_while_nodes_are_replaced_cost_no_reply_and_no_state(
 
     asyncio.run(scenario())
     wait_for(lambda: len(processes_in(home)) == 8, "nothing is left behind", 30)
+
+
+def test_another_version_of_a_stateful_node_that_was_given_up_serves(
+    agent: AgentClient, home: Path, tmp_path: Path
+) -> None:
+    config = StaticConfig(nodes("first", "ledger", stateful="ledger", batch=4), (Edge((1,), (2,)),))
+    mark = tmp_path / "mark"
+    kinds = {
+        "first": implementation("Echo"),
+        "ledger": implementation("DiesOnMark", MARK=str(mark)),
+    }
+    before = deploy(agent, config, lambda one: kinds[one], "1")
+    mark.touch()
+    for pair in node(before, "ledger").pairs:
+        os.kill(pair.model_pid, signal.SIGKILL)
+    wait_for(lambda: node(agent.graph("g"), "ledger").state is NodeState.DEAD, "given up", 60)
+    with ThreadPoolExecutor(1) as threads:
+        # It waits in the graph for the node that is to come.
+        waiting = threads.submit(predict, before.url, b"x")
+        kinds["ledger"] = implementation("Ledger")
+        after = deploy(agent, changed(config, "ledger", version="2"), lambda one: kinds[one])
+        assert json.loads(waiting.result(timeout=30)) == {"times": 1, "all": 1}
+    assert pids_by_node(after)["first"] == pids_by_node(before)["first"]
+    wait_for(settled(agent, "g"), "every node is ready, with its backup")
+    os.kill(node(agent.graph("g"), "ledger").pairs[0].proxy_pid, signal.SIGKILL)
+    assert json.loads(predict(before.url, b"y")) == {"times": 1, "all": 2}
+    wait_for(lambda: len(processes_in(home)) == 8, "nothing is left behind", 30)
+
+
+def test_a_client_that_gives_up_does_not_leave_half_a_replacement(
+    agent: AgentClient, home: Path
+) -> None:
+    before = deploy(agent, DIAMOND, named, "1")
+    newer = changed(DIAMOND, "c3", version="2")
+    text = write_static(newer)
+    for milliseconds in range(300, 1500, 150):
+        with contextlib.suppress(AgentError):
+            agent.deploy_node(
+                "g", "2", text, 3, implementation("Named"), timeout=milliseconds / 1000
+            )
+        assert predict(before.url, b"x") == b"c5(c3(c2(c1(x)))|c4(c2(c1(x))))"
+    after = deploy(agent, newer, named)
+    assert node(after, "c3").version == "2"
+    wait_for(
+        lambda: len(processes_in(home)) == 2 + 2 * len(DIAMOND.nodes), "nothing is left behind", 30
+    )
