@@ -28,8 +28,10 @@ import grpc
 import grpc.aio
 
 from earg import ledger
-from earg.config import ConfigError, StaticConfig, read_static
+from earg.config import ConfigError
 from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
+from earg.extras import ExtrasError
+from earg.graph_requests import recorded_by, requests_in
 from earg.graph_statistics import graph_statistics, set_batch_limit
 from earg.home import Home, HomeError, find_home, replace_file
 from earg.images import Implementation
@@ -38,6 +40,7 @@ from earg.metrics_targets import TargetsFile
 from earg.output import forgive_output
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
+from earg.plan import Plan, read_plan
 from earg.process import settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import Event
@@ -129,8 +132,9 @@ class Agent(hogar_pb2_grpc.AgentServicer):
     def adopt(self, records: Iterable[GraphRecord]) -> None:
         """Own the graphs that an agent before this one has left serving."""
         for record in records:
+            plan = read_plan(record.config, record.extras)
             self._graphs[record.name] = self._deployment(
-                record.name, record.next_version, record.config, read_static(record.config), record
+                record.name, record.next_version, plan, record
             )
             self._tell(record.name, "agent", f"{os.getpid()} has adopted the graph")
         self._changed()
@@ -139,15 +143,13 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self,
         name: str,
         version: str,
-        text: str,
-        config: StaticConfig,
+        plan: Plan,
         record: GraphRecord | None = None,
     ) -> Deployment:
         return Deployment(
             name,
             version,
-            text,
-            config,
+            plan,
             self._home.graph_folder(name),
             self._commands,
             self._changed,
@@ -191,7 +193,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             if isinstance(error, StartError) and error.log:
                 text += "\n" + error.log
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, _shortened(text))
-        except ConfigError as error:
+        except (ConfigError, ExtrasError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _shortened(str(error)))
         except OSError as error:
             sentence = (
@@ -226,7 +228,9 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             wanted.folder,
             tuple((variable.name, variable.value) for variable in wanted.environment),
         )
-        graph = await self._open(request.graph, request.version, request.config)
+        graph = await self._open(
+            request.graph, request.version, read_plan(request.config, request.extras)
+        )
         try:
             status = await graph.deploy(request.index, implementation, timeout)
         except StartError as error:
@@ -237,7 +241,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._changed()
         return hogar_pb2.DeployNodeReply(node=node_message(status))
 
-    async def _open(self, name: str, version: str, text: str) -> Deployment:
+    async def _open(self, name: str, version: str, plan: Plan) -> Deployment:
         """The deployment of exactly this graph, which counts one more node as being deployed.
 
         One of the same name and topology is to become this graph, node by node; one of another
@@ -250,10 +254,9 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                     f"graph {what} {value!r}: letters, digits, '_' and '.' are admitted, "
                     "200 at most, the first no '.'"
                 )
-        config = read_static(text)
         async with self._lock(name):
             graph = self._graphs.get(name)
-            if graph is None or (graph.next_version, graph.text) != (version, text):
+            if graph is None or (graph.next_version, graph.plan) != (version, plan):
                 if graph is not None and graph.deploying:
                     raise DeploymentError(
                         f"graph {name} is being deployed with another config (version "
@@ -262,16 +265,16 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                 if graph is not None and graph.draining:
                     raise DeploymentError(f"graph {name} is being drained; deploy it afterwards")
                 folder = self._home.graph_folder(name)
-                if graph is not None and not graph.has_topology_of(config):
+                if graph is not None and not graph.has_topology_of(plan.config):
                     await self._make_room(graph)
                     graph = None
                 folder.mkdir(parents=True, exist_ok=True)
-                replace_file(folder / "static.earg", text)
+                replace_file(folder / "static.earg", plan.text)
                 if graph is None:
-                    graph = self._graphs[name] = self._deployment(name, version, text, config)
+                    graph = self._graphs[name] = self._deployment(name, version, plan)
                 else:
                     self._tell(name, "graph", f"is being redeployed as version {version}")
-                    graph.plan(version, text, config)
+                    graph.replan(version, plan)
             graph.deploying += 1
             return graph
 
@@ -367,6 +370,22 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
         return await self._answer(context, work())
 
+    async def Requests(
+        self, request: hogar_pb2.RequestsQuery, context: Context
+    ) -> hogar_pb2.RequestsReply:
+        async def work() -> hogar_pb2.RequestsReply:
+            return await requests_in(self._graph(request.graph), request.most)
+
+        return await self._answer(context, work())
+
+    async def RecordedRequests(
+        self, request: hogar_pb2.RequestsQuery, context: Context
+    ) -> hogar_pb2.TracesReply:
+        async def work() -> hogar_pb2.TracesReply:
+            return await recorded_by(self._graph(request.graph), request.most)
+
+        return await self._answer(context, work())
+
     async def SetBatchLimit(
         self, request: hogar_pb2.NodeBatchLimit, context: Context
     ) -> hogar_pb2.BatchLimit:
@@ -434,7 +453,7 @@ async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
     home.check_socket()
     try:
         agent.adopt(ledger.read(home.ledger))
-    except (ledger.LedgerError, ConfigError) as error:
+    except (ledger.LedgerError, ConfigError, ExtrasError) as error:
         log.error("what an agent before this one has left cannot be adopted: %s", error)
     await server.start()
     log.info("agent %d serves on %s", os.getpid(), home.socket)

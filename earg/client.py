@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,11 +19,13 @@ from earg.images import Implementation
 from earg.ledger import started_at
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.request_wire import RequestInGraph, read_requests, read_trace
 from earg.security import SecurityError, security
 from earg.statistics import GraphStatistics
 from earg.statistics_wire import read_graph_statistics
 from earg.status import Event, GraphStatus, NodeStatus
 from earg.status_wire import read_event, read_graph, read_node
+from earg.traces import Trace
 
 CALL_TIMEOUT = 10.0
 """Seconds for calls that only look."""
@@ -61,6 +64,17 @@ class ModelFailed(AgentError):  # noqa: N818
         super().__init__(f"{sentence}\n{traceback}" if traceback else sentence)
         self.sentence = sentence
         self.traceback = traceback
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSetting:
+    """How a node batches: see :meth:`AgentClient.set_batch_limit`. ``who`` has set it."""
+
+    limit: int
+    who: str
+    wait: float
+    objective: float
+    dynamic: bool
 
 
 class AgentClient:
@@ -112,12 +126,14 @@ class AgentClient:
         index: int,
         implementation: Implementation,
         *,
+        extras: str = "",
         timeout: float = 120.0,
     ) -> NodeStatus:
         """Start the node's model and proxy, and for a stateful one the backup's, unless they run
         already; returns once the model is constructed and its proxy has it.
 
-        ``config`` is the static EARG config of the whole graph. Of a deployed graph of the same
+        ``config`` is the static EARG config of the whole graph, and ``extras`` the text of what it
+        says beyond it (docs/extras.md). Of a deployed graph of the same
         name, nodes and edges, a node whose version, image or implementation differs is replaced
         while the graph serves, and one whose batch differs is told its new limit; one of other
         nodes or edges is drained and taken down first. Raises :class:`ModelFailed` for a node that
@@ -128,6 +144,7 @@ class AgentClient:
             version=version,
             config=config,
             index=index,
+            extras=extras,
             implementation=hogar_pb2.Implementation(
                 entrypoint=implementation.entrypoint,
                 folder=implementation.folder,
@@ -201,18 +218,45 @@ class AgentClient:
         return read_graph_statistics(self._call(self._stub.Statistics, request, CALL_TIMEOUT))
 
     def set_batch_limit(
-        self, graph: str, index: int, limit: int, who: str = "a client of the agent"
-    ) -> tuple[int, str]:
-        """Let the node's next batches hold at most ``limit`` requests, and tell ``who`` wants it
-        so; the limit before, and who had set that."""
-        request = hogar_pb2.NodeBatchLimit(
-            graph=graph,
-            index=index,
+        self,
+        graph: str,
+        index: int,
+        limit: int | None = None,
+        who: str = "a client of the agent",
+        *,
+        wait: float | None = None,
+        objective: float | None = None,
+        dynamic: bool | None = None,
+    ) -> BatchSetting:
+        """Change how the node batches from its next batch on, and tell ``who`` wants it so; what
+        was set before. None stays as it is.
+
+        A batch holds at most ``limit`` requests and waits at most ``wait`` seconds to fill; a
+        ``dynamic`` limit moves below that so that a batch computes within ``objective`` seconds
+        (0: the usual objective).
+        """
+        asked = hogar_pb2.BatchLimit(who=who, wait=wait, objective=objective)
+        if dynamic is not None:
+            asked.dynamic = dynamic
+        if limit is not None:
             # What does not fit the message is out of bounds, too: the proxy says which they are.
-            limit=hogar_pb2.BatchLimit(limit=min(max(limit, 0), 2**32 - 1), who=who),
-        )
+            asked.limit = min(max(limit, 0), 2**32 - 1)
+        request = hogar_pb2.NodeBatchLimit(graph=graph, index=index, limit=asked)
         before = self._call(self._stub.SetBatchLimit, request, CALL_TIMEOUT)
-        return before.limit, before.who
+        return BatchSetting(before.limit, before.who, before.wait, before.objective, before.dynamic)
+
+    def requests(self, graph: str, most: int = 100) -> tuple[int, tuple[RequestInGraph, ...]]:
+        """How many requests are in the graph, and the oldest ``most`` of them (1000 at most)."""
+        query = hogar_pb2.RequestsQuery(graph=graph, most=most)
+        return read_requests(self._call(self._stub.Requests, query, CALL_TIMEOUT))
+
+    def traces(self, graph: str, most: int = 20) -> tuple[Trace, ...]:
+        """The newest ``most`` requests whose way was recorded (200 at most), newest first; a hop's
+        ``node`` is its name."""
+        query = hogar_pb2.RequestsQuery(graph=graph, most=most)
+        reply = self._call(self._stub.RecordedRequests, query, CALL_TIMEOUT)
+        names = {node.index: node.name for node in self.graph(graph).nodes}
+        return tuple(read_trace(one, graph, names) for one in reply.traces)
 
     def drain(self, graph: str, timeout: float = 60.0, force: bool = False) -> int:
         """Stop a graph once it has answered what it accepted; it takes no new requests meanwhile.

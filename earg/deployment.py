@@ -21,6 +21,7 @@ from earg.channel import open_channel
 from earg.child import Child, LogError
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.environment import QUIET, process_environment
+from earg.extras import Extras
 from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.home import replace_file
 from earg.images import Implementation
@@ -37,6 +38,7 @@ from earg.pair import (
     StartError,
     wait_until_up,
 )
+from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.security import security
 from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
@@ -82,16 +84,15 @@ class Deployment:
 
     Nodes are deployed in any order and in parallel; :meth:`wire` needs all of them.
     ``changed`` is called whenever a process starts or ends. ``version`` is what serves;
-    ``next_version``, ``text`` and ``config`` are what is being deployed, the same where nothing is
-    (see :meth:`plan`).
+    ``next_version`` and ``plan`` are what is being deployed, the same where nothing is (see
+    :meth:`replan`).
     """
 
     def __init__(
         self,
         name: str,
         version: str,
-        text: str,
-        config: StaticConfig,
+        plan: Plan,
         folder: Path,
         commands: Commands,
         changed: Callable[[], None],
@@ -100,8 +101,7 @@ class Deployment:
     ) -> None:
         self.name = name
         self.version = self.next_version = version
-        self.text = text
-        self.config = config
+        self.plan = plan
         self.deploying = 0
         self.draining = False
         self._folder = folder
@@ -133,15 +133,16 @@ class Deployment:
         """What an agent that follows this one needs to adopt it."""
         in_place = {pair for node in self._nodes.values() for pair in node.pairs}
         pairs = (self._starting | self._retiring) - in_place
-        aside = [child for pair in pairs for child in (pair.model, pair.proxy)]
-        leftovers = [
-            child.record() for child in (*aside, self._starting_frontend) if child is not None
-        ]
+        aside = [child for pair in pairs for _, _, child in pair.processes]
+        if self._starting_frontend is not None:
+            aside.append(self._starting_frontend)
+        leftovers = [child.record() for child in aside]
         return GraphRecord(
             name=self.name,
             version=self.version,
             next_version=self.next_version,
-            config=self.text,
+            config=self.plan.text,
+            extras=self.plan.extras_text,
             model_port=self._pool.ports.model,
             proxy_port=self._pool.ports.proxy,
             metrics_port=self._pool.ports.metrics,
@@ -156,7 +157,12 @@ class Deployment:
 
     def _adopt(self, record: GraphRecord) -> None:
         ports = Ports(record.model_port, record.proxy_port, record.metrics_port)
-        used = [pair.ip for node in record.nodes for pair in node.pairs]
+        used = [
+            ip
+            for node in record.nodes
+            for pair in node.pairs
+            for ip in (pair.ip, *(one.ip for one in pair.replicas))
+        ]
         self._pool = AddressPool.adopt(self.name, ports, [record.frontend_ip, *used])
         self._frontend_ip = record.frontend_ip
         self._http_port = record.http_port
@@ -164,8 +170,10 @@ class Deployment:
         self.wired = record.wired
         ledger.kill(record.leftovers)
         for known in record.nodes:
-            places = [(pair.name, pair.ip) for pair in known.pairs]
-            pairs = self._new_pairs(known.index, known.spec, places)
+            places = [
+                (pair.name, [pair.ip, *(one.ip for one in pair.replicas)]) for pair in known.pairs
+            ]
+            pairs = self._new_pairs(known.index, known.spec, known.implementation, places)
             node = RunningNode(known.index, known.spec, known.implementation, pairs, self)
             self._nodes[known.index] = node
         for known in record.nodes:
@@ -201,10 +209,20 @@ class Deployment:
             # Among those that were ended were perhaps some that still held requests.
             await self.replay()
 
-    def plan(self, version: str, text: str, config: StaticConfig) -> None:
-        """Deploy another config of the same topology from now on: what differs is replaced node by
+    @property
+    def config(self) -> StaticConfig:
+        """The graph as it is being deployed."""
+        return self.plan.config
+
+    @property
+    def extras(self) -> Extras:
+        """What it says beyond EARG's config."""
+        return self.plan.extras
+
+    def replan(self, version: str, plan: Plan) -> None:
+        """Deploy another plan of the same topology from now on: what differs is replaced node by
         node by :meth:`deploy`, and :meth:`wire` makes its version the graph's."""
-        self.next_version, self.text, self.config = version, text, config
+        self.next_version, self.plan = version, plan
         self.changed()
 
     def has_topology_of(self, config: StaticConfig) -> bool:
@@ -269,6 +287,7 @@ class Deployment:
             if self.draining:
                 raise DeploymentError(f"graph {self.name} is being drained; deploy it afterwards")
             spec = self.spec(index)
+            implementation = self.plan.implementation(index, implementation)
             present = self._nodes.get(index)
             if present is not None and present.runs_as(spec, implementation):
                 await present.settle()
@@ -279,11 +298,12 @@ class Deployment:
                 del self._nodes[index]
                 await present.stop()
                 # A node that comes back keeps its addresses: the others need no new graph.
-                places = [(pair.name, pair.ip) for pair in present.pairs]
+                if present.implementation.replicas == implementation.replicas:
+                    places = [(pair.name, pair.addresses) for pair in present.pairs]
                 present = None
             deadline = time.monotonic() + timeout
             for attempt in range(ADDRESS_ATTEMPTS):
-                pairs = self._new_pairs(index, spec, places, present)
+                pairs = self._new_pairs(index, spec, implementation, places, present)
                 left = max(1.0, deadline - time.monotonic())
                 self._starting.update(pairs)
                 try:
@@ -351,7 +371,7 @@ class Deployment:
     async def _discard(self, pairs: Sequence[RunningPair]) -> None:
         await asyncio.gather(*(pair.stop(FAILED_START_GRACE) for pair in pairs))
         for pair in pairs:
-            self._pool.give_back(pair.ip)
+            self._give_back(pair)
         self.changed()
 
     def set_aside(self, pairs: list[RunningPair]) -> None:
@@ -369,17 +389,22 @@ class Deployment:
         await replacement.finish(pair)
         await pair.stop()
         self._retiring.discard(pair)
-        self._pool.give_back(pair.ip)
+        self._give_back(pair)
         self.changed()
         if held and not self._closed:
             # What it had computed may have been on its way to the next proxy.
             await self.replay()
 
+    def _give_back(self, pair: RunningPair) -> None:
+        for ip in pair.addresses:
+            self._pool.give_back(ip)
+
     def _new_pairs(
         self,
         index: int,
         spec: NodeSpec,
-        places: list[tuple[str, str]] | None,
+        implementation: Implementation,
+        places: list[tuple[str, list[str]]] | None,
         beside: RunningNode | None = None,
     ) -> list[RunningPair]:
         if places is None:
@@ -388,21 +413,24 @@ class Deployment:
             if beside is not None and beside.pairs[0].name == names[0]:
                 # The graph knows proxies by name: the new primary has not that of the old one.
                 names.reverse()
-            places = [(one, self._pool.take()) for one in names]
+            places = [
+                (one, [self._pool.take() for _ in range(implementation.replicas)]) for one in names
+            ]
         pairs = [
             RunningPair(
                 name=name,
                 index=index,
                 role=role,
                 spec=spec,
-                ip=ip,
+                ip=ips[0],
+                replica_ips=ips[1:],
                 ports=self._pool.ports,
                 commands=self._commands,
                 folder=self._folder,
                 on_start=self.changed,
                 on_exit=self._process_ended,
             )
-            for role, (name, ip) in zip(Role, places, strict=False)
+            for role, (name, ips) in zip(Role, places, strict=False)
         ]
         if beside is not None:
             for pair in pairs:
@@ -433,12 +461,12 @@ class Deployment:
     def _watched(self) -> list[Watched]:
         ports = self._pool.ports
         found = [
-            Watched(child, pair.ip, ports.model if is_model else ports.proxy, is_model)
+            Watched(child, ip, ports.proxy if kind == "proxy" else ports.model, kind != "proxy")
             for node in self._nodes.values()
             for pair in node.pairs
-            for child, is_model in ((pair.model, True), (pair.proxy, False))
+            for kind, ip, child in pair.processes
             # One that is frozen is held on purpose.
-            if child is not None and child.running and not pair.frozen
+            if child.running and not pair.frozen
         ]
         if self._frontend is not None and self._frontend.running:
             found.append(Watched(self._frontend, self._frontend_ip, ports.proxy, False))
@@ -485,7 +513,8 @@ class Deployment:
             target: runtime.nodes[target - 1].primary.proxy_ip
             for target in self.config.targets_of(pair.index)
         }
-        await pair.send_graph(write_runtime(runtime), targets)
+        text = write_runtime(runtime, choices=bool(self.extras))
+        await pair.send_graph(text, targets, self.plan.extras_text)
         await self.follow(pair)
 
     async def follow(self, pair: RunningPair) -> None:
@@ -525,7 +554,7 @@ class Deployment:
             self._write_runtime()
 
     def _write_runtime(self) -> None:
-        runtime = write_runtime(self._runtime())
+        runtime = write_runtime(self._runtime(), choices=bool(self.extras))
         path = self._folder / "runtime.earg"
         try:
             replace_file(path, runtime)
@@ -551,9 +580,13 @@ class Deployment:
         except StartError as error:
             log.warning("%s", error)
 
+    @property
+    def frontend_address(self) -> str:
+        """Where its frontend takes gRPC."""
+        return f"{self._frontend_ip}:{self._pool.ports.proxy}"
+
     async def _call_frontend(self, call: str, request: Any) -> Any:
-        address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
-        async with open_channel(address) as channel:
+        async with open_channel(self.frontend_address) as channel:
             stub = hogar_pb2_grpc.ControlStub(channel)
             try:
                 return await getattr(stub, call)(request, timeout=CALL_TIMEOUT)
@@ -722,8 +755,7 @@ class Deployment:
             return
 
     async def _ping_frontend(self) -> PingStatus:
-        address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
-        async with open_channel(address) as channel:
+        async with open_channel(self.frontend_address) as channel:
             stub = prediction_pb2_grpc.ProxyServerStub(channel)
             reply = await stub.ping(
                 prediction_pb2.ping_req(), timeout=FRONTEND_TIMEOUT, wait_for_ready=True

@@ -49,7 +49,7 @@ class NodeExtras:
     """
 
     replicas: int = 1
-    """Pairs of model and proxy that share the node's requests, 1 to 64."""
+    """Models behind the node's proxy that share its requests, 1 to 64."""
 
     wait: float = 0.0
     """Seconds that a batch may wait to fill, 0 to 60."""
@@ -358,7 +358,7 @@ def _read_node(place: str, value: Any) -> NodeExtras:
     _check_keys(place, node, [field.name for field in fields(NodeExtras)])
     read: dict[str, Any] = {}
     for key, given in node.items():
-        read[key] = given if key == "replicas" else _duration(f"{place}: {key}", given)
+        read[key] = given if key == "replicas" else duration(f"{place}: {key}", given)
     return _placed(place, lambda: NodeExtras(**read))
 
 
@@ -366,8 +366,9 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,12})?) ?(ms|s|m|h)\Z")
 _UNITS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
-def _duration(place: str, value: Any) -> float:
-    """Seconds; a number is seconds, text has a unit."""
+def duration(place: str, value: Any) -> float:
+    """Seconds; a number is seconds, text has a unit. Raises :class:`ExtrasError` that begins with
+    ``place``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf:
         return value
     match = _DURATION.match(value) if isinstance(value, str) else None

@@ -78,8 +78,8 @@ def _processes(node: RunningNode) -> list[tuple[int, str, str]]:
     return [
         (child.pid, kind, pair.role.value)
         for pair in node.pairs
-        for kind, child in (("model", pair.model), ("proxy", pair.proxy))
-        if child is not None and child.running
+        for kind, _, child in pair.processes
+        if child.running
     ]
 
 

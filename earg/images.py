@@ -21,11 +21,17 @@ class ImagesError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Implementation:
     """A model's class: ``entrypoint`` is ``package.module:Class``, imported with ``folder`` first
-    on the module path; ``environment`` is set for its process."""
+    on the module path; ``environment`` is set for its process.
+
+    So many ``replicas`` of it run behind one proxy. ``extras`` is what else the graph's extras say
+    of the node that holds from its start on: another text is another node.
+    """
 
     entrypoint: str
     folder: str
     environment: tuple[tuple[str, str], ...] = ()
+    replicas: int = 1
+    extras: str = ""
 
 
 def read_images(path: Path) -> dict[str, Implementation]:

@@ -50,15 +50,27 @@ class PairRecord:
     wired: bool
     model: ProcessRecord | None
     proxy: ProcessRecord | None
+    replicas: tuple[ReplicaRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRecord:
+    """One more model of a pair as it was."""
+
+    ip: str
+    model: ProcessRecord | None
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimitRecord:
-    """A limit that was set since SetDAG, as HOGAR's BatchLimit; its ``batch`` may be None."""
+    """A limit that was set since SetDAG, as HOGAR's BatchLimit; None is what was not named."""
 
-    limit: int
     who: str
+    limit: int | None
     batch: int | None
+    wait: float | None = None
+    objective: float | None = None
+    dynamic: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,7 @@ class GraphRecord:
     nodes: tuple[NodeRecord, ...]
     leftovers: tuple[ProcessRecord, ...]
     metrics_port: int = METRICS_PORT
+    extras: str = ""
 
 
 def started_at(pid: int) -> int | None:
@@ -157,7 +170,10 @@ def _node(row: Any) -> NodeRecord:
     pairs = []
     for pair in fields.pop("pairs"):
         model, proxy = _process(pair.pop("model")), _process(pair.pop("proxy"))
-        pairs.append(PairRecord(**pair, model=model, proxy=proxy))
+        replicas = tuple(
+            ReplicaRecord(str(one["ip"]), _process(one["model"])) for one in pair.pop("replicas")
+        )
+        pairs.append(PairRecord(**pair, model=model, proxy=proxy, replicas=replicas))
     code = dict(fields.pop("implementation"))
     environment = tuple((str(name), str(value)) for name, value in code.pop("environment"))
     implementation = Implementation(**code, environment=environment)

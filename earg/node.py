@@ -8,10 +8,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Protocol
 
 from earg.child import STOP_GRACE
 from earg.config import NodeSpec
+from earg.extras import Extras
 from earg.images import Implementation
 from earg.ledger import BatchLimitRecord, NodeRecord
 from earg.pair import RunningPair, StartError
@@ -42,6 +44,10 @@ class Surroundings(Protocol):
 
     wired: bool
     """Whether the proxies know the graph."""
+
+    @property
+    def extras(self) -> Extras:
+        """What the graph says beyond EARG's config."""
 
     draining: bool
     """Whether the graph finishes what it has accepted, and is stopped then."""
@@ -93,6 +99,7 @@ class RunningNode:
         self._failed_starts = 0
         self.exits = 0
         self._batch_limit: hogar_pb2.BatchLimit | None = None
+        self._told_limit = self._config_limit()
         self._exits: deque[float] = deque(maxlen=64)
         self._recovery: asyncio.Task[None] | None = None
         self._again = False
@@ -125,9 +132,7 @@ class RunningNode:
         self._epoch, self._synced = record.epoch, record.synced
         limit = record.batch_limit
         if limit is not None:
-            self._batch_limit = hogar_pb2.BatchLimit(
-                limit=limit.limit, who=limit.who, batch=limit.batch
-            )
+            self._batch_limit = hogar_pb2.BatchLimit(**asdict(limit))
         self._has_served = self._around.wired
         self._last_told = "a new agent has adopted it"
         for pair, known in zip(self.pairs, record.pairs, strict=True):
@@ -174,20 +179,34 @@ class RunningNode:
         """Set the primary's batch limit, and that of whoever follows it; what was set before.
         Raises :class:`StartError`."""
         before = await self.pairs[0].set_batch_limit(limit)
-        self._batch_limit = limit
+        if self._batch_limit is None:
+            self._batch_limit = hogar_pb2.BatchLimit()
+        # What this one does not name stays as one before it has said.
+        self._batch_limit.MergeFrom(limit)
         self._around.changed()
         return before
 
+    def _config_limit(self) -> hogar_pb2.BatchLimit:
+        own = self._around.extras.of(self.index)
+        return hogar_pb2.BatchLimit(
+            batch=self.spec.batch, who="config", wait=own.wait, objective=own.latency or 0.0
+        )
+
     async def set_config_batch(self, spec: NodeSpec) -> None:
-        """Take over ``spec``, which differs in its batch alone, while serving; raises
-        :class:`StartError`."""
-        if spec.batch != self.spec.batch:
-            limit = hogar_pb2.BatchLimit(batch=spec.batch, who="config")
-            await self.pairs[0].set_batch_limit(limit)
-            # The backup learned the one before with the graph.
-            self._batch_limit = limit
-            self._tell(f"has batch {spec.batch} of its config now, before: {self.spec.batch}")
+        """Take over ``spec``, which differs in its batch alone, and what the extras say of batches,
+        while serving; raises :class:`StartError`."""
+        before = self.spec
         self.has_spec(spec)
+        limit = self._config_limit()
+        if limit != self._told_limit:
+            try:
+                await self.pairs[0].set_batch_limit(limit)
+            except StartError:
+                self.has_spec(before)
+                raise
+            # The backup learned the one before with the graph.
+            self._told_limit = self._batch_limit = limit
+            self._tell(f"has batch {spec.batch} of its config now, before: {before.batch}")
         self._around.changed()
 
     def has_spec(self, spec: NodeSpec) -> None:
@@ -200,7 +219,7 @@ class RunningNode:
         """Give a proxy that knows the config alone the limit that somebody has set since."""
         if self._batch_limit is None:
             return
-        config = hogar_pb2.BatchLimit(batch=self.spec.batch, who="config")
+        config = self._config_limit()
         try:
             # First: it may have been given the graph before the config's batch changed its kind.
             await self.pairs[0].set_batch_limit(config)
@@ -218,7 +237,7 @@ class RunningNode:
         if self._dead:
             return
         if self._around.wired:
-            serves = self.pairs[0].running
+            serves = self.pairs[0].serves
             self._changes(NodeState.DEGRADED if serves else NodeState.RECOVERING, what)
         if not self._handing_over:
             self._start_recovery()
@@ -302,10 +321,10 @@ class RunningNode:
     async def _restart_primary(self) -> None:
         pair = self.pairs[0]
         self._synced = False
-        model_died = pair.model is None or not pair.model.running
+        model_died = any(one is None or not one.running for one in pair.models)
         proxy_died = pair.proxy is None or not pair.proxy.running or self._lacks_graph(pair)
         if model_died:
-            await pair.restart_model(self.implementation, RESTART_TIMEOUT)
+            await pair.restart_models(self.implementation, RESTART_TIMEOUT)
             lost = "; with no backup its state is lost" if self.spec.stateful else ""
             self._tell(f"its model is back{lost}")
         if proxy_died:
@@ -428,11 +447,12 @@ class RunningNode:
         pairs = tuple(await asyncio.gather(*(pair.status() for pair in self.pairs)))
         recovering = self._recovery is not None and not self._recovery.done()
         backed = len(pairs) == 2
+        has_replicas = bool(self.pairs[0].replicas)
         states = [pair.state for pair in pairs]
         reasons = [f"{pair.role.value}: {pair.reason}" for pair in pairs if pair.reason]
         if self._dead:
             state, reasons = NodeState.DEAD, [self._dead]
-        elif states[0] not in SERVING or (recovering and not backed):
+        elif states[0] not in SERVING or (recovering and not backed and not has_replicas):
             state = NodeState.RECOVERING if recovering else states[0]
         elif self._degraded:
             state = NodeState.DEGRADED
@@ -490,6 +510,8 @@ class RunningNode:
 def _limit_record(limit: hogar_pb2.BatchLimit | None) -> BatchLimitRecord | None:
     if limit is None:
         return None
-    return BatchLimitRecord(
-        limit.limit, limit.who, limit.batch if limit.HasField("batch") else None
-    )
+    told = {
+        name: getattr(limit, name) if limit.HasField(name) else None
+        for name in ("limit", "batch", "wait", "objective", "dynamic")
+    }
+    return BatchLimitRecord(who=limit.who, **told)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from earg.child import STOP_GRACE, Child, LogError
 from earg.config import NodeSpec, Pair
 from earg.environment import QUIET, model_environment, process_environment
 from earg.images import Implementation
-from earg.ledger import PairRecord
+from earg.ledger import PairRecord, ReplicaRecord
 from earg.process import ADDRESS_IN_USE
 from earg.protos import (
     hogar_pb2,
@@ -32,7 +32,7 @@ from earg.protos import (
     prediction_pb2,
     prediction_pb2_grpc,
 )
-from earg.status import NodeState, PairStatus, PingStatus, QueueLoad, Role
+from earg.status import SERVING, NodeState, PairStatus, PingStatus, QueueLoad, Role
 from earg.status_wire import read_load
 
 TRACEBACK_LINES = 60
@@ -100,6 +100,22 @@ async def wait_until_up(
     raise StartError(f"{what} {child.describe_exit()}", tail)
 
 
+async def _all(waits: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Await all; the first failure cancels the others and is raised by itself."""
+    if len(waits) == 1:
+        await waits[0]
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            for wait in waits:
+                group.create_task(wait)
+    except BaseExceptionGroup as errors:
+        first = errors.exceptions[0]
+    else:
+        return
+    raise first
+
+
 def _has_answered(what: str, asking: asyncio.Future[object]) -> bool:
     error = asking.exception()
     if error is None:
@@ -119,6 +135,20 @@ def _details(error: grpc.aio.AioRpcError | OSError) -> str:
     return (error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)) or ""
 
 
+@dataclass(slots=True)
+class Replica:
+    """One more model behind a pair's proxy; ``number`` is from 1 on, at an address of its own."""
+
+    number: int
+    ip: str
+    model: Child | None = None
+
+    @property
+    def kind(self) -> str:
+        """As its process is called in logs and events."""
+        return f"model{self.number + 1}"
+
+
 class RunningPair:
     """One pair of a node. :meth:`start` brings it up to the point where its proxy has its model;
     :meth:`send_graph` lets it serve."""
@@ -131,6 +161,7 @@ class RunningPair:
         role: Role,
         spec: NodeSpec,
         ip: str,
+        replica_ips: Sequence[str] = (),
         ports: Ports,
         commands: Commands,
         folder: Path,
@@ -155,6 +186,7 @@ class RunningPair:
         self._on_exit = on_exit
         self.model: Child | None = None
         self.proxy: Child | None = None
+        self.replicas = [Replica(number, one) for number, one in enumerate(replica_ips, 1)]
         self._failure = ""
         # A deploy that has no log fails; what has served comes back all the same.
         self._has_served = False
@@ -174,9 +206,32 @@ class RunningPair:
         )
 
     @property
+    def models(self) -> list[Child | None]:
+        """Its models by replica; one that was never started is None."""
+        return [self.model, *(replica.model for replica in self.replicas)]
+
+    @property
     def running(self) -> bool:
-        """Whether both processes run."""
-        return all(child is not None and child.running for child in (self.model, self.proxy))
+        """Whether all its processes run."""
+        return all(child is not None and child.running for child in (*self.models, self.proxy))
+
+    @property
+    def serves(self) -> bool:
+        """Whether its proxy runs, and a model that it can use."""
+        proxy_runs = self.proxy is not None and self.proxy.running
+        return proxy_runs and any(one is not None and one.running for one in self.models)
+
+    @property
+    def addresses(self) -> list[str]:
+        """All that it uses."""
+        return [self.ip, *(replica.ip for replica in self.replicas)]
+
+    @property
+    def processes(self) -> list[tuple[str, str, Child]]:
+        """Its processes that were started, with what each is and where it listens."""
+        found = [("model", self.ip, self.model), ("proxy", self.ip, self.proxy)]
+        found += [(replica.kind, replica.ip, replica.model) for replica in self.replicas]
+        return [(kind, ip, child) for kind, ip, child in found if child is not None]
 
     @property
     def metrics_address(self) -> str:
@@ -196,24 +251,44 @@ class RunningPair:
         ``timeout`` seconds are for the model, which may have much to load.
         """
         self._failure = ""
-        self.model = await self._start_child(
-            "model", self._commands.model, self._model_variables(implementation)
-        )
-        self._on_start()
-        self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
-        self._on_start()
-        await self._wait_for_model(self.model, timeout)
+        waits = await self._start_models(implementation, timeout)
+        try:
+            self.proxy = await self._start_child(
+                "proxy", self._commands.proxy, self._proxy_variables()
+            )
+            self._on_start()
+        except BaseException:
+            for wait in waits:
+                wait.close()
+            raise
+        await _all(waits)
         await self._wait_for_proxy(self.proxy)
         self._has_served = True
 
-    async def restart_model(self, implementation: Implementation, timeout: float) -> None:
-        """Start the model anew beside a proxy that runs on; raises :class:`StartError`."""
+    async def restart_models(self, implementation: Implementation, timeout: float) -> None:
+        """Start the models that do not run anew, beside a proxy that runs on; raises
+        :class:`StartError`."""
         self._failure = ""
-        self.model = await self._start_child(
-            "model", self._commands.model, self._model_variables(implementation)
-        )
-        self._on_start()
-        await self._wait_for_model(self.model, timeout)
+        await _all(await self._start_models(implementation, timeout))
+
+    async def _start_models(
+        self, implementation: Implementation, timeout: float
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Start the models that do not run; what waits for each."""
+        waits = []
+        command = self._commands.model
+        if self.model is None or not self.model.running:
+            variables = self._model_variables(implementation, "model", self.ip)
+            self.model = await self._start_child("model", command, variables)
+            self._on_start()
+            waits.append(self._wait_for_model(self.model, self.ip, timeout))
+        for replica in self.replicas:
+            if replica.model is None or not replica.model.running:
+                variables = self._model_variables(implementation, replica.kind, replica.ip)
+                replica.model = await self._start_child(replica.kind, command, variables)
+                self._on_start()
+                waits.append(self._wait_for_model(replica.model, replica.ip, timeout))
+        return waits
 
     async def restart_proxy(self) -> None:
         """Start the proxy anew beside a model that runs on; raises :class:`StartError`."""
@@ -227,8 +302,8 @@ class RunningPair:
         self._on_start()
         await self._wait_for_proxy(self.proxy)
 
-    async def _wait_for_model(self, model: Child, timeout: float) -> None:
-        async with open_channel(f"{self.ip}:{self._ports.model}") as channel:
+    async def _wait_for_model(self, model: Child, ip: str, timeout: float) -> None:
+        async with open_channel(f"{ip}:{self._ports.model}") as channel:
             stub = model_pb2_grpc.PredictServiceStub(channel)
             hello = stub.Ping(model_pb2.hi(msg="hello"), timeout=timeout, wait_for_ready=True)
             await wait_until_up(model, f"the model of {self.name}", hello, timeout)
@@ -255,12 +330,32 @@ class RunningPair:
         # The proxy waits for its model; one that dies meanwhile need not be waited for.
         call = answered(stub.SetModel(info, timeout=CALL_TIMEOUT))
         await wait_until_up(self.model, f"the model of {self.name}", call, CALL_TIMEOUT)
+        if not self.replicas:
+            return
+        more = [
+            prediction_pb2.modelinfo(
+                modelName=f"{self.name}.{replica.kind}",
+                modelPort=self._ports.model,
+                modelId=self.index,
+                modelIp=replica.ip,
+                modelHost=replica.ip,
+                replicaId=replica.number,
+            )
+            for replica in self.replicas
+        ]
+        message = prediction_pb2.modelinfolist(list=more)
+        try:
+            await answered(stub.SetModelReplica(message, timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
+            raise StartError(
+                f"the proxy of {self.name} did not take its replicas: {_details(error)}"
+            ) from None
 
     async def _start_child(
         self, kind: str, command: tuple[str, ...], variables: dict[str, str]
     ) -> Child:
         log = self._folder / "logs" / f"{self.log_name}.{kind}.log"
-        passed_on = model_environment() if kind == "model" else process_environment()
+        passed_on = process_environment() if kind == "proxy" else model_environment()
         environment = passed_on | QUIET | variables
         try:
             # The name is for people who read a process list; the programs take no arguments.
@@ -279,20 +374,22 @@ class RunningPair:
 
     def _on_child_exit(self, kind: str) -> Callable[[Child], None]:
         def on_exit(child: Child) -> None:
-            if not child.stopping:
+            if not child.stopping and not self.serves:
                 self._failure = f"its {kind} {child.describe_exit()}"
             self._on_exit(self, child, kind)
 
         return on_exit
 
-    def _model_variables(self, implementation: Implementation) -> dict[str, str]:
+    def _model_variables(
+        self, implementation: Implementation, kind: str, ip: str
+    ) -> dict[str, str]:
         return dict(implementation.environment) | {
-            "MODEL_NAME": self.pair.model_name,
+            "MODEL_NAME": f"{self.name}.{kind}",
             "MODEL_VERSION": self.spec.version,
             "MODEL_PORT": str(self._ports.model),
             "PROXY_NAME": self.pair.proxy_name,
             "PROXY_PORT": str(self._ports.proxy),
-            "LISTEN_IP": self.ip,
+            "LISTEN_IP": ip,
             "EARG_ENTRYPOINT": implementation.entrypoint,
             "EARG_FOLDER": implementation.folder,
         }
@@ -313,9 +410,7 @@ class RunningPair:
     def rename_logs(self, log_name: str) -> None:
         """Let its logs have another name; those of that name are kept as ``.1``."""
         self.log_name = log_name
-        for kind, child in (("model", self.model), ("proxy", self.proxy)):
-            if child is None:
-                continue
+        for kind, _, child in self.processes:
             log = self._folder / "logs" / f"{log_name}.{kind}.log"
             with contextlib.suppress(OSError):
                 if log.exists():
@@ -323,10 +418,13 @@ class RunningPair:
                 child.log.replace(log)
                 child.log = log
 
-    async def send_graph(self, runtime: str, targets: dict[int, str]) -> None:
-        """SetDAG on the proxy, which sends to ``targets`` then; raises :class:`StartError`."""
+    async def send_graph(self, runtime: str, targets: dict[int, str], extras: str = "") -> None:
+        """SetDAG on the proxy, which sends to ``targets`` then, after the graph's ``extras``.
+        Raises :class:`StartError`."""
         if self._channel is None:
             raise StartError(f"the proxy of {self.name} does not run")
+        if extras:
+            await self._control("SetExtras", hogar_pb2.Extras(text=extras), CALL_TIMEOUT)
         stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
         try:
             await answered(stub.SetDAG(prediction_pb2.dag(dag_=runtime), timeout=CALL_TIMEOUT))
@@ -347,6 +445,10 @@ class RunningPair:
             wired=self.wired,
             model=self.model.record() if self.model is not None else None,
             proxy=self.proxy.record() if self.proxy is not None else None,
+            replicas=tuple(
+                ReplicaRecord(one.ip, one.model.record() if one.model is not None else None)
+                for one in self.replicas
+            ),
         )
 
     def adopt(self, record: PairRecord) -> None:
@@ -359,6 +461,9 @@ class RunningPair:
         self.proxy = (
             Child.adopt(record.proxy, self._on_child_exit("proxy")) if record.proxy else None
         )
+        for replica, known in zip(self.replicas, record.replicas, strict=True):
+            if known.model is not None:
+                replica.model = Child.adopt(known.model, self._on_child_exit(replica.kind))
         if self.proxy is None:
             self.wired = False
             return
@@ -378,8 +483,8 @@ class RunningPair:
         self.frozen = False
 
     def _signal(self, number: signal.Signals) -> None:
-        for child in (self.proxy, self.model):
-            if child is not None and child.running:
+        for _, _, child in self.processes:
+            if child.running:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, number)
 
@@ -441,7 +546,7 @@ class RunningPair:
     async def ping(self) -> tuple[PingStatus | None, QueueLoad | None]:
         """What its proxy answers to ``ping``, None where it does not; and its queue's load, None
         where the proxy is an original."""
-        if self._channel is None or not self.running:
+        if self._channel is None or not self.serves:
             return None, None
         stub = prediction_pb2_grpc.ProxyServerStub(self._channel)
         try:
@@ -477,11 +582,16 @@ class RunningPair:
             waits = "its proxy waits for the nodes behind it" if self.wired else "not wired yet"
             reason = f"{waits} (ping: {answer.name})"
         model, proxy = self.model, self.proxy
+        pids = [one.pid if one is not None and one.running else 0 for one in self.models]
+        if state in SERVING and not all(pids):
+            state = NodeState.DEGRADED
+            reason = f"{len(pids) - pids.count(0)} of its {len(pids)} models run"
         return PairStatus(
             role=self.role,
             state=state,
             address=self.ip,
-            model_pid=model.pid if model is not None and model.running else 0,
+            model_pid=pids[0],
+            model_pids=tuple(pids),
             proxy_pid=proxy.pid if proxy is not None and proxy.running else 0,
             reason=reason,
             model_log=str(model.log) if model is not None else "",
@@ -489,14 +599,14 @@ class RunningPair:
         )
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Stop both processes, KILL ``grace`` seconds after TERM; returns when they are gone."""
+        """Stop all its processes, KILL ``grace`` seconds after TERM; returns when they are gone."""
         await self._close_channel()
-        children = [child for child in (self.proxy, self.model) if child is not None]
+        children = [child for _, _, child in self.processes]
         await asyncio.gather(*(child.stop(grace) for child in children))
 
     async def kill(self) -> None:
-        """End both processes at once: what is left of a pair that failed must not act any more."""
-        children = [child for child in (self.proxy, self.model) if child is not None]
+        """End all its processes at once: what is left of a pair that failed must not act."""
+        children = [child for _, _, child in self.processes]
         for child in children:
             child.stopping = True
             child.kill()

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from earg.protos import hogar_pb2
-from earg.traces import Hop, Trace, format_traceparent, parse_traceparent
+from earg.request_wire import read_trace
+from earg.traces import Trace, format_traceparent, parse_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Recording:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._graph = graph
-        self._names = names
+        self._names = dict(enumerate(names, 1))
         self._export = export
         self._clock = clock
         # As the process started: a clock that jumps later cannot bend a trace.
@@ -81,7 +82,7 @@ class Recording:
         trace.hops.sort(key=lambda hop: (hop.start, hop.index))
         self._kept.append(trace)
         if self._export is not None:
-            self._export(self._value(trace))
+            self._export(read_trace(trace, self._graph, self._names))
 
     def newest(self, most: int) -> Iterator[hogar_pb2.RequestTrace]:
         """The traces kept, newest first."""
@@ -89,34 +90,6 @@ class Recording:
             if place >= most:
                 return
             yield trace
-
-    def _value(self, trace: hogar_pb2.RequestTrace) -> Trace:
-        return Trace(
-            graph=self._graph,
-            request=trace.request,
-            trace_id=trace.trace_id,
-            span_id=trace.span_id,
-            parent_id=trace.parent_id,
-            start=trace.start,
-            duration=trace.duration,
-            error=trace.error,
-            hops=tuple(
-                Hop(
-                    node=self._name(hop.index),
-                    index=hop.index,
-                    start=hop.start,
-                    queue=hop.queue,
-                    compute=hop.compute,
-                    leave=hop.leave,
-                    batch=hop.batch,
-                    replica=hop.replica,
-                )
-                for hop in trace.hops
-            ),
-        )
-
-    def _name(self, index: int) -> str:
-        return self._names[index - 1] if 0 < index <= len(self._names) else f"node {index}"
 
 
 def traceparent_of(trace: hogar_pb2.RequestTrace) -> str:

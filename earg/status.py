@@ -49,7 +49,8 @@ class NodeState(Enum):
     full batches are queued, or the queue is nine tenths full."""
 
     DEGRADED = "degraded"
-    """It serves, but a failure now would lose its state: it has no backup that holds it."""
+    """It serves, but a failure now would lose its state, as it has no backup that holds it; or only
+    some of its replicas run."""
 
     RECOVERING = "recovering"
     """A process of it has died and is being replaced; its requests wait."""
@@ -100,7 +101,8 @@ class PairStatus:
     """One model with its proxy. Pids are 0 while a process does not run.
 
     ``reason`` says why the pair is not ready, with the model's traceback where there is one;
-    ``model_log`` and ``proxy_log`` are paths on the agent's machine.
+    ``model_log`` and ``proxy_log`` are paths on the agent's machine. ``model_pids`` are those of
+    all its models, ``model_pid`` the first of them.
     """
 
     role: Role
@@ -111,6 +113,7 @@ class PairStatus:
     reason: str
     model_log: str
     proxy_log: str
+    model_pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def node_message(status: NodeStatus) -> hogar_pb2.NodeStatus:
                 reason=pair.reason,
                 model_log=pair.model_log,
                 proxy_log=pair.proxy_log,
+                model_pids=pair.model_pids,
             )
             for pair in status.pairs
         ],
@@ -57,6 +58,7 @@ def read_node(message: hogar_pb2.NodeStatus) -> NodeStatus:
                 reason=pair.reason,
                 model_log=pair.model_log,
                 proxy_log=pair.proxy_log,
+                model_pids=tuple(pair.model_pids),
             )
             for pair in message.pairs
         ),

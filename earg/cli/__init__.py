@@ -11,11 +11,24 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from earg.cli import agent, batch, down, drain, events, logs, nodes, send, stats, up
+from earg.cli import (
+    agent,
+    batch,
+    down,
+    drain,
+    events,
+    logs,
+    nodes,
+    requests,
+    send,
+    stats,
+    traces,
+    up,
+)
 from earg.cli.errors import CommandError
 from earg.images import ImagesError
 
-COMMANDS = (up, nodes, send, stats, events, logs, batch, drain, down, agent)
+COMMANDS = (up, nodes, send, stats, requests, traces, events, logs, batch, drain, down, agent)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

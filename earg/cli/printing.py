@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
+from earg.cli.errors import CommandError
+
 Commands = Any
 """What ``argparse`` hands out to add commands to; its class is private."""
 
@@ -31,6 +33,16 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def read_duration(option: str, text: str) -> float:
+    """Seconds of a time such as 5ms, 1.5s or 2m; raises :class:`CommandError`."""
+    from earg.extras import ExtrasError, duration
+
+    try:
+        return duration(option, float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ExtrasError as error:
+        raise CommandError(str(error)) from None
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from earg.cli.errors import CommandError
 from earg.cli.printing import Commands, add_json, print_json, say
-from earg.config import ConfigError, StaticConfig, read_static, write_static
+from earg.config import MAX_TEXT, ConfigError, StaticConfig, read_static, write_static
+from earg.extras import ExtrasError, read_extras, write_extras
 from earg.images import Implementation, implementation_of, read_images
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ def add(commands: Commands) -> None:
         help="YAML that maps each image to its entrypoint, package.module:Class",
     )
     parser.add_argument(
+        "--extras",
+        type=Path,
+        help="YAML that says what the config cannot: switch, split, replicas, wait, latency, "
+        "timeout (docs/extras.md)",
+    )
+    parser.add_argument(
         "--name", help="the graph's name (default: the file's, up to the first '-')"
     )
     parser.add_argument(
@@ -52,13 +59,18 @@ def run(options: argparse.Namespace) -> None:
 
     path: Path = options.config
     name, version = _graph_name(path, options.name, options.graph_version)
-    config = _read_config(path)
+    extras = _read_text(options.extras) if options.extras is not None else ""
+    config = _read_config(path, has_extras=bool(extras))
+    try:
+        extras = write_extras(read_extras(extras, config), config)
+    except ExtrasError as error:
+        raise CommandError(f"{options.extras}: {error}") from None
     images = read_images(options.images)
     implementations = [
         implementation_of(node.image, images, options.images) for node in config.nodes
     ]
     with connect(options.home) as client:
-        _deploy(client, name, version, config, implementations, options.timeout)
+        _deploy(client, name, version, config, extras, implementations, options.timeout)
         say(f"wiring {name}")
         client.wire(name)
         for index, node in enumerate(config.nodes, 1):
@@ -83,15 +95,21 @@ def _graph_name(path: Path, name: str | None, version: str | None) -> tuple[str,
     return chosen
 
 
-def _read_config(path: Path) -> StaticConfig:
+def _read_text(path: Path) -> str:
     try:
-        return read_static(path.read_bytes().decode())
-    except ConfigError as error:
-        raise CommandError(f"{path}:{error.line}:{error.column}: {error.message}") from None
+        with path.open("rb") as file:
+            return file.read(MAX_TEXT + 1).decode()
     except UnicodeDecodeError:
         raise CommandError(f"{path}: is not UTF-8 text") from None
     except OSError as error:
         raise CommandError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read_config(path: Path, has_extras: bool) -> StaticConfig:
+    try:
+        return read_static(_read_text(path), choices=has_extras)
+    except ConfigError as error:
+        raise CommandError(f"{path}:{error.line}:{error.column}: {error.message}") from None
 
 
 def _deploy(
@@ -99,15 +117,20 @@ def _deploy(
     name: str,
     version: str,
     config: StaticConfig,
+    extras: str,
     implementations: Sequence[Implementation],
     timeout: float,
 ) -> None:
-    text = write_static(config)
+    text = write_static(config, choices=bool(extras))
 
     def deploy(index: int) -> None:
         node = config.nodes[index - 1]
         say(f"deploying {node.name}{' and its backup' if node.stateful else ''}")
-        client.deploy_node(name, version, text, index, implementations[index - 1], timeout=timeout)
+        client.deploy_node(
+            *(name, version, text, index, implementations[index - 1]),
+            extras=extras,
+            timeout=timeout,
+        )
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(deploy, index) for index in range(1, len(config.nodes) + 1)]:

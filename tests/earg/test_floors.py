@@ -150,6 +150,7 @@ SHOWS_A_TIME = {
     ("trails.py", "time.time"),
     # A printed event in the reader's time zone.
     ("events.py", "datetime.fromtimestamp"),
+    ("traces.py", "datetime.fromtimestamp"),
     # The plain protocol's timestamp, which nothing of ours reads.
     ("sender.py", "GetCurrentTime"),
 }
