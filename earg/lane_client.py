@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 
 from earg.answered import answered
-from earg.lane import Lane
+from earg.lane import Lane, LaneClosedError
 from earg.model_usage import pid_namespace
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 
@@ -33,6 +33,8 @@ class LaneClient:
         self._timeout = timeout
         self._watched = watched
         self._lane: Lane | None = None
+        # A model serves one lane at a time: a second one that is opened at once would never be.
+        self._opening = asyncio.Lock()
         self._asking: asyncio.Task[None] | None = None
         self._is_original = False
         self.peer_pid = 0
@@ -46,22 +48,33 @@ class LaneClient:
         """
         if self._is_original:
             return None
-        if self._lane is None or self._lane.closed:
-            try:
-                call = self._stub.Open(hogar_pb2.LaneRequest(), timeout=self._timeout)
-                reply = await answered(call)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    self._is_original = True
-                    return None
-                raise
+        lane = self._lane
+        if lane is None or lane.closed:
+            async with self._opening:
+                lane = self._lane
+                if lane is None or lane.closed:
+                    lane = await self._open()
+        return None if lane is None else await lane.exchange(message)
+
+    async def _open(self) -> Lane | None:
+        try:
+            call = self._stub.Open(hogar_pb2.LaneRequest(), timeout=self._timeout)
+            reply = await answered(call)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                self._is_original = True
+                return None
+            raise
+        try:
             async with asyncio.timeout(self._timeout):
                 lane = self._lane = await Lane.connect(self._ip, reply.port)
-            if self._watched:
-                port = reply.port
-                lane.watch(lambda: self._suspect(lane, port))
-            self.peer_pid = reply.pid if reply.pid_namespace == pid_namespace() else 0
-        return await self._lane.exchange(message)
+        except TimeoutError:
+            raise LaneClosedError(f"no connection within {self._timeout:g} s") from None
+        if self._watched:
+            port = reply.port
+            lane.watch(lambda: self._suspect(lane, port))
+        self.peer_pid = reply.pid if reply.pid_namespace == pid_namespace() else 0
+        return lane
 
     def _suspect(self, lane: Lane, port: int) -> None:
         if self._asking is None or self._asking.done():

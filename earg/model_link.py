@@ -112,7 +112,10 @@ class ModelLink:
         except TimeoutError:
             self._lane.close()
             raise ModelError(f"the model did not answer within {self.timeout:g} s") from None
-        except (OSError, DecodeError) as error:
+        except OSError as error:
+            # The lane is closed. Not again: another batch may have opened the next one.
+            raise self._gone(str(error)) from None
+        except DecodeError as error:
             self._lane.close()
             raise self._gone(str(error)) from None
         except asyncio.CancelledError:

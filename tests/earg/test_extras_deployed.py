@@ -132,13 +132,7 @@ def test_replicas_and_extras_are_adopted_by_the_next_agent(home: Path) -> None:
 def test_changed_extras_replace_what_they_change_and_no_request_fails(
     agent: AgentClient,
 ) -> None:
-    graph = deploy(
-        agent,
-        FORK,
-        "split:\n  ask: {yes: 100, no: 0}\n".replace(", no: 0", "")
-        if False
-        else "split:\n  ask: {yes: 99, no: 1}\n",
-    )
+    graph = deploy(agent, FORK, "split:\n  ask: {yes: 99, no: 1}\n")
     before = {one.name: one.pairs[0].model_pid for one in graph.nodes}
 
     async def scenario() -> None:
@@ -185,9 +179,9 @@ def test_a_wait_and_an_objective_change_without_a_restart(agent: AgentClient) ->
 
 
 def test_extras_that_do_not_fit_are_refused_with_a_sentence(agent: AgentClient) -> None:
-    with pytest.raises(AgentError, match="nodes: unknown operator 'onlly'; did you mean 'only'"):
+    with pytest.raises(AgentError, match="no operator called 'onlly'; did you mean 'only'"):
         deploy(agent, ONE, replicas(2, "onlly"))
-    with pytest.raises(AgentError, match="sinks|sink"):
+    with pytest.raises(AgentError, match="a request would be answered twice"):
         deploy(agent, FORK, "nodes:\n  ask: {wait: 1ms}\n")
 
 
