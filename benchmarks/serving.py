@@ -128,16 +128,16 @@ def outages(agent: AgentClient, kills: int) -> list[float]:
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(_probe, url, stop)
         for _ in range(kills):
-            _wait_until_ready(agent, "killed")
+            wait_until_ready(agent, "killed")
             pair = agent.graph("killed").nodes[1].pairs[0]
             os.kill(pair.model_pid if len(kill_times) % 2 else pair.proxy_pid, signal.SIGKILL)
             kill_times.append(time.perf_counter())
             time.sleep(0.3)
-        _wait_until_ready(agent, "killed")
+        wait_until_ready(agent, "killed")
         stop.set()
         replies = running.result()
     agent.down("killed")
-    return sorted(1000 * _pause_after(kill, replies) for kill in kill_times)
+    return sorted(1000 * pause_after(kill, replies) for kill in kill_times)
 
 
 def _probe(url: str, stop: threading.Event) -> list[float]:
@@ -157,18 +157,22 @@ def _probe(url: str, stop: threading.Event) -> list[float]:
     return replies
 
 
-def _pause_after(kill: float, replies: list[float]) -> float:
-    """The longest time without a reply in the 0.3 s after a kill, or until the first one."""
+def pause_after(kill: float, replies: list[float], window: float = 0.3) -> float:
+    """The longest time without a reply in the ``window`` seconds after a kill, or until the first
+    one."""
     before = max((at for at in replies if at <= kill), default=kill)
     after = [at for at in replies if at > kill]
-    times = [before, *(at for at in after if at < kill + 0.3), *after[:1]]
+    times = [before, *(at for at in after if at < kill + window), *after[:1]]
     times.sort()
     return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
-def _wait_until_ready(agent: AgentClient, name: str) -> None:
+def wait_until_ready(agent: AgentClient, name: str) -> None:
+    """Wait until every node is whole."""
     deadline = time.monotonic() + 30
-    while any(node.state is not NodeState.READY for node in agent.graph(name).nodes):
+    while any(
+        node.state not in (NodeState.READY, NodeState.BUSY) for node in agent.graph(name).nodes
+    ):
         assert time.monotonic() < deadline, "no new backup within 30 s"
         time.sleep(0.02)
 

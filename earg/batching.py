@@ -17,7 +17,7 @@ LARGEST_LIMIT = 999_999_999
 LONGEST_WAIT = 60.0
 """Seconds that a batch may wait to fill, at most."""
 
-LARGEST_OBJECTIVE = 3600.0
+LARGEST_OBJECTIVE = 86_400.0
 """Seconds: the longest latency objective."""
 
 

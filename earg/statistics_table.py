@@ -69,10 +69,17 @@ def _row(node: NodeReport, before: NodeReport | None) -> tuple[str, ...]:
         duration(queue.percentile(0.95)),
         duration(compute.percentile(0.95)),
         f"{batches.mean:.1f}",
-        f"{counted.batch_limit} ({counted.limit_set_by})",
+        f"{_limit(counted)} ({counted.limit_set_by})",
         *usage,
         "",
     )
+
+
+def _limit(counted: NodeStatistics) -> str:
+    """The limit in force; of a dynamic one the most, too, and how long batches wait."""
+    most = f"/{counted.batch_most}" if counted.batch_dynamic else ""
+    wait = f" wait {duration(counted.batch_wait)}" if counted.batch_wait else ""
+    return f"{counted.batch_limit}{most}{wait}"
 
 
 def _histograms(now: NodeStatistics, before: NodeStatistics | None) -> list[Histogram]:
