@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
@@ -24,6 +25,7 @@ from earg.environment import QUIET, process_environment
 from earg.extras import Extras
 from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.home import replace_file
+from earg.http_listener import listen
 from earg.images import Implementation
 from earg.ledger import GraphRecord
 from earg.metrics_targets import MetricsTarget
@@ -116,6 +118,7 @@ class Deployment:
         self._locks: dict[int, asyncio.Lock] = {}
         self._wiring = asyncio.Lock()
         self._frontend: Child | None = None
+        self._listener: socket.socket | None = None
         self._url = ""
         self._http_port = FIRST_HTTP_PORT
         self.wired = False
@@ -696,9 +699,13 @@ class Deployment:
     async def _start_frontend(self) -> None:
         entry_ip = self._nodes[1].pairs[0].ip
         proxy_port = self._pool.ports.proxy
-        http_port = self._http_port
+        own = self._commands.frontend[-1:] == OWN_FRONTEND
         for attempt in range(ADDRESS_ATTEMPTS):
-            http_port = _free_http_port(http_port)
+            if own and self._listener is None:
+                self._listener, self._http_port = _listen(self._http_port)
+            elif not own:
+                self._http_port = _free_http_port(self._http_port)
+            descriptors = [] if self._listener is None else [self._listener.fileno()]
             variables = {
                 "GRAPH_NAME": self.name,
                 "GRAPH_VERSION": self.version,
@@ -709,8 +716,10 @@ class Deployment:
                 "PROXY_PORT": str(proxy_port),
                 "LISTEN_IP": self._frontend_ip,
                 "HTTP_IP": _http_ip(),
-                "HTTP_PORT": str(http_port),
+                "HTTP_PORT": str(self._http_port),
             }
+            if descriptors:
+                variables["HTTP_FD"] = str(descriptors[0])
             try:
                 child = await Child.start(
                     [*self._commands.frontend, f"{self.name}.frontend"],
@@ -719,6 +728,7 @@ class Deployment:
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,
                     needs_log=not self.wired,
+                    descriptors=descriptors,
                 )
             except LogError as error:
                 raise StartError(
@@ -734,8 +744,9 @@ class Deployment:
                 what = f"the frontend of {self.name}"
                 await wait_until_up(child, what, self._ping_frontend(), FRONTEND_TIMEOUT)
             except AddressTakenError:
-                # Which of the two addresses it was, only its log tells; both are replaced.
-                http_port += 1
+                # Which of its two addresses it was, only its log tells; this one can be another.
+                self._close_listener()
+                self._http_port += 1
                 if attempt == ADDRESS_ATTEMPTS - 1:
                     raise
                 continue
@@ -745,8 +756,7 @@ class Deployment:
             finally:
                 self._starting_frontend = None
             self._frontend = child
-            self._http_port = http_port
-            self._url = _url(http_port)
+            self._url = _url(self._http_port)
             self.changed()
             if self._nodes[1].pairs[0].ip != entry_ip:
                 await self.retarget(1, self._nodes[1].pairs[0].ip)
@@ -782,7 +792,14 @@ class Deployment:
                     continue
             self.tell("frontend", "is back")
             return
+        # Nobody would answer those who wait.
+        self._close_listener()
         self.tell("frontend", f"is given up after {GIVE_UP} failed starts")
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     async def probe(self, index: int, timeout: float) -> NodeStatus:
         """Wait until every pair of the node is ready; raises :class:`DeploymentError`."""
@@ -923,6 +940,7 @@ class Deployment:
         await asyncio.gather(*(node.stop() for node in self._nodes.values()))
         self._nodes.clear()
         self._pool.close()
+        self._close_listener()
         with contextlib.suppress(OSError):
             (self._folder / "runtime.earg").unlink()
         self.changed()
@@ -957,6 +975,18 @@ def _url(http_port: int) -> str:
 def _runtime_node(node: RunningNode) -> RuntimeNode:
     backup = node.pairs[1].pair if len(node.pairs) > 1 else None
     return RuntimeNode(node.spec, node.pairs[0].pair, backup)
+
+
+def _listen(first: int) -> tuple[socket.socket, int]:
+    """A socket on the first free port from ``first`` on, and the port."""
+    ip = _http_ip()
+    while True:
+        port = _free_http_port(first)
+        try:
+            return listen(ip, port), port
+        except OSError:
+            # Somebody took it since.
+            first = port + 1
 
 
 def _free_http_port(first: int) -> int:

@@ -5,7 +5,8 @@ over gRPC with the original's answer text. The number of requests in the graph i
 with it every queue behind. Settings come from the environment, as for an original:
 ENTRY_PROXY_NAME (an address), ENTRY_PROXY_PORT, MAX_WORKERS (requests in the graph at once),
 TIMEOUT_MS; and HOGAR's GRAPH_NAME, GRAPH_VERSION, LISTEN_IP, PROXY_PORT, HTTP_IP, HTTP_PORT,
-REQUEST_TIMEOUT_S, MAX_BODY_BYTES, TRACES_A_SECOND (recorded unasked) and NODE_NAMES (by index).
+REQUEST_TIMEOUT_S, MAX_BODY_BYTES, HTTP_FD (a listening socket, in place of HTTP_PORT),
+TRACES_A_SECOND (recorded unasked) and NODE_NAMES (by index).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from earg.channel import new_server
 from earg.config import PROXY_PORT
 from earg.frontend_counts import FrontendCounts, counting, counting_call
 from earg.http_door import Bodies, BoundedHttp, guarded, raise_file_limit, tls_options
+from earg.http_listener import inherited, listen
 from earg.inference_protocol import (
     EXTENSIONS,
     InferenceError,
@@ -641,18 +643,15 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 # --- the process ----------------------------------------------------------------------------
 
 
-def _listen(ip: str, port: int) -> socket.socket:
-    # The protocol is named because asyncio switches Nagle's delay (40 ms a reply) off only then.
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listen(environment: Mapping[str, str], ip: str) -> socket.socket:
+    if "HTTP_FD" in environment:
+        return inherited(whole_number(environment, "HTTP_FD", 0, 3, 65535))
+    port = port_number(environment, "HTTP_PORT", 0)
     try:
-        listener.bind((ip, port))
+        return listen(ip, port)
     except OSError as error:
         print(f"port {port} of {ip}: {error.strerror}", file=sys.stderr, flush=True)
         sys.exit(ADDRESS_IN_USE)
-    listener.listen(1024)
-    return listener
 
 
 async def _main() -> None:
@@ -670,7 +669,7 @@ async def _main() -> None:
         body=whole_number(environment, "MAX_BODY_BYTES", usual.body, 1, MAX_MESSAGE // 2),
     )
     model = Model(environment.get("GRAPH_NAME", "graph"), environment.get("GRAPH_VERSION", "1"))
-    listener = _listen(http_ip, port_number(environment, "HTTP_PORT", 0))
+    listener = _listen(environment, http_ip)
     entry = Sender(
         0,
         f"{ip}:{port}",
