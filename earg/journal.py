@@ -142,6 +142,11 @@ class Journal:
         lowest = min((entry.seq for entry in self._entries.values()), default=0)
         return max(0, lowest - 1) if self._entries else self._highest_answered
 
+    def highest_seq(self) -> int:
+        """The highest EARG number that it has seen."""
+        kept = max((entry.seq for entry in self._entries.values()), default=0)
+        return max(kept, self._highest_answered)
+
     def held(self, request_ids: Iterable[int]) -> Iterator[tuple[int, float, bool]]:
         """Those of the requests whose output is not computed yet: the id, the monotonic time at
         which it arrived, and whether all its parts have."""

@@ -43,13 +43,15 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class PairRecord:
-    """A pair as it was; a process that did not run is None."""
+    """A pair as it was; a process that did not run is None. ``generation`` tells the proxies of one
+    place apart, where originals are beside it."""
 
     name: str
     ip: str
     wired: bool
     model: ProcessRecord | None
     proxy: ProcessRecord | None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class GraphRecord:
     nodes: tuple[NodeRecord, ...]
     leftovers: tuple[ProcessRecord, ...]
     metrics_port: int = METRICS_PORT
+    admin_ip: str = ""
+    admin_port: int = 0
 
 
 def started_at(pid: int) -> int | None:

@@ -52,6 +52,9 @@ class Surroundings(Protocol):
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
 
+    async def rejoin(self, index: int) -> None:
+        """Tell originals that node ``index`` has another proxy; raises :class:`StartError`."""
+
     async def replay(self) -> None:
         """Let the frontend send again what is in the graph."""
 
@@ -304,6 +307,8 @@ class RunningNode:
         self._synced = False
         model_died = pair.model is None or not pair.model.running
         proxy_died = pair.proxy is None or not pair.proxy.running or self._lacks_graph(pair)
+        # An original does not see that its model died.
+        proxy_died = proxy_died or (model_died and pair.is_original)
         if model_died:
             await pair.restart_model(self.implementation, RESTART_TIMEOUT)
             lost = "; with no backup its state is lost" if self.spec.stateful else ""
@@ -312,6 +317,7 @@ class RunningNode:
             await pair.restart_proxy()
             if self._around.wired:
                 await self._around.connect(pair)
+                await self._around.rejoin(self.index)
                 await self._around.replay()
                 await self._restore_batch_limit()
             self._tell("its proxy is back")

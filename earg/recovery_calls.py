@@ -3,9 +3,10 @@
 Whoever handles a failure (an original proxy that found it, or an agent) asks the predecessors of
 the failed proxy to hold on (``prepare_recover_predecessor``) and its successors how far they got
 (``prepare_recover_successor``: the highest number up to which all has come; the least of the
-answers is the start). It tells the successors who comes in its place (``commit_recover_successor``), gives
-the new one its place (``recover_new_proxy``, or ``promote_primary`` where a backup is there), and
-lets the predecessors send again what comes after the start (``commit_recover_predecessor``).
+answers is the start). It tells the successors who comes in its place
+(``commit_recover_successor``), gives the new one its place (``recover_new_proxy``, or
+``promote_primary`` where a backup is there), and lets the predecessors send again from the start
+on (``commit_recover_predecessor``).
 
 Ours may be asked more than once and by several: each call leaves things as one alone would.
 """
@@ -121,7 +122,14 @@ class RecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
         if source is None:
             await _refuse(context, grpc.StatusCode.ABORTED, "not a successor")
         received = self._received.get(source)
-        seq = received.in_order if received is not None else self._journal.answered_to()
+        if received is not None:
+            seq = received.in_order
+        elif source == 0:
+            # A lane keeps the frontend's order.
+            seq = self._journal.highest_seq()
+        else:
+            # That of a node may be broken: what is not answered may be missing.
+            seq = self._journal.answered_to()
         log.info(
             "%s has all from %s up to %d", self._name, request.failed_proxy.container_name, seq
         )
@@ -140,6 +148,9 @@ class RecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
             if name:
                 self._source_of[name] = source
         received = self._received.get(source)
+        if received is None and new.container_name == request.failed_proxy.container_name:
+            # Not that one is replaced: this one is, and is told where the other goes on.
+            received = self._received[source] = Received(self._capacity)
         if received is not None and request.start_seq > 0:
             received.begin(request.start_seq - 1)
         return model_pb2.response(status=OK)
@@ -171,12 +182,13 @@ class RecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
         sender = self._target(request.new_proxy) or self._target(request.failed_proxy)
         if sender is None:
             await _refuse(context, grpc.StatusCode.INTERNAL, "connection not created")
-        outputs = self._journal.outputs_after(request.start_seq)
-        log.info("%s sends again what comes after %d", self._name, request.start_seq)
+        after = max(0, request.start_seq - 1)
+        outputs = self._journal.outputs_after(after)
+        log.info("%s sends again from %d on", self._name, request.start_seq)
         if self._sends_one_alone():
             await self._send(outputs)
         else:
-            await sender.replay(request.start_seq, outputs, counts_anew=request.new_proxy.seq == 1)
+            await sender.replay(after, outputs, counts_anew=request.new_proxy.seq == 1)
         return model_pb2.response(status=OK)
 
     # --- this one takes a place -------------------------------------------------------------
@@ -317,5 +329,6 @@ class FrontendRecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
     async def commit_recover_predecessor(
         self, request: prediction_pb2.recovery_req, context: Context
     ) -> model_pb2.response:
-        await self._entry.replay(request.start_seq, [], counts_anew=request.new_proxy.seq == 1)
+        after = max(0, request.start_seq - 1)
+        await self._entry.replay(after, [], counts_anew=request.new_proxy.seq == 1)
         return model_pb2.response(status=OK)
