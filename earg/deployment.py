@@ -65,6 +65,10 @@ ADDRESS_ATTEMPTS = 5
 REPORT_PATIENCE = 30.0
 """Seconds that one who reports a failure waits for its end."""
 
+FALSE_ALARM_PAUSE = 0.2
+"""Seconds before one that runs is tried again: gRPC remembers for up to a second that its address
+did not answer, and fails what is sent there."""
+
 RUNS = "it runs and answers"
 """What is said of a failure that is none."""
 
@@ -652,6 +656,11 @@ class Deployment:
 
     # --- what is reported to it -------------------------------------------------------------
 
+    @property
+    def indexes(self) -> range:
+        """Its nodes, by their place in the config."""
+        return range(1, len(self.config.nodes) + 1)
+
     def runtime_text(self) -> str:
         """The runtime config; empty before the graph is wired."""
         return write_runtime(self._runtime()) if self.wired else ""
@@ -668,27 +677,33 @@ class Deployment:
         status = "it was replaced before"
         if pair is not None:
             status = await self._look_after(node, pair)
-        if status == RUNS:
-            # Who reports it holds back what it has for it, until it is told that all is well.
+        if node.pairs[0].running and node.pairs[0].wired:
+            if status == RUNS:
+                await asyncio.sleep(FALSE_ALARM_PAUSE)
+            # Who reports holds back what it has, until it is told after its report that all is
+            # well; the sequence may have told it before.
             sources = self._neighbours(self.config.sources_of(index))
             originals = [one for one in sources if one.is_original]
             info = self._info(node.pairs[0], index)
-            await recovery_sequence.commit_again(originals, info, await self._answered_to())
+            await recovery_sequence.commit_again(originals, info, await self._answered_to() + 1)
         now = self.runtime_text()
         old = before if before != now else self._former.get(index, before)
         return Handled(old, now, was_primary, node.spec.stateful, status)
 
     async def _look_after(self, node: RunningNode, pair: RunningPair) -> str:
-        if pair.running:
+        if pair.running and not node.recovering:
             for _ in range(2):
                 if (await pair.ping())[0] is not None:
                     return RUNS
-            if pair.proxy is not None and pair.proxy.running:
+                # Of one that has died the agent knows by now, or in a moment.
+                await asyncio.sleep(POLL_INTERVAL)
+            # It may have died, or be replaced, meanwhile.
+            if not node.recovering and pair.proxy is not None and pair.proxy.running:
                 pair.proxy.end("a neighbour reports that it failed, and it does not answer")
                 await pair.proxy.wait()
         try:
             async with asyncio.timeout(REPORT_PATIENCE):
-                while not (node.running and all(one.wired for one in node.pairs[:1])):
+                while node.recovering or not (node.pairs[0].running and node.pairs[0].wired):
                     await node.settle()
                     await asyncio.sleep(POLL_INTERVAL)
                 # Until the neighbours know, too.

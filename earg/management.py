@@ -55,6 +55,10 @@ class Graph(Protocol):
     name: str
     version: str
 
+    @property
+    def indexes(self) -> range:
+        """Its nodes."""
+
     def runtime_text(self) -> str:
         """The runtime config; empty before the graph is wired."""
 
@@ -84,7 +88,8 @@ class Management(management_pb2_grpc.ManagementServerServicer):
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._reports = 0
-        self._under_way: dict[tuple[int, str], asyncio.Task[Handled]] = {}
+        # By node; of one that the graph has not there is none.
+        self._locks: dict[int, asyncio.Lock] = {}
 
     async def serve(self, ip: str, port: int) -> None:
         """Serve until it is cancelled."""
@@ -101,8 +106,6 @@ class Management(management_pb2_grpc.ManagementServerServicer):
             await server.start()
             await server.wait_for_termination()
         finally:
-            for task in self._under_way.values():
-                task.cancel()
             await server.stop(None)
 
     # --- calls ------------------------------------------------------------------------------
@@ -148,15 +151,11 @@ class Management(management_pb2_grpc.ManagementServerServicer):
         )
 
     async def _handle(self, index: int, ip: str) -> Handled:
-        """One failure that several report is handled once."""
-        key = (index, ip)
-        task = self._under_way.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._graph.handle_failure(index, ip))
-            self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        # Who reports may give up; the others wait for it, too.
-        return await asyncio.shield(task)
+        """Several reports of one failure one after the other: the second finds it handled."""
+        if index not in self._graph.indexes:
+            raise ValueError(f"graph {self._graph.name} has no node {index}")
+        async with self._locks.setdefault(index, asyncio.Lock()):
+            return await self._graph.handle_failure(index, ip)
 
     async def AddRuntimeDAG(  # noqa: N802
         self, request: management_pb2.RuntimeDAGInfo, context: Context

@@ -111,6 +111,11 @@ class RunningNode:
         """Whether all processes of it run."""
         return all(pair.running for pair in self.pairs)
 
+    @property
+    def recovering(self) -> bool:
+        """Whether a recovery is under way."""
+        return self._recovery is not None and not self._recovery.done()
+
     def record(self) -> NodeRecord:
         """What :meth:`adopt` needs."""
         return NodeRecord(

@@ -92,9 +92,17 @@ async def _start(one: Replacement) -> int:
     replies = await asyncio.gather(
         *(_call(at, "prepare_recover_successor", request) for at in one.successors)
     )
-    told = [int(reply.seq) for reply in replies if reply is not None]
-    if not told or len(told) < len(replies):
-        told.append(await one.answered_to())
+    answered = await one.answered_to()
+    # An original tells exactly how far it got, and must get what comes next. One of ours may tell
+    # less than it has, since it does not hear through an original what is answered.
+    told = [
+        answered
+        if reply is None
+        else int(reply.seq)
+        if at.is_original
+        else max(int(reply.seq), answered)
+        for at, reply in zip(one.successors, replies, strict=True)
+    ]
     return min(told)
 
 
@@ -135,9 +143,7 @@ async def commit_again(
     neighbours: Sequence[Neighbour], info: prediction_pb2.proxy_info, start: int
 ) -> None:
     """Free predecessors that took a proxy for failed which was not."""
-    request = prediction_pb2.recovery_req(
-        failed_proxy=info, new_proxy=info, start_seq=max(1, start)
-    )
+    request = prediction_pb2.recovery_req(failed_proxy=info, new_proxy=info, start_seq=start)
     await asyncio.gather(*(_call(one, "commit_recover_predecessor", request) for one in neighbours))
 
 
