@@ -716,6 +716,9 @@ class Deployment:
     async def follow(self, pair: RunningPair) -> None:
         """Let a proxy send to where its targets are by now: one may have moved while it was given
         the graph."""
+        if pair.is_original:
+            # It is told in rejoin().
+            return
         for target in self.config.targets_of(pair.index):
             while pair.targets.get(target) != (ip := self._nodes[target].pairs[0].ip):
                 try:
@@ -735,7 +738,7 @@ class Deployment:
             pair.retarget(index, address)
             for source in self.config.sources_of(index)
             for pair in (*self._nodes[source].pairs, *self._retiring)
-            if pair.index == source and pair.running
+            if pair.index == source and pair.running and not pair.is_original
         ]
         if index == 1:
             request = hogar_pb2.RetargetRequest(index=index, address=address)
@@ -836,6 +839,8 @@ class Deployment:
             if self.wired and waiting:
                 # A node was replaced: what it had not finished is sent again.
                 await self.replay()
+                for index in self._nodes:
+                    await self.rejoin(index)
             self.wired = True
             if not self._told:
                 self._note_told()

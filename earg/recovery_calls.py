@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 MOST_NEIGHBOURS = 4096
 """Proxies that one call may name."""
 
+KEPT_BYTES = 64 * 1024 * 1024
+"""Bytes of requests that a backup keeps, the newest."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 OK = "OK"
 
@@ -61,6 +64,7 @@ class RecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
         self._received: dict[int, Received] = {}
         # What originals send to a backup, as they do to the primary.
         self._kept: OrderedDict[tuple[int, int], hogar_pb2.Request] = OrderedDict()
+        self._kept_bytes = 0
 
     # --- what the proxy does ----------------------------------------------------------------
 
@@ -92,13 +96,19 @@ class RecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
 
     def _keep(self, source: int, request: hogar_pb2.Request) -> None:
         """Keep a request that came to a backup: should its primary die, nobody sends it again."""
+        if (source, request.id) in self._kept:
+            return
         self._kept[source, request.id] = request
-        while len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+        self._kept_bytes += request.ByteSize()
+        while len(self._kept) > self._capacity or (
+            self._kept_bytes > KEPT_BYTES and len(self._kept) > 1
+        ):
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.ByteSize()
 
     def _accept_kept(self) -> None:
         """Compute what was kept and the primary had not replicated; the journal knows the rest."""
-        kept, self._kept = self._kept, OrderedDict()
+        kept, self._kept, self._kept_bytes = self._kept, OrderedDict(), 0
         for (source, _), request in kept.items():
             self._accept(source, [request])
 

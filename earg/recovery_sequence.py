@@ -59,15 +59,9 @@ class Replacement:
 async def drive(one: Replacement) -> int:
     """Replace a proxy; the start. Neighbours that do not answer are told in the log; what
     ``take_place`` raises is raised when the others have been told who comes."""
+    prepare = _to_predecessors(one)
     await asyncio.gather(
-        *(
-            _call(
-                at,
-                "prepare_recover_predecessor",
-                prediction_pb2.recovery_req(failed_proxy=one.failed, new_proxy=one.new),
-            )
-            for at in one.predecessors
-        )
+        *(_call(at, "prepare_recover_predecessor", prepare) for at in one.predecessors)
     )
     start = await _start(one)
     commit = prediction_pb2.recovery_req(
@@ -75,16 +69,22 @@ async def drive(one: Replacement) -> int:
     )
     await asyncio.gather(*(_call(at, "commit_recover_successor", commit) for at in one.successors))
     await one.take_place(start)
-    again = prediction_pb2.recovery_req(
-        failed_proxy=one.failed,
-        new_proxy=one.new,
-        start_seq=start + 1,
-    )
+    again = _to_predecessors(one)
+    again.start_seq = start + 1
     again.new_proxy.seq = 1 if one.counts_anew else 0
     await asyncio.gather(
         *(_call(at, "commit_recover_predecessor", again) for at in one.predecessors)
     )
     return start
+
+
+def _to_predecessors(one: Replacement) -> prediction_pb2.recovery_req:
+    """Of a stateful proxy as of a stateless one: an original would send nothing again, and would
+    not learn of a backup that it did not know from the beginning."""
+    request = prediction_pb2.recovery_req(failed_proxy=one.failed, new_proxy=one.new)
+    for proxy in (request.failed_proxy, request.new_proxy):
+        proxy.stateful = proxy.is_primary = False
+    return request
 
 
 async def _start(one: Replacement) -> int:
@@ -144,6 +144,7 @@ async def commit_again(
 ) -> None:
     """Free predecessors that took a proxy for failed which was not."""
     request = prediction_pb2.recovery_req(failed_proxy=info, new_proxy=info, start_seq=start)
+    request.failed_proxy.stateful = False
     await asyncio.gather(*(_call(one, "commit_recover_predecessor", request) for one in neighbours))
 
 

@@ -6,24 +6,26 @@ The original is ``originals.py``, which speaks the plain protocol alone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from earg.client import AgentClient
-from earg.config import Edge, NodeSpec, StaticConfig, write_static
+from earg.config import Edge, StaticConfig
 from earg.protos import management_pb2, management_pb2_grpc
-from earg.status import GraphStatus
-from tests.earg.test_agent import deploy_all, kill_agent, predict, wait_for
+from tests.earg.test_agent import deploy_all, predict, wait_for
 from tests.earg.test_survival import (
     DIAMOND,
     Load,
+    deploy_mixed,
     implementation,
     node,
     nodes,
@@ -48,10 +50,18 @@ def originals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return names
 
 
-def ledger(agent: AgentClient) -> dict[str, object]:
+def ledger(agent: AgentClient) -> dict[str, Any]:
     (graph,) = json.loads(agent.home.ledger.read_text())["graphs"]
-    found: dict[str, object] = graph
+    found: dict[str, Any] = graph
     return found
+
+
+@contextmanager
+def admin_of(agent: AgentClient) -> Iterator[Any]:
+    """The ManagementServer of the one graph that is deployed."""
+    graph = ledger(agent)
+    with grpc.insecure_channel(f"{graph['admin_ip']}:{graph['admin_port']}") as channel:
+        yield management_pb2_grpc.ManagementServerStub(channel)
 
 
 async def kill_under_load(
@@ -87,3 +97,102 @@ def test_a_killed_proxy_beside_an_original_costs_no_reply(
     assert {key: value.decode() for key, value in load.replies.items()} == {
         key: path_of(CHAIN, key) for key in load.replies
     }
+
+
+@pytest.mark.parametrize("originals", [("c2",)], indirect=True)
+def test_a_killed_model_of_an_original_costs_no_reply(
+    originals: tuple[str, ...], agent: AgentClient
+) -> None:
+    graph = deploy_all(agent, "g", CHAIN, implementation("Named"))
+    asyncio.run(kill_under_load(agent, graph.url, "c2", "model", times=1))
+
+
+@pytest.mark.parametrize("originals", [("c1", "c3", "c5")], indirect=True)
+@pytest.mark.parametrize("name", ["c1", "c2", "c3", "c4"])
+def test_originals_that_begin_join_and_end_a_graph_survive_with_ours(
+    originals: tuple[str, ...], agent: AgentClient, name: str
+) -> None:
+    graph = deploy_all(agent, "g", DIAMOND, implementation("Named"))
+    load = asyncio.run(kill_under_load(agent, graph.url, name, "proxy", times=1))
+    assert {key: sorted(value.decode()) for key, value in load.replies.items()} == {
+        key: sorted(path_of(DIAMOND, key)) for key in load.replies
+    }
+
+
+@pytest.mark.parametrize("originals", [("c4",)], indirect=True)
+def test_an_original_at_the_sink_behind_ours_is_replaced(
+    originals: tuple[str, ...], agent: AgentClient
+) -> None:
+    graph = deploy_all(agent, "g", CHAIN, implementation("Named"))
+    asyncio.run(kill_under_load(agent, graph.url, "c4", "proxy", times=2))
+
+
+@pytest.mark.parametrize("originals", [("front",)], indirect=True)
+@pytest.mark.parametrize("process", ["model", "proxy"])
+def test_a_killed_primary_behind_an_original_counts_every_request_once(
+    originals: tuple[str, ...], agent: AgentClient, process: str
+) -> None:
+    config = StaticConfig(nodes("front", "ledger", stateful="ledger"), (Edge((1,), (2,)),))
+    graph = deploy_mixed(agent, config)
+    load = asyncio.run(kill_under_load(agent, graph.url, "ledger", process, times=3))
+    replies = [json.loads(reply) for reply in load.replies.values()]
+    assert {reply["times"] for reply in replies} == {1}
+    assert sorted(reply["all"] for reply in replies) == list(range(1, len(replies) + 1))
+
+
+@pytest.mark.parametrize("originals", [("c1", "c2")], indirect=True)
+def test_a_killed_frontend_counts_on_where_originals_wait_for_the_next_number(
+    originals: tuple[str, ...], agent: AgentClient
+) -> None:
+    graph = deploy_all(agent, "g", CHAIN, implementation("Named"))
+    for number in range(20):
+        predict(graph.url, f"{number}".encode())
+    os.kill(ledger(agent)["frontend"]["pid"], signal.SIGKILL)
+    wait_for(
+        lambda: any(one.what == "is back" for one in agent.events("g")), "the frontend is back"
+    )
+    for _ in range(20):
+        assert predict(agent.graph("g").url, b"x") == path_of(CHAIN, "x").encode()
+
+
+@pytest.mark.parametrize("originals", [()], indirect=True)
+def test_the_management_server_looks_and_lets_be_what_runs(
+    originals: tuple[str, ...], agent: AgentClient
+) -> None:
+    deploy_all(agent, "g", CHAIN, implementation("Named"))
+    pair = node(agent.graph("g"), "c2").pairs[0]
+    with admin_of(agent) as admin:
+        config = admin.GetRuntimeDAG(management_pb2.RuntimeDAGInfo(name="g"), timeout=5)
+        assert config.file.startswith("g-test\n4\n")
+        assert pair.address in config.file
+        assert admin.AddRuntimeDAG(config, timeout=5).status == "ok"
+        for name, field in (("other", "name"), ("2", "version")):
+            asked = management_pb2.RuntimeDAGInfo(**{field: name})
+            with pytest.raises(grpc.RpcError, match="this is the admin of g, version test"):
+                admin.GetRuntimeDAG(asked, timeout=5)
+        with pytest.raises(grpc.RpcError, match="deploy another through the agent"):
+            admin.AddRuntimeDAG(management_pb2.RuntimeDAGInfo(file="x"), timeout=5)
+
+        def report(**fields: str) -> management_pb2.FailureResponse:
+            known = {"hostip": pair.address, "modelid": "2", "appid": "g-test"}
+            info = management_pb2.FailureInfo(**known | fields)
+            answer: management_pb2.FailureResponse = admin.ReportContainerFailure(info, timeout=40)
+            return answer
+
+        for wrong, sentence in (
+            ({"appid": "other-1"}, "not of that graph"),
+            ({"modelid": "9"}, "has no node 9"),
+            ({"modelid": "two"}, "the node's place in the config"),
+            ({"modelname": "x" * 5000}, "longer than"),
+        ):
+            with pytest.raises(grpc.RpcError, match=sentence):
+                report(**wrong)
+        assert report(hostip="127.0.0.1").status == "it was replaced before"
+        answer = report()
+        assert answer.status == "it runs and answers"
+        assert (answer.isstateful, answer.isprimary, answer.modelid) == (False, False, "2")
+        assert answer.newruntimedag == answer.oldruntimedag == config.file
+        assert node(agent.graph("g"), "c2").pairs[0].proxy_pid == pair.proxy_pid
+        os.kill(pair.proxy_pid, signal.SIGSTOP)
+        assert report().status == "the agent has replaced it"
+        assert node(agent.graph("g"), "c2").pairs[0].proxy_pid not in (0, pair.proxy_pid)
