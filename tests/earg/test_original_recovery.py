@@ -18,10 +18,10 @@ from typing import Any
 import grpc
 import pytest
 
-from earg.client import AgentClient
+from earg.client import AgentClient, connect
 from earg.config import Edge, StaticConfig
 from earg.protos import management_pb2, management_pb2_grpc
-from tests.earg.test_agent import deploy_all, predict, wait_for
+from tests.earg.test_agent import deploy_all, kill_agent, predict, wait_for
 from tests.earg.test_survival import (
     DIAMOND,
     Load,
@@ -67,7 +67,7 @@ def admin_of(agent: AgentClient) -> Iterator[Any]:
 async def kill_under_load(
     agent: AgentClient, url: str, name: str, process: str, times: int
 ) -> Load:
-    async with Load(url, tag=f"{name}.{process}.") as load:
+    async with Load(url) as load:
         await load.more(50)
         for _ in range(times):
             pid = await asyncio.to_thread(primary_pid, agent, "g", name, process)
@@ -117,6 +117,39 @@ def test_originals_that_begin_join_and_end_a_graph_survive_with_ours(
     assert {key: sorted(value.decode()) for key, value in load.replies.items()} == {
         key: sorted(path_of(DIAMOND, key)) for key in load.replies
     }
+
+
+@pytest.mark.parametrize("originals", [("c2",)], indirect=True)
+@pytest.mark.parametrize("other", ["c1", "c3"])
+def test_an_original_and_its_neighbour_killed_at_once_cost_no_reply(
+    originals: tuple[str, ...], agent: AgentClient, other: str
+) -> None:
+    graph = deploy_all(agent, "g", CHAIN, implementation("Named"))
+
+    async def scenario() -> None:
+        async with Load(graph.url) as load:
+            await load.more(50)
+            now = await asyncio.to_thread(agent.graph, "g")
+            for pid in [node(now, name).pairs[0].proxy_pid for name in ("c2", other)]:
+                os.kill(pid, signal.SIGKILL)
+            await load.more(100)
+        assert load.failures == []
+
+    asyncio.run(scenario())
+    wait_for(settled(agent, "g"), "every node is ready again")
+
+
+@pytest.mark.parametrize("originals", [("c2",)], indirect=True)
+def test_another_agent_goes_on_with_originals(
+    originals: tuple[str, ...], agent: AgentClient, home: Path
+) -> None:
+    graph = deploy_all(agent, "g", CHAIN, implementation("Named"))
+    asyncio.run(kill_under_load(agent, graph.url, "c3", "proxy", times=1))
+    kill_agent(agent)
+    with connect(home) as other:
+        wait_for(settled(other, "g"), "every node is ready")
+        asyncio.run(kill_under_load(other, graph.url, "c3", "proxy", times=1))
+        asyncio.run(kill_under_load(other, graph.url, "c2", "proxy", times=1))
 
 
 @pytest.mark.parametrize("originals", [("c4",)], indirect=True)

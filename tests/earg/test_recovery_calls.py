@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import Any
 
 import grpc
@@ -11,14 +12,23 @@ import pytest
 
 from earg.addresses import AddressPool
 from earg.command_settings import read_commands
-from earg.config import Edge
+from earg.config import Edge, NodeSpec, RuntimeConfig, RuntimeNode, write_runtime
 from earg.pair import Commands
 from earg.plain_sequence import Received, Sent
-from earg.protos import hogar_pb2, model_pb2, prediction_pb2
+from earg.protos import hogar_pb2, model_pb2, prediction_pb2, prediction_pb2_grpc
 from earg.settings import SettingError
 from earg.status import PingStatus
-from tests.earg.running import eventually, running_model, running_proxy, stub_of
-from tests.earg.test_proxy import graph
+from tests.earg.running import (
+    control_of,
+    eventually,
+    pair,
+    running_model,
+    running_proxy,
+    serving,
+    set_model,
+    stub_of,
+)
+from tests.earg.test_proxy import Sink, graph
 
 
 def plain(number: int, source: str) -> prediction_pb2.request:
@@ -189,6 +199,59 @@ def test_a_primary_is_not_promoted_and_a_proxy_is_no_frontend(pool: AddressPool)
                 await stub.notifyentryproxy(prediction_pb2.proxy_info(ip="127.0.0.1"))
             with pytest.raises(grpc.aio.AioRpcError, match="is no frontend"):
                 await stub.outputstream(plain(1, "x"))
+
+    asyncio.run(scenario())
+
+
+def test_a_promoted_backup_computes_what_came_to_it_alone_and_nothing_twice(
+    pool: AddressPool,
+) -> None:
+    async def scenario() -> None:
+        ips = [pool.take(), pool.take()]
+        names = ["g.ledger", "g.ledger.backup"]
+        pairs = [pair(name, ip) for name, ip in zip(names, ips, strict=True)]
+        spec = NodeSpec("ledger", "1", "image", True, 8)
+        node = RuntimeNode(spec, pairs[0], pairs[1])
+        frontend_ip = pool.take()
+        config = RuntimeConfig("g", "1", "frontend", "frontend", frontend_ip, (node,))
+        sink = Sink()
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(
+                serving(
+                    f"{frontend_ip}:{pool.ports.proxy}",
+                    (prediction_pb2_grpc.add_ProxyServerServicer_to_server, sink),
+                )
+            )
+            stubs = []
+            for name, ip in zip(names, ips, strict=True):
+                await stack.enter_async_context(running_model(pool, ip, "little:Ledger"))
+                await stack.enter_async_context(running_proxy(pool, name, ip))
+                stubs.append(await stack.enter_async_context(stub_of(pool, ip)))
+                await set_model(pool, stubs[-1], ip)
+                await stubs[-1].SetDAG(prediction_pb2.dag(dag_=write_runtime(config)))
+            backup = stubs[1]
+            with pytest.raises(grpc.aio.AioRpcError, match="has never had a state"):
+                await backup.promote_primary(prediction_pb2.new_proxy_recover_req(start_seq=1))
+            async with control_of(pool, ips[0]) as control:
+                address = f"{ips[1]}:{pool.ports.proxy}"
+                await control.SetBackup(hogar_pb2.BackupRequest(address=address, epoch=1))
+            for number in (1, 2, 3):
+                for stub in stubs:
+                    # An original sends to both.
+                    await stub.downstream(plain(number, "front-end"))
+            await sink.wait_for(3)
+            await backup.downstream(plain(4, "front-end"))
+            sink.outputs.clear()
+            await backup.promote_primary(prediction_pb2.new_proxy_recover_req(start_seq=2))
+            # 2 and 3 are handed on again, 1 is not asked for, 4 came to the backup alone.
+            outputs = {one: json.loads(text) for one, text in (await sink.wait_for(3)).items()}
+            assert outputs == {
+                1002: {"times": 1, "all": outputs[1002]["all"]},
+                1003: {"times": 1, "all": outputs[1003]["all"]},
+                1004: {"times": 1, "all": 4},
+            }
+            with pytest.raises(grpc.aio.AioRpcError, match="Already promoted as primary"):
+                await backup.promote_primary(prediction_pb2.new_proxy_recover_req(start_seq=1))
 
     asyncio.run(scenario())
 
