@@ -114,12 +114,12 @@ class Management(management_pb2_grpc.ManagementServerServicer):
         self, request: management_pb2.FailureInfo, context: Context
     ) -> management_pb2.FailureResponse:
         await self._check(request, context)
-        name = f"{self._graph.name}-{self._graph.version}"
-        if request.appid not in ("", self._graph.name, name):
+        # Of any version: an original keeps the name that it was deployed with.
+        if request.appid.partition("-")[0] not in ("", self._graph.name):
             await _refuse(
                 context,
                 grpc.StatusCode.NOT_FOUND,
-                f"this is the admin of {name}, not of that graph",
+                f"this is the admin of {self._graph.name}, not of that graph",
             )
         ip = request.proxyip or request.hostip
         if not request.modelid.isascii() or not request.modelid.isdecimal():

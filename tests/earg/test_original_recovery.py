@@ -22,6 +22,7 @@ from earg.client import AgentClient, connect
 from earg.config import Edge, StaticConfig
 from earg.protos import management_pb2, management_pb2_grpc
 from tests.earg.test_agent import deploy_all, kill_agent, predict, wait_for
+from tests.earg.test_redeploy import changed, deploy, named
 from tests.earg.test_survival import (
     DIAMOND,
     Load,
@@ -137,6 +138,25 @@ def test_an_original_and_its_neighbour_killed_at_once_cost_no_reply(
 
     asyncio.run(scenario())
     wait_for(settled(agent, "g"), "every node is ready again")
+
+
+@pytest.mark.parametrize("originals", [("c2",)], indirect=True)
+@pytest.mark.parametrize("name", ["c1", "c2", "c3"])
+def test_another_version_beside_an_original_costs_no_reply(
+    originals: tuple[str, ...], agent: AgentClient, name: str
+) -> None:
+    graph = deploy(agent, CHAIN, named, "1")
+
+    async def scenario() -> None:
+        async with Load(graph.url) as load:
+            await load.more(50)
+            await asyncio.to_thread(deploy, agent, changed(CHAIN, name, version="2"), named)
+            await load.more(50)
+        assert load.failures == []
+
+    asyncio.run(scenario())
+    # Originals know the graph by the version before.
+    asyncio.run(kill_under_load(agent, graph.url, "c3", "proxy", times=1))
 
 
 @pytest.mark.parametrize("originals", [("c2",)], indirect=True)
