@@ -554,6 +554,12 @@ class Deployment:
         successors = self._neighbours(self.config.targets_of(index))
         # An original in the sink's place is started as in a new graph, and counts so.
         anew = pair.is_original and pair.is_sink and failed != new
+        if anew and any(one.is_original for one in predecessors):
+            self.tell(
+                pair.spec.name,
+                "is an original at the sink, behind another: it begins at number 1 and waits for "
+                "it in vain; take the graph down and deploy it again",
+            )
 
         async def take_place(start: int) -> None:
             if not pair.is_original:

@@ -93,6 +93,9 @@ class Management(management_pb2_grpc.ManagementServerServicer):
 
     async def serve(self, ip: str, port: int) -> None:
         """Serve until it is cancelled."""
+        if not port:
+            log.error("no port of %s is free: originals cannot report failures", ip)
+            return
         server = new_server()
         management_pb2_grpc.add_ManagementServerServicer_to_server(self, server)
         try:
