@@ -435,6 +435,8 @@ class Deployment:
         for pair in pairs:
             pair.beside_originals = self.has_originals
             pair.is_sink = not self.config.targets_of(index)
+            if beside is None and pair.is_sink and pair.is_original:
+                pair.before_restart = partial(self._hold, index)
             if beside is not None:
                 pair.was_wired = True
                 pair.generation = max(one.generation for one in beside.pairs)
@@ -592,6 +594,13 @@ class Deployment:
             # What its backup took over it may not have handed on, and nobody asks for it.
             await self._replay_to(pair, successors, start)
 
+    async def _hold(self, index: int) -> None:
+        """Let nothing be sent to an original at the sink, until one in its place is told of."""
+        told = self._told.get(index)
+        if told is not None:
+            predecessors = self._neighbours(self.config.sources_of(index))
+            await recovery_sequence.hold(predecessors, told)
+
     async def _replay_to(
         self, pair: RunningPair, successors: Sequence[Neighbour], start: int
     ) -> None:
@@ -740,6 +749,10 @@ class Deployment:
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
+        new = self._nodes[index].pairs[0]
+        if new.is_sink and new.is_original:
+            await self._hold(index)
+            new.before_restart = partial(self._hold, index)
         calls = [
             pair.retarget(index, address)
             for source in self.config.sources_of(index)

@@ -161,6 +161,8 @@ class RunningPair:
         self.is_sink = False
         self.recovers = False
         self.was_wired = False
+        # Waited for before another proxy is started in the place of one that served.
+        self.before_restart: Callable[[], Awaitable[None]] | None = None
         self._admin = admin or {}
         # To which addresses its proxy sends, by node, as far as this agent has told it.
         self.targets: dict[int, str] = {}
@@ -204,6 +206,8 @@ class RunningPair:
     async def _start_proxy(self) -> Child:
         if self.beside_originals and self.was_wired:
             self.generation += 1
+            if self.before_restart is not None:
+                await self.before_restart()
         # An original that follows another waits for recover_new_proxy; a sink's cannot.
         self.recovers = self.is_original and self.was_wired and not self.is_sink
         command = self._commands.proxy_of(self.spec.name)

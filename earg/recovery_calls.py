@@ -176,6 +176,8 @@ class RecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
             self._source_of[new.container_name] = self._source_of.get(
                 failed.container_name, failed.model_id
             )
+        if new.seq == 1:
+            sender.hold()
         # Nothing is sent to a backup, so its failure changes nothing here.
         if new.ip and not (request.is_stateful and not request.is_primary):
             try:
@@ -325,6 +327,8 @@ class FrontendRecoveryCalls(prediction_pb2_grpc.ProxyServerServicer):
     async def prepare_recover_predecessor(
         self, request: prediction_pb2.recovery_req, context: Context
     ) -> model_pb2.response:
+        if request.new_proxy.seq == 1:
+            self._entry.hold()
         return await self.notifyentryproxy(request.new_proxy, context)
 
     async def notifyentryproxy(

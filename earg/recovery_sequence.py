@@ -71,7 +71,6 @@ async def drive(one: Replacement) -> int:
     await one.take_place(start)
     again = _to_predecessors(one)
     again.start_seq = start + 1
-    again.new_proxy.seq = 1 if one.counts_anew else 0
     await asyncio.gather(
         *(_call(at, "commit_recover_predecessor", again) for at in one.predecessors)
     )
@@ -84,6 +83,7 @@ def _to_predecessors(one: Replacement) -> prediction_pb2.recovery_req:
     request = prediction_pb2.recovery_req(failed_proxy=one.failed, new_proxy=one.new)
     for proxy in (request.failed_proxy, request.new_proxy):
         proxy.stateful = proxy.is_primary = False
+    request.new_proxy.seq = 1 if one.counts_anew else 0
     return request
 
 
@@ -137,6 +137,21 @@ def place_request(
     for one in successors:
         request.down_groups.add(proxies=[one.info], stateful=one.info.stateful)
     return request
+
+
+async def hold(neighbours: Sequence[Neighbour], info: prediction_pb2.proxy_info) -> None:
+    """Let predecessors send nothing to a proxy that is to begin at number 1."""
+    request = prediction_pb2.recovery_req(failed_proxy=info, new_proxy=info)
+    for proxy in (request.failed_proxy, request.new_proxy):
+        proxy.stateful = proxy.is_primary = False
+    request.new_proxy.seq = 1
+    await asyncio.gather(
+        *(
+            _call(one, "prepare_recover_predecessor", request)
+            for one in neighbours
+            if not one.is_original
+        )
+    )
 
 
 async def commit_again(

@@ -63,6 +63,8 @@ class Sender:
         self._patience = patience
         # Only where the peer has shown to be an original.
         self._sent: Sent | None = None
+        self._released = asyncio.Event()
+        self._released.set()
         self._queue: deque[hogar_pb2.Request] = deque()
         self._capacity = capacity
         self._filled = asyncio.Event()
@@ -175,13 +177,23 @@ class Sender:
         if self._sent is None:
             self._sent = Sent(self._capacity)
         self._sent.finish(finished)
+        for one in left:
+            # All at once: one that is given up must be there to be sent again, too.
+            self._sent.number(one)
         while left:
+            await self._released.wait()
             await self._send_plainly(self._sent, left[0])
             del left[0]
 
     async def _send_plainly(self, sent: Sent, request: hogar_pb2.Request) -> None:
         call = self._original.outputstream if self._to_frontend else self._original.downstream
         await answered(call(self._plain_request(sent, request), timeout=self._timeout))
+
+    def hold(self) -> None:
+        """Send nothing to an original until :meth:`replay`: another one that counts anew would take
+        a number that was meant for the one before."""
+        if self._sent is not None:
+            self._released.clear()
 
     async def replay(
         self, after: int, outputs: Sequence[hogar_pb2.Request], *, counts_anew: bool = False
@@ -195,6 +207,7 @@ class Sender:
             return
         if counts_anew:
             self._sent.count_anew(after)
+        self._released.set()
         again = self._sent.after(after)
         known = {one.id for one in again}
         await self.put([*again, *(one for one in outputs if one.id not in known)])

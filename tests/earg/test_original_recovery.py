@@ -177,7 +177,7 @@ def test_an_original_at_the_sink_behind_ours_is_replaced(
     originals: tuple[str, ...], agent: AgentClient
 ) -> None:
     graph = deploy_all(agent, "g", CHAIN, implementation("Named"))
-    asyncio.run(kill_under_load(agent, graph.url, "c4", "proxy", times=2))
+    asyncio.run(kill_under_load(agent, graph.url, "c4", "proxy", times=3))
 
 
 @pytest.mark.parametrize("originals", [("front",)], indirect=True)
