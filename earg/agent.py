@@ -28,6 +28,7 @@ import grpc
 import grpc.aio
 
 from earg import ledger
+from earg.command_settings import read_commands
 from earg.config import ConfigError
 from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
 from earg.extras import ExtrasError
@@ -41,8 +42,9 @@ from earg.output import forgive_output
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
 from earg.plan import Plan, read_plan
-from earg.process import settle_security
+from earg.process import INSECURE, settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.settings import SettingError
 from earg.status import Event
 from earg.status_wire import event_message, graph_message, node_message
 from earg.warning import Warnings
@@ -509,6 +511,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Its own socket needs none of it; what it starts, and calls, does.
     settle_security()
+    try:
+        commands = read_commands(os.environ)
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        return INSECURE
     home = find_home(options.home)
     os.umask(0o077)
     try:
@@ -529,7 +536,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with lock:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        asyncio.run(run(home, Commands(), options.idle_end))
+        asyncio.run(run(home, commands, options.idle_end))
     return 0
 
 
