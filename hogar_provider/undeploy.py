@@ -1,4 +1,4 @@
-"""Taking a deployed graph down, and the DAG that does it: ``airflow dags trigger hogar_undeploy``."""
+"""Taking a deployed graph down, and the DAG ``hogar_undeploy`` that does it."""
 
 from __future__ import annotations
 

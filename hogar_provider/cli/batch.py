@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import TYPE_CHECKING, Any
 
 from hogar_provider.cli.engine import agent, command, graph_of
 from hogar_provider.cli.table import show
+
+if TYPE_CHECKING:
+    from earg.client import AgentClient
 
 
 @command
@@ -23,6 +27,9 @@ def run(args: Namespace) -> None:
     with agent(args) as client:
         graph = graph_of(client, args.graph)
         node = node_of(graph, args.node)
+        if (args.limit, wait, objective, dynamic) == (None, None, None, None):
+            show(args, [_now(client, graph.name, node.index)])
+            return
         before = client.set_batch_limit(
             *(graph.name, node.index, args.limit, f"airflow hogar batch ({_user()})"),
             wait=wait,
@@ -40,6 +47,25 @@ def run(args: Namespace) -> None:
         "set_before_by": before.who,
     }
     show(args, [row])
+
+
+def _now(client: AgentClient, graph: str, index: int) -> dict[str, Any]:
+    from earg.cli.errors import CommandError
+
+    for report in client.statistics(graph).nodes:
+        if report.index == index and report.statistics is not None:
+            found = report.statistics
+            return {
+                "graph": graph,
+                "node": report.name,
+                "limit": found.batch_most if found.batch_dynamic else found.batch_limit,
+                "wait": found.batch_wait,
+                "latency": found.batch_objective,
+                "dynamic": found.batch_dynamic,
+                "limit_now": found.batch_limit,
+                "set_by": found.limit_set_by,
+            }
+    raise CommandError(f"node {index} of graph {graph} tells nothing at present")
 
 
 def _user() -> str:
