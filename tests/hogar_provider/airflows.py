@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ class AirflowCommand:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "EARG_HOME": str(self.earg),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             **self.environment,
         }
 
@@ -63,15 +64,34 @@ class AirflowCommand:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def rows(self, *arguments: str) -> list[dict[str, Any]]:
-        """What a command prints as JSON."""
-        text = self.run(*arguments, "--output", "json")
-        # Airflow may log a line before it.
-        return list(json.loads(text[text.rindex("\n[") + 1 if "\n[" in text else 0 :]))
+    def each(self, *commands: str) -> list[tuple[int, str, str]]:
+        """Exit code, standard output and standard error of several commands, run one after the
+        other in one process."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.hogar_provider.several_commands"],
+            env=self.variables(),
+            cwd=self.home,
+            input=json.dumps([shlex.split(command) for command in commands]),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [tuple(one) for one in json.loads(done.stdout.splitlines()[-1])]
 
-    def refused(self, *arguments: str) -> str:
-        """What a command that fails says on its standard error."""
-        done = self.start(*arguments)
-        assert done.returncode == 1, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stderr
+    def rows(self, *commands: str) -> list[list[dict[str, Any]]]:
+        """What each of several commands prints as JSON."""
+        found = []
+        for code, out, err in self.each(*(f"{command} --output json" for command in commands)):
+            assert code == 0, out + err
+            found.append(json.loads(out))
+        return found
+
+    def refusals(self, *commands: str) -> list[str]:
+        """What each of several commands that fail says on its standard error."""
+        found = self.each(*commands)
+        for code, out, err in found:
+            assert code == 1, out + err
+            assert "Traceback" not in err
+        return [err for _, _, err in found]

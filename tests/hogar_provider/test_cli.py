@@ -18,13 +18,36 @@ from tests.hogar_provider.folders import LOADERS, MODELS, ROOT, chain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+BY_HAND = '''
+from airflow.sdk import DAG
+from hogar_provider.operators.deploy import DeployNodeOperator
+from hogar_provider.operators.wire import WireGraphOperator
+
+CONFIG = """1
+0
+A,1,test/upper:1,false,1
+"""
+with DAG("by_hand", schedule=None):
+    deploy = DeployNodeOperator(
+        task_id="deploy", graph="Handy", version="1", config=CONFIG, index=1
+    )
+    deploy >> WireGraphOperator(task_id="wire", graph="Handy")
+'''
+"""A DAG that deploys a graph without any UDGL file."""
+
 UNDEPLOY = ROOT / "dags/hogar_undeploy.py"
 
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCommand]:
     """An Airflow that has deployed the graph Small-One, of two operators."""
-    airflow = AirflowCommand(tmp_path_factory.mktemp("airflow"))
+    settings = {
+        # A DAG that its file gives no longer is noticed after these seconds.
+        "AIRFLOW__DAG_PROCESSOR__STALE_DAG_THRESHOLD": "5",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "0",
+        "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "0",
+    }
+    airflow = AirflowCommand(tmp_path_factory.mktemp("airflow"), settings)
     airflow.dags.mkdir()
     for file in (*LOADERS, UNDEPLOY, *MODELS.glob("*.*")):
         shutil.copy(file, airflow.dags)
@@ -41,8 +64,10 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCommand
         pass
 
 
-def test_status_tells_what_serves_and_whose_it_is(airflow: AirflowCommand) -> None:
-    (row,) = airflow.rows("hogar", "status")
+def test_status_and_nodes_tell_what_serves_and_whose_it_is(airflow: AirflowCommand) -> None:
+    ((row,), nodes, (graph,)) = airflow.rows(
+        "hogar status", "hogar nodes Small-One", "hogar graphs"
+    )
     url = row.pop("url")
     assert url.startswith("http://127.0.0.1:")
     assert row == {
@@ -54,107 +79,156 @@ def test_status_tells_what_serves_and_whose_it_is(airflow: AirflowCommand) -> No
         "orphaned": "False",
         "warnings": "",
     }
+    assert [(node["node"], node["state"], node["role"]) for node in nodes] == [
+        ("A", "ready", "primary"),
+        ("B", "ready", "primary"),
+    ]
+    assert all(int(node["model_pid"]) > 0 and int(node["proxy_pid"]) > 0 for node in nodes)
+    assert (graph["dag_id"], graph["file"]) == ("Small-One", str(airflow.dags / "small.udgl"))
+
+
+def test_the_output_has_the_forms_of_airflows_own_commands(airflow: AirflowCommand) -> None:
     table = airflow.run("hogar", "status", "Small-One")
     header, line = (text for text in table.splitlines() if "|" in text)
     assert [word.strip() for word in header.split("|")][:3] == ["graph", "version", "state"]
     assert line.split("|")[0].strip() == "Small_One"
-    (again,) = yaml.safe_load(airflow.run("hogar", "status", "--output", "yaml"))
-    assert again["url"] == url
-
-
-def test_nodes_are_told_with_their_processes(airflow: AirflowCommand) -> None:
-    rows = airflow.rows("hogar", "nodes", "Small-One")
-    assert [(row["node"], row["state"], row["role"]) for row in rows] == [
-        ("A", "ready", "primary"),
-        ("B", "ready", "primary"),
-    ]
-    assert all(int(row["model_pid"]) > 0 and int(row["proxy_pid"]) > 0 for row in rows)
+    (_, text, _), (_, plain, _) = airflow.each(
+        "hogar status --output yaml", "hogar nodes --output plain"
+    )
+    assert yaml.safe_load(text)[0]["graph"] == "Small_One"
+    assert plain.splitlines()[1].split()[:2] == ["Small_One", "A"]
 
 
 def test_a_batch_limit_is_shown_and_changed(airflow: AirflowCommand) -> None:
-    (before,) = airflow.rows("hogar", "batch", "Small-One", "A")
+    show = "hogar batch Small-One A"
+    ((before,), (changed,), (after,)) = airflow.rows(show, f"{show} 8 --wait 5ms", show)
     assert (before["limit"], before["set_by"]) == ("1", "config")
-    (changed,) = airflow.rows("hogar", "batch", "Small-One", "A", "8", "--wait", "5ms")
     assert (changed["limit"], changed["limit_before"], changed["wait"]) == ("8", "1", "0.005")
-    (after,) = airflow.rows("hogar", "batch", "Small-One", "A")
-    assert after["limit"] == "8"
+    assert (after["limit"], after["wait"]) == ("8", "0.005")
     assert after["set_by"].startswith("airflow hogar batch (")
-    assert "--static" in airflow.refused(
-        "hogar", "batch", "Small-One", "A", "--dynamic", "--static"
-    )
 
 
 def test_a_request_is_answered(airflow: AirflowCommand) -> None:
-    assert airflow.run("hogar", "send", "Small-One", "--text", "hogar") == "RAGOH\n"
-    (answer,) = airflow.rows("hogar", "send", "Small_One", "--text", "hogar")
-    assert (answer["reply"], answer["content_type"]) == ("RAGOH", "text/plain")
-    assert "one of --text, --value and --file" in airflow.refused("hogar", "send", "Small-One")
-    assert "is no JSON" in airflow.refused("hogar", "send", "Small-One", "--value", "{")
+    send = "hogar send Small-One --text hogar"
+    (code, out, _), (_, answer, _) = airflow.each(send, f"{send} --output json")
+    assert (code, out) == (0, "RAGOH\n")
+    (answered,) = json.loads(answer)
+    assert (answered["reply"], answered["content_type"]) == ("RAGOH", "text/plain")
 
 
 def test_logs_and_events_are_told(airflow: AirflowCommand) -> None:
-    lines = airflow.rows("hogar", "logs", "Small-One", "A", "--proxy")
-    assert lines
-    text = airflow.run("hogar", "logs", "Small-One", "A", "--proxy", "--lines", "1")
-    assert text == lines[-1]["line"] + "\n"
-    events = airflow.rows("hogar", "events", "Small-One")
-    assert ("A", "ready") in {(event["node"], event["after"]) for event in events}
-    assert len(airflow.rows("hogar", "events", "--limit", "1")) == 1
-
-
-def test_what_is_not_there_is_a_sentence(airflow: AirflowCommand) -> None:
-    assert "no graph 'Other' is deployed here (deployed: Small_One)" in airflow.refused(
-        "hogar", "status", "Other"
+    lines, events, (last,) = airflow.rows(
+        "hogar logs Small-One A --proxy", "hogar events Small-One", "hogar events --limit 1"
     )
-    assert "has no node 'Z' (nodes: A, B)" in airflow.refused("hogar", "logs", "Small-One", "Z")
-    assert "earg_elsewhere" in airflow.refused("hogar", "status", "--conn-id", "earg_elsewhere")
+    ((_, text, _),) = airflow.each("hogar logs Small-One A --proxy --lines 1")
+    assert text == lines[-1]["line"] + "\n"
+    assert ("A", "ready") in {(event["node"], event["after"]) for event in events}
+    assert last == events[-1]
+
+
+def test_what_cannot_be_done_is_a_sentence(airflow: AirflowCommand) -> None:
+    said = airflow.refusals(
+        "hogar status Other",
+        "hogar logs Small-One Z",
+        "hogar status --conn-id earg_elsewhere",
+        "hogar batch Small-One A --dynamic --static",
+        "hogar batch Small-One A 0",
+        "hogar send Small-One",
+        "hogar send Small-One --value {",
+        "hogar undeploy Small-One --yes --timeout nan",
+    )
+    wanted = (
+        "no graph 'Other' is deployed here (deployed: Small_One)",
+        "has no node 'Z' (nodes: A, B)",
+        "earg_elsewhere",
+        "either --dynamic or --static",
+        "limit",
+        "one of --text, --value and --file",
+        "is no JSON",
+        "0 or more seconds",
+    )
+    for sentence, part in zip(said, wanted, strict=True):
+        assert part in sentence
 
 
 def test_a_connection_of_the_database_names_the_engine(airflow: AirflowCommand) -> None:
     other = airflow.home / "other"
     extra = json.dumps({"home": str(other)})
     airflow.run("connections", "add", "earg_other", "--conn-type", "earg", "--conn-extra", extra)
-    done = airflow.start("hogar", "status", "--conn-id", "earg_other", "--output", "json")
-    assert json.loads(done.stdout) == []
-    assert f"no agent runs in {other}" in done.stderr
+    ((_, out, err),) = airflow.each("hogar status --conn-id earg_other --output json")
+    assert json.loads(out) == []
+    assert f"no agent runs in {other}" in err
 
 
-def test_a_graph_without_its_file_is_orphaned_until_it_is_taken_down(
+def test_a_graph_without_its_file_is_orphaned_until_it_has_one_again(
     airflow: AirflowCommand,
 ) -> None:
     file = airflow.dags / "small.udgl"
-    (row,) = airflow.rows("hogar", "graphs")
-    assert (row["file"], row["state"], row["orphaned"]) == (str(file), "serving", "False")
-
     text = file.read_text()
     file.unlink()
-    airflow.run("dag-processor", "--num-runs", "1")
-    (row,) = airflow.rows("hogar", "status")
-    assert (row["state"], row["dag_id"], row["orphaned"]) == ("serving", "Small-One", "True")
-    assert airflow.run("hogar", "send", "Small-One", "--text", "hogar") == "RAGOH\n"
+    parse_until(airflow, "orphaned", "True")
+    ((row,), (graph,), (answer,)) = airflow.rows(
+        "hogar status", "hogar graphs", "hogar send Small-One --text hogar"
+    )
+    assert (row["state"], row["dag_id"]) == ("serving", "Small-One")
+    assert graph["orphaned"] == "True"
+    assert answer["reply"] == "RAGOH"
 
     file.write_text(text)
-    airflow.run("dag-processor", "--num-runs", "1")
-    (row,) = airflow.rows("hogar", "status")
-    assert row["orphaned"] == "False"
+    parse_until(airflow, "orphaned", "False")
 
+
+def parse_until(airflow: AirflowCommand, column: str, value: str) -> None:
+    """Let the dag processor read the folder until the graph's status is so."""
+    for _ in range(4):
+        airflow.run("dag-processor", "--num-runs", "2")
+        ((row,),) = airflow.rows("hogar status")
+        if row[column] == value:
+            return
+    raise AssertionError(row)
+
+
+def test_a_graph_of_a_hand_written_dag_is_no_orphan_and_one_of_no_dag_is(
+    airflow: AirflowCommand,
+) -> None:
+    (airflow.dags / "by_hand.py").write_text(BY_HAND)
+    airflow.run("dag-processor", "--num-runs", "1")
+    airflow.run("dags", "test", "by_hand")
+    rows = {row["graph"]: row for (*rows,) in airflow.rows("hogar status") for row in rows}
+    assert (rows["Handy"]["dag_id"], rows["Handy"]["orphaned"]) == ("by_hand", "False")
+    airflow.run("dags", "delete", "by_hand", "--yes")
+    rows = {row["graph"]: row for (*rows,) in airflow.rows("hogar status") for row in rows}
+    assert (rows["Handy"]["dag_id"], rows["Handy"]["orphaned"]) == ("", "True")
+    ((down,),) = airflow.rows("hogar undeploy Handy --now --yes")
+    assert down["graph"] == "Handy"
+
+
+def test_a_graph_is_taken_down_once_a_person_has_confirmed_it(airflow: AirflowCommand) -> None:
     left = airflow.start("hogar", "undeploy", "Small-One", stdin="n\n")
     assert left.returncode == 1
     assert "left as it is" in left.stderr
-    (down,) = airflow.rows("hogar", "undeploy", "Small-One", "--yes")
+    (serving, (down,), nothing, (graph,)) = airflow.rows(
+        "hogar status", "hogar undeploy Small-One --yes", "hogar status", "hogar graphs"
+    )
+    assert len(serving) == 1
     assert down == {"graph": "Small_One", "version": "1", "unanswered": "0"}
-    (row,) = airflow.rows("hogar", "graphs")
-    assert (row["dag_id"], row["state"], row["orphaned"]) == ("Small-One", "not deployed", "False")
+    assert nothing == []
+    assert (graph["dag_id"], graph["state"], graph["orphaned"]) == (
+        "Small-One",
+        "not deployed",
+        "False",
+    )
 
 
 def test_the_dag_hogar_undeploy_takes_a_graph_down(airflow: AirflowCommand) -> None:
     airflow.run("dags", "test", "Small-One")
-    assert airflow.rows("hogar", "status") != []
-    for _ in range(2):  # Of a graph that is down already there is nothing to do.
-        conf = json.dumps({"graph": "Small-One", "how": "at once"})
+    conf = json.dumps({"graph": "Small-One", "how": "at once"})
+    for was_there in (True, False):  # Of a graph that is down already there is nothing to do.
+        ((*rows,),) = airflow.rows("hogar status")
+        assert bool(rows) == was_there
         log = airflow.run("dags", "test", "hogar_undeploy", "--conf", conf)
         assert "state=success" in log
-        assert airflow.rows("hogar", "status") == []
+    assert airflow.rows("hogar status") == [[]]
 
 
 def test_the_commands_cost_other_commands_neither_grpc_nor_the_runtime(tmp_path: Path) -> None:
