@@ -54,8 +54,8 @@ def take_down(
 
 def undeploy(params: dict[str, Any]) -> dict[str, Any]:
     """What the DAG's task does; ``params`` are the run's. Returns
-    ``{"graph", "was_deployed", "unanswered"}``."""
-    from earg.client import AgentError
+    ``{"graph", "was_deployed", "unanswered"}``. Starts no agent where none runs."""
+    from earg.client import AgentError, NoAgentError, connect
     from hogar_provider.configuration import drain_timeout
     from hogar_provider.deployers import deployed_as
     from hogar_provider.exceptions import AirflowException
@@ -63,29 +63,28 @@ def undeploy(params: dict[str, Any]) -> dict[str, Any]:
 
     wanted = params["graph"].strip()
     timeout = drain_timeout() if params["timeout"] is None else float(params["timeout"])
-    hook = EargHook(params["earg_conn_id"])
-    with hook.get_conn() as client:
-        graphs = {graph.name: graph for graph in client.graphs()}
-        graph = graphs.get(wanted) or graphs.get(deployed_as(wanted))
-        if graph is None:
-            deployed = ", ".join(graphs) or "none"
-            log.info("Graph %s is not deployed (deployed: %s): nothing to do.", wanted, deployed)
-            return {"graph": wanted, "was_deployed": False, "unanswered": 0}
-        log.info(
-            "Take down graph %s %s (%s): %s", graph.name, graph.version, graph.url, params["how"]
-        )
-        try:
-            left = take_down(
-                client,
-                graph.name,
-                now=params["how"] == AT_ONCE,
-                timeout=timeout,
-                force=params["force"],
-            )
-        except AgentError as error:
-            raise AirflowException(str(error)) from None
+    now = params["how"] == AT_ONCE
+    engine = EargHook(params["earg_conn_id"]).engine()
+    try:
+        with connect(engine.home, start=False) as client:
+            graphs = {graph.name: graph for graph in client.graphs()}
+            graph = graphs.get(wanted) or graphs.get(deployed_as(wanted))
+            if graph is None:
+                known = ", ".join(graphs) or "none"
+                return _nothing_to_do(wanted, f"deployed: {known}")
+            log.info("Take down %s %s (%s).", graph.name, graph.version, params["how"])
+            left = take_down(client, graph.name, now=now, timeout=timeout, force=params["force"])
+    except NoAgentError as error:
+        return _nothing_to_do(wanted, str(error))
+    except AgentError as error:
+        raise AirflowException(str(error)) from None
     log.info("Graph %s is down; requests left without a reply: %d.", graph.name, left)
     return {"graph": graph.name, "was_deployed": True, "unanswered": left}
+
+
+def _nothing_to_do(graph: str, why: str) -> dict[str, Any]:
+    log.info("Graph %s is not deployed (%s): there is nothing to do.", graph, why)
+    return {"graph": graph, "was_deployed": False, "unanswered": 0}
 
 
 def undeploy_dag() -> DAG:
