@@ -66,7 +66,13 @@ def undeploy(params: dict[str, Any]) -> dict[str, Any]:
     now = params["how"] == AT_ONCE
     engine = EargHook(params["earg_conn_id"]).engine()
     try:
-        with connect(engine.home, start=False) as client:
+        client = connect(engine.home, start=False)
+    except NoAgentError as error:
+        return _nothing_to_do(wanted, str(error))
+    except AgentError as error:
+        raise AirflowException(str(error)) from None
+    try:
+        with client:
             graphs = {graph.name: graph for graph in client.graphs()}
             graph = graphs.get(wanted) or graphs.get(deployed_as(wanted))
             if graph is None:
@@ -74,8 +80,6 @@ def undeploy(params: dict[str, Any]) -> dict[str, Any]:
                 return _nothing_to_do(wanted, f"deployed: {known}")
             log.info("Take down %s %s (%s).", graph.name, graph.version, params["how"])
             left = take_down(client, graph.name, now=now, timeout=timeout, force=params["force"])
-    except NoAgentError as error:
-        return _nothing_to_do(wanted, str(error))
     except AgentError as error:
         raise AirflowException(str(error)) from None
     log.info("Graph %s is down; requests left without a reply: %d.", graph.name, left)
