@@ -76,6 +76,7 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
+        "asset-uris": [{"schemes": ["earg"], "handler": None}],
         "cli": ["hogar_provider.cli.definition.get_hogar_cli_commands"],
         "config": {SECTION: provider_section()},
     }

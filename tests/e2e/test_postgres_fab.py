@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from earg.client import NoAgentError, connect
+from earg.images import implementation_of, read_images
 from tests.e2e.postgres import postgres
 from tests.hogar_provider.airflows import AirflowCommand
 from tests.hogar_provider.folders import LOADERS, MODELS, ROOT, chain
@@ -208,8 +209,14 @@ def test_a_triggered_graph_serves_and_a_triggered_undeploy_takes_it_down(service
     assert (row["state"], row["dag_id"], row["orphaned"]) == ("serving", "Small", "False")
 
     service.trigger("hogar_undeploy", {"graph": "Small"})
+    images = MODELS / "images.yaml"
+    implementation = implementation_of("test/upper:1", read_images(images), images)
     with connect(service.airflow.earg, start=False) as client:
         assert client.graphs() == ()
+        client.deploy_node("Stray", "1", "1\n0\nA,1,test/upper:1,false,1\n", 1, implementation)
+        ((row,),) = service.airflow.rows("hogar status")
+        assert (row["graph"], row["dag_id"], row["orphaned"]) == ("Stray", "", "True")
+        client.down("Stray")
 
 
 def test_nothing_of_the_dags_folder_is_an_import_error(service: Service) -> None:

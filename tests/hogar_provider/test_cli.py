@@ -35,8 +35,6 @@ with DAG("by_hand", schedule=None):
 '''
 """A DAG that deploys a graph without any UDGL file."""
 
-UNDEPLOY = ROOT / "dags/hogar_undeploy.py"
-
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCommand]:
@@ -49,7 +47,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCommand
     }
     airflow = AirflowCommand(tmp_path_factory.mktemp("airflow"), settings)
     airflow.dags.mkdir()
-    for file in (*LOADERS, UNDEPLOY, *MODELS.glob("*.*")):
+    for file in (*LOADERS, *MODELS.glob("*.*")):
         shutil.copy(file, airflow.dags)
     text = chain("Small-One", "test/upper:1", "test/backwards:1")
     (airflow.dags / "small.udgl").write_text(text)
@@ -218,17 +216,6 @@ def test_a_graph_is_taken_down_once_a_person_has_confirmed_it(airflow: AirflowCo
         "not deployed",
         "False",
     )
-
-
-def test_the_dag_hogar_undeploy_takes_a_graph_down(airflow: AirflowCommand) -> None:
-    airflow.run("dags", "test", "Small-One")
-    conf = json.dumps({"graph": "Small-One", "how": "at once"})
-    for was_there in (True, False):  # Of a graph that is down already there is nothing to do.
-        ((*rows,),) = airflow.rows("hogar status")
-        assert bool(rows) == was_there
-        log = airflow.run("dags", "test", "hogar_undeploy", "--conf", conf)
-        assert "state=success" in log
-    assert airflow.rows("hogar status") == [[]]
 
 
 def test_the_commands_cost_other_commands_neither_grpc_nor_the_runtime(tmp_path: Path) -> None:
