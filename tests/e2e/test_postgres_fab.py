@@ -168,6 +168,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             "LOGGING__WORKER_LOG_SERVER_PORT": "0",
             "LOGGING__TRIGGER_LOG_SERVER_PORT": "0",
             "TRIGGERER__DEFAULT_CAPACITY": "10",
+            # A task whose API server is slow to answer, as on a machine that does much else, fails.
+            "WORKERS__EXECUTION_API_TIMEOUT": "60",
         }
         variables = {f"AIRFLOW__{name}": value for name, value in settings.items()}
         airflow = AirflowCommand(home, variables)
