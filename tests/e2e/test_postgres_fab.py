@@ -157,7 +157,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             "CORE__PARALLELISM": "2",
             "CORE__TEST_CONNECTION": "Enabled",
             "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-            "CORE__INTERNAL_API_SECRET_KEY": secrets.token_hex(16),
             "API__HOST": "127.0.0.1",
             "API__PORT": str(port),
             "API__BASE_URL": url,

@@ -30,7 +30,7 @@ def run(*command: str | Path, folder: Path, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=550,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -103,6 +103,18 @@ def test_in_an_empty_environment_the_extra_node_runs_a_graph(wheel: Path, tmp_pa
         assert reply == "RAGOH\n"
     finally:
         run(programs / "earg", "agent", "stop", folder=tmp_path, EARG_HOME=home)
+
+
+def test_in_an_empty_environment_the_other_extras_can_be_had_together(
+    wheel: Path, tmp_path: Path
+) -> None:
+    # Resolved and not installed: Airflow alone is some hundred packages.
+    venv.create(tmp_path / "environment", with_pip=True)
+    run(
+        *(tmp_path / "environment/bin/python", "-m", "pip", "--disable-pip-version-check"),
+        *("install", "--dry-run", "--quiet", f"{wheel}[airflow,demo,node,otel]"),
+        folder=tmp_path,
+    )
 
 
 def environment(folder: Path, requirement: str) -> Path:
