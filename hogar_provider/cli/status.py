@@ -5,12 +5,23 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from earg.status import SERVING, NodeState
 from hogar_provider.cli.engine import command, deployed
 from hogar_provider.cli.table import show
 
 if TYPE_CHECKING:
     from earg.status import GraphStatus
     from hogar_provider.deployers import GraphDagRow
+
+WORST_FIRST = (
+    NodeState.DRAINING,
+    NodeState.DEAD,
+    NodeState.RECOVERING,
+    NodeState.STARTING,
+    NodeState.DEGRADED,
+    NodeState.BUSY,
+    NodeState.READY,
+)
 
 
 @command
@@ -28,7 +39,7 @@ def run(args: Namespace) -> None:
 
 def row_of(graph: GraphStatus, dag: GraphDagRow | None) -> dict[str, Any]:
     """A graph's line."""
-    serving = sum(node.state in _serving() for node in graph.nodes)
+    serving = sum(node.state in SERVING for node in graph.nodes)
     return {
         "graph": graph.name,
         "version": graph.version,
@@ -47,31 +58,13 @@ def is_orphaned(dag: GraphDagRow | None) -> bool:
 
 
 def state_of(graph: GraphStatus) -> str:
-    """The graph's state: that of its nodes where they agree, else the worst of them."""
-    states = [node.state for node in graph.nodes]
-    for state in _worst_first():
-        if state in states:
-            if state.value in ("ready", "busy") and len(states) < graph.operators:
-                break
-            return "serving" if state.value == "ready" and graph.url else state.value
-    return "incomplete"
-
-
-def _worst_first() -> tuple[Any, ...]:
-    from earg.status import NodeState
-
-    return (
-        NodeState.DRAINING,
-        NodeState.DEAD,
-        NodeState.RECOVERING,
-        NodeState.STARTING,
-        NodeState.DEGRADED,
-        NodeState.BUSY,
-        NodeState.READY,
-    )
-
-
-def _serving() -> frozenset[Any]:
-    from earg.status import SERVING
-
-    return SERVING
+    """The worst state of its nodes; ``serving`` where all of them are ready, ``incomplete`` where
+    those that are there serve and others were not deployed yet, or it is not wired."""
+    states = {node.state for node in graph.nodes}
+    worst = next((state for state in WORST_FIRST if state in states), None)
+    if worst in (None, NodeState.READY, NodeState.BUSY):
+        if not graph.url or len(graph.nodes) < graph.operators:
+            return "incomplete"
+        if worst is NodeState.READY:
+            return "serving"
+    return worst.value if worst is not None else "incomplete"
