@@ -33,6 +33,7 @@ from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
 from earg.extras import ExtrasError
 from earg.graph_requests import recorded_by, requests_in
 from earg.graph_statistics import graph_statistics, set_batch_limit
+from earg.handover import Starts
 from earg.home import Home, HomeError, find_home, replace_file
 from earg.images import Implementation
 from earg.ledger import GraphRecord
@@ -65,6 +66,13 @@ accepted."""
 LONGEST_DRAIN = 24 * 3600.0
 """Seconds that a drain may take."""
 
+LONGEST_START = 24 * 3600.0
+"""Seconds that a node may be given to come up."""
+
+DEADLINE_SLACK = 0.25
+"""A call that is cancelled so many seconds before its deadline, or later, was not cancelled by its
+client: that one's clock was ahead."""
+
 LONGEST_DETAILS = 3000
 """Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
 
@@ -84,6 +92,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._graphs: dict[str, Deployment] = {}
         # Opening and taking down: which deployment a name means changes under its lock only.
         self._names: dict[str, asyncio.Lock] = {}
+        self._starts: Starts[hogar_pb2.DeployNodeReply] = Starts()
         self._last_call = time.monotonic()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
@@ -168,6 +177,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
     async def close(self) -> None:
         """Take every graph down."""
+        await self._starts.close()
         await asyncio.gather(*(self._take_down(name) for name in list(self._graphs)))
         self._changed()
 
@@ -217,7 +227,16 @@ class Agent(hogar_pb2_grpc.AgentServicer):
     async def DeployNode(
         self, request: hogar_pb2.DeployNodeRequest, context: Context
     ) -> hogar_pb2.DeployNodeReply:
-        return await self._answer(context, self._deploy_node(request, _time_left(context)))
+        if request.start_timeout <= 0:
+            return await self._answer(context, self._deploy_node(request, _time_left(context)))
+        return await self._answer(
+            context,
+            self._starts.join(
+                request.SerializeToString(deterministic=True),
+                lambda: self._deploy_node(request, min(request.start_timeout, LONGEST_START)),
+                lambda: (context.time_remaining() or 0.0) < DEADLINE_SLACK,
+            ),
+        )
 
     async def _deploy_node(
         self, request: hogar_pb2.DeployNodeRequest, timeout: float
@@ -232,7 +251,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             request.graph, request.version, read_plan(request.config, request.extras)
         )
         try:
-            status = await graph.deploy(request.index, implementation, timeout)
+            status = await graph.deploy(request.index, implementation, timeout, force=request.force)
         except StartError as error:
             log.error("%s\n%s", error, error.log)
             return hogar_pb2.DeployNodeReply(failure=str(error), log=error.log)

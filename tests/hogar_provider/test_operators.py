@@ -32,9 +32,16 @@ def build(folder: Path, *images: str, stateful: str = "") -> GraphDag:
     return build_dag(udgl.load(folder / "small.udgl"), folder / "small.udgl", text)
 
 
-def run(dag: DAG, *task_ids: str) -> list[Any]:
-    """Run tasks one after the other; returns what they returned."""
-    return [dag.get_task(task_id).execute({}) for task_id in task_ids]
+def run(dag: DAG, *task_ids: str, **params: Any) -> list[Any]:
+    """Run tasks one after the other as a run with these params does; returns what they returned."""
+    return [prepared(dag, task_id, **params).execute({}) for task_id in task_ids]
+
+
+def prepared(dag: DAG, task_id: str, **params: Any) -> Any:
+    """A task with its templates rendered."""
+    task = dag.get_task(task_id).prepare_for_execution()
+    task.render_template_fields({"params": {**dag.params.dump(), **params}})
+    return task
 
 
 def ask(url: str, text: str) -> str:
@@ -56,7 +63,10 @@ def test_the_tasks_of_a_dag_bring_its_graph_up(models: Path, agent: AgentClient)
 def test_a_second_run_leaves_what_runs_as_it_is(models: Path, agent: AgentClient) -> None:
     dag = build(models, "test/upper:1")
     tasks = ("deploy.A", "wire", "probe.A", "serve")
-    assert run(dag, *tasks) == run(dag, *tasks)
+    first, second = run(dag, *tasks), run(dag, *tasks)
+    assert first[0].pop("change") == "started as version 1"
+    assert second[0].pop("change") == "unchanged"
+    assert first == second
 
 
 def test_a_stateful_operator_gets_a_backup(models: Path, agent: AgentClient) -> None:
@@ -202,10 +212,10 @@ def test_a_node_that_the_config_does_not_hold_is_a_sentence(
 
 def test_what_a_task_is_about_can_be_templated() -> None:
     assert set(DeployNodeOperator.template_fields) == {
-        *("graph", "earg_conn_id", "version", "images"),
+        *("graph", "earg_conn_id", "dry_run", "version", "images", "batch", "force"),
     }
     for operator in (WireGraphOperator, ProbeNodeOperator, ServeGraphOperator):
-        assert set(operator.template_fields) == {"graph", "earg_conn_id"}
+        assert set(operator.template_fields) == {"graph", "earg_conn_id", "dry_run"}
 
 
 def test_a_time_limit_of_ones_own_stays(models: Path) -> None:

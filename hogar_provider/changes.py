@@ -1,0 +1,83 @@
+"""What a deploy has changed of a node: from what the agent told before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from earg.client import AgentClient
+    from earg.status import NodeStatus
+
+
+def look(agent: AgentClient, graph: str, index: int) -> dict[str, Any]:
+    """The node as it is before a deploy, as JSON, for :func:`change`; ``node`` is None where it is
+    not deployed."""
+    node = next(
+        (
+            node
+            for one in agent.graphs()
+            if one.name == graph
+            for node in one.nodes
+            if node.index == index
+        ),
+        None,
+    )
+    events = agent.events(graph)
+    return {
+        "event": events[-1].number if events else 0,
+        "node": None if node is None else _as_json(node),
+    }
+
+
+def change(agent: AgentClient, graph: str, before: dict[str, Any], after: NodeStatus) -> str:
+    """One phrase: "unchanged", "replaced because version 1 -> 2", "batch set live: ..."."""
+    old, new = before["node"], _as_json(after)
+    if old is None:
+        return f"started as version {after.version}"
+    differing = [f"{key} {old[key]} -> {new[key]}" for key in ("version", "image")]
+    reasons = [
+        text
+        for key, text in zip(("version", "image"), differing, strict=True)
+        if old[key] != new[key]
+    ]
+    phrases = []
+    if old["pids"] != new["pids"]:
+        if reasons:
+            phrases.append(f"replaced because {', '.join(reasons)}")
+        elif not old["serves"]:
+            phrases.append(f"started again because it was {old['state']}")
+        else:
+            phrases.append(
+                "replaced because that was asked for, or the class or environment that its image "
+                "stands for has changed"
+            )
+    elif reasons:
+        phrases.append(", ".join(reasons))
+    phrases += [
+        f"batch set live: {event.what}"
+        for event in agent.events(graph, before["event"])
+        if event.node == after.name and event.what.startswith("has batch ")
+    ]
+    return "; ".join(phrases) or "unchanged"
+
+
+def _as_json(node: NodeStatus) -> dict[str, Any]:
+    from earg.status import SERVING
+
+    return {
+        "version": node.version,
+        "image": node.image,
+        "state": node.state.value,
+        "serves": node.state in SERVING,
+        # Of the primary: a backup that is replaced changes nothing that is served.
+        "pids": [*node.pairs[0].model_pids, node.pairs[0].proxy_pid] if node.pairs else [],
+    }
+
+
+def summary(changes: dict[str, str]) -> list[str]:
+    """Lines for a log: what has changed first, the rest in one line."""
+    lines = [f"{node}: {text}" for node, text in changes.items() if text != "unchanged"]
+    same = [node for node, text in changes.items() if text == "unchanged"]
+    if same:
+        lines.append(f"unchanged: {', '.join(same)}")
+    return lines
