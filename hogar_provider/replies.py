@@ -74,16 +74,24 @@ def difference(expected: Any, found: Any) -> str:
 
     Values are compared as JSON: 1 and 1.0 are the same, 1 and true are not.
     """
-    want, have = Reply(expected, "").text, Reply(found, "").text
-    same_type = isinstance(expected, bool) == isinstance(found, bool)
-    if expected == found and same_type:
+    if _same(expected, found):
         return ""
-    if not (isinstance(expected, (str, bytes)) and isinstance(found, (str, bytes))):
-        want, have = _json(expected), _json(found)
+    both_text = isinstance(expected, str) and isinstance(found, str)
+    want, have = (expected, found) if both_text else (_json(expected), _json(found))
     lines = difflib.unified_diff(
         want.splitlines(), have.splitlines(), "expected", "reply", lineterm=""
     )
     return "\n".join(lines)[:LONGEST_SHOWN] or f"expected {want!r}, reply {have!r}"
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def _json(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -13,7 +12,6 @@ from airflow.sdk import DAG
 import udgl
 from earg.client import AgentClient, AgentError
 from earg.config import write_static
-from hogar_provider.dag_builder import GraphDag, build_dag
 from hogar_provider.exceptions import AirflowException, AirflowFailException
 from hogar_provider.hooks.earg import EargHook
 from hogar_provider.operators.deploy import DeployNodeOperator
@@ -21,27 +19,8 @@ from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
 from hogar_provider.operators.wire import WireGraphOperator
 from tests.hogar_provider.folders import chain
+from tests.hogar_provider.running import build, run
 from udgl.targets.earg import to_static
-
-
-def build(folder: Path, *images: str, stateful: str = "") -> GraphDag:
-    """The DAG of a graph ``Small`` in ``folder``; ``stateful`` is the operator that is."""
-    text = chain("Small", *images)
-    text = text.replace(f"operator {stateful}\n", f"operator {stateful}\nstateful Yes, ")
-    (folder / "small.udgl").write_text(text)
-    return build_dag(udgl.load(folder / "small.udgl"), folder / "small.udgl", text)
-
-
-def run(dag: DAG, *task_ids: str, **params: Any) -> list[Any]:
-    """Run tasks one after the other as a run with these params does; returns what they returned."""
-    return [prepared(dag, task_id, **params).execute({}) for task_id in task_ids]
-
-
-def prepared(dag: DAG, task_id: str, **params: Any) -> Any:
-    """A task with its templates rendered."""
-    task = dag.get_task(task_id).prepare_for_execution()
-    task.render_template_fields({"params": {**dag.params.dump(), **params}})
-    return task
 
 
 def ask(url: str, text: str) -> str:
