@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earg.client import AgentClient
+    from earg.config import StaticConfig
     from earg.status import NodeStatus
+
+LONGEST_DIFFERENCE = 4000
+"""Characters of a difference: every task that deploys a node of the graph returns it."""
 
 
 def look(agent: AgentClient, graph: str, index: int) -> dict[str, Any]:
@@ -27,6 +31,23 @@ def look(agent: AgentClient, graph: str, index: int) -> dict[str, Any]:
         "event": events[-1].number if events else 0,
         "node": None if node is None else _as_json(node),
     }
+
+
+def difference_from_deployed(
+    agent: AgentClient, graph: str, version: str, config: StaticConfig
+) -> str | None:
+    """What ``udgl diff`` prints of the deployed graph and the one of ``config``, shortened where it
+    is very long; None where none is deployed, empty where they are the same."""
+    from hogar_provider.redeploy import deployed_graph
+    from udgl.difference import difference
+    from udgl.targets.earg import from_static
+
+    old = deployed_graph(agent, graph)
+    if old is None:
+        return None
+    found = difference(old, from_static(graph, version, config))
+    text = str(found) if found else ""
+    return text if len(text) <= LONGEST_DIFFERENCE else f"{text[:LONGEST_DIFFERENCE]}\n..."
 
 
 def change(agent: AgentClient, graph: str, before: dict[str, Any], after: NodeStatus) -> str:
@@ -59,6 +80,13 @@ def change(agent: AgentClient, graph: str, before: dict[str, Any], after: NodeSt
         if event.node == after.name and event.what.startswith("has batch ")
     ]
     return "; ".join(phrases) or "unchanged"
+
+
+def widest(differences: list[str | None]) -> str | None:
+    """The difference of the whole run: the tasks deploy nodes at once, so one that began late has
+    seen less of it than the first."""
+    known = [one for one in differences if one is not None]
+    return max(known, key=len) if known and len(known) == len(differences) else None
 
 
 def _as_json(node: NodeStatus) -> dict[str, Any]:

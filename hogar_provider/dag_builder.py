@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, ParamsDict, TaskGroup
 
 from earg.config import write_static
+from hogar_provider.configuration import deploy_timeout, probe_timeout
 from hogar_provider.operators.deploy import DeployNodeOperator
 from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
@@ -29,7 +30,7 @@ MOST_DOCS = 64 * 1024
 """Characters of UDGL text that a DAG's docs show; Airflow stores the docs with every version."""
 
 
-FROM_PARAMS = {"earg_conn_id": "{{ params.earg_conn_id }}", "dry_run": "{{ params.dry_run }}"}
+FROM_PARAMS = {"earg_conn_id": "{{ params.earg_conn_id or '' }}", "dry_run": "{{ params.dry_run }}"}
 """What every task takes from the run's params."""
 
 
@@ -95,6 +96,7 @@ def build_dag(
 
     common: dict[str, Any] = {"dag": dag, "graph": name, **FROM_PARAMS}
     into, out_of = _neighbours(graph)
+    deploy_seconds, probe_seconds = deploy_timeout(), probe_timeout()
     deploys = TaskGroup(
         "deploy", dag=dag, tooltip="Start every node: its model and its proxy", ui_color="#d2e3fc"
     )
@@ -107,6 +109,7 @@ def build_dag(
             images=images,
             batch="{{ params.batch | tojson }}",
             force=f"{{{{ '{operator.name}' in params.redeploy }}}}",
+            timeout=deploy_seconds,
             deferrable=True,
             doc_md=describe_operator(operator, into, out_of),
             task_group=deploys,
@@ -126,6 +129,7 @@ def build_dag(
         operator.name: ProbeNodeOperator(
             task_id=operator.name,
             index=index,
+            timeout=probe_seconds,
             deferrable=True,
             doc_md=f"Waits until **{operator.name}** is ready.",
             task_group=probes,
@@ -211,12 +215,11 @@ def _params(nodes: Sequence[Operator]) -> dict[str, Param]:
     names = [operator.name for operator in nodes]
     return {
         "earg_conn_id": Param(
-            "earg_default",
-            type="string",
-            minLength=1,
+            None,
+            type=["null", "string"],
             title="Engine connection",
-            description="The Airflow connection of type earg: the agent that runs the graph. The "
-            "default one need not be defined; it means this machine.",
+            description="The Airflow connection of type earg: the agent that runs the graph. "
+            "Empty: [hogar] default_conn_id.",
         ),
         "dry_run": Param(
             False,

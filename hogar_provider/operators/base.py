@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from hogar_provider.arguments import truth
 from hogar_provider.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from hogar_provider.hooks.earg import EargHook
-from hogar_provider.operators.settings import truth
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,8 +32,8 @@ class EargOperator(BaseOperator):
     :param graph: the graph's name as deployed (templated).
     :param timeout: seconds that the agent may take. Unless given, ``execution_timeout`` is a
         minute more.
-    :param earg_conn_id: the Airflow connection of type ``earg`` (templated); the default one need
-        not be defined.
+    :param earg_conn_id: the Airflow connection of type ``earg`` (templated); None or empty: that
+        of ``[hogar] default_conn_id``.
     :param dry_run: only say in the log what would be done (templated). A task with outlets is
         skipped then: nothing has been updated.
     """
@@ -46,7 +46,7 @@ class EargOperator(BaseOperator):
         *,
         graph: str,
         timeout: float,
-        earg_conn_id: str = EargHook.default_conn_name,
+        earg_conn_id: str | None = None,
         dry_run: bool | str = False,
         **kwargs: Any,
     ) -> None:

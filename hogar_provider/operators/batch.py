@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from hogar_provider.arguments import number, truth
 from hogar_provider.exceptions import AirflowFailException
 from hogar_provider.operators.base import EargOperator
-from hogar_provider.operators.settings import number, truth
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

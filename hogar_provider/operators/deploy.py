@@ -11,10 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hogar_provider.arguments import agent_path, batches, default_deferrable, truth
+from hogar_provider.configuration import deploy_timeout
 from hogar_provider.exceptions import AirflowFailException
 from hogar_provider.links import NODE_LINKS, shown
 from hogar_provider.operators.base import MARGIN, EargOperator, describe_pair
-from hogar_provider.operators.settings import agent_path, batches, default_deferrable, truth
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,9 +38,11 @@ class DeployNodeOperator(EargOperator):
     Succeeds once the model is constructed and its proxy has it; a node that runs already is left
     as it is, one whose batch alone differs is told its new limit, and one of which another version
     serves is replaced without a failed request. The log says which. Returns
-    ``{"node", "change", "address", "pairs": [{"role", "address", "model_pid", "proxy_pid"}]}``. A
-    model that raises on construction fails the task without a retry, with the model's own traceback
-    in the log and nothing of it left running; the version before serves on.
+    ``{"node", "change", "difference", "address", "pairs": [{"role", "address", "model_pid",
+    "proxy_pid"}]}``; ``difference`` is what ``udgl diff`` prints of the graph that was deployed
+    when the task began and this one, None where none was. A model that raises on construction fails
+    the task without a retry, with the model's own traceback in the log and nothing of it left
+    running; the version before serves on.
 
     :param graph: the graph's name as deployed: no ``-`` in it (templated).
     :param version: the graph's version as deployed (templated).
@@ -48,7 +51,8 @@ class DeployNodeOperator(EargOperator):
     :param index: which node of the config, from 1.
     :param images: the YAML file that maps images to Python classes (templated); a relative path
         starts at the folder of the DAG's file.
-    :param timeout: seconds that the model may take to construct.
+    :param timeout: seconds that the model may take to construct and warm up; unless given,
+        ``[hogar] deploy_timeout``.
     :param extras: what the graph says beyond its config, as YAML or JSON text.
     :param batch: batch limits that take the place of those in the config, by operator: a mapping or
         a JSON object (templated). All tasks that deploy nodes of one graph must give the same.
@@ -74,14 +78,14 @@ class DeployNodeOperator(EargOperator):
         config: str,
         index: int,
         images: str | Path = "images.yaml",
-        timeout: float = 300.0,
+        timeout: float | None = None,
         extras: str = "",
         batch: Mapping[str, int] | str | None = None,
         force: bool | str = False,
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(timeout=timeout, **kwargs)
+        super().__init__(timeout=deploy_timeout() if timeout is None else timeout, **kwargs)
         self.version = version
         self.config = config
         self.index = index
@@ -95,7 +99,7 @@ class DeployNodeOperator(EargOperator):
     def perform(self, context: Context) -> dict[str, Any]:
         """Deploy; see the class."""
         from earg.client import DeadlineError
-        from hogar_provider.changes import look
+        from hogar_provider.changes import difference_from_deployed, look
 
         config = self.effective_config()
         node = self.node(config)
@@ -118,7 +122,11 @@ class DeployNodeOperator(EargOperator):
         }
         patience = min(PATIENCE, self.timeout) if self.deferrable else self.timeout
         with self.agent() as agent:
-            before = {**look(agent, self.graph, self.index), "begin": begin}
+            before = {
+                **look(agent, self.graph, self.index),
+                "difference": difference_from_deployed(agent, self.graph, self.version, config),
+                "begin": begin,
+            }
             try:
                 agent.deploy_node(**arguments, timeout=patience)
             except DeadlineError:
@@ -173,6 +181,7 @@ class DeployNodeOperator(EargOperator):
         return {
             "node": status.name,
             "change": changed,
+            "difference": before["difference"],
             "address": status.pairs[0].address,
             "pairs": [
                 {

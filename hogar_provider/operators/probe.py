@@ -6,9 +6,10 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hogar_provider.arguments import agent_path, default_deferrable
+from hogar_provider.configuration import probe_timeout
 from hogar_provider.links import NODE_LINKS, shown
 from hogar_provider.operators.base import MARGIN, EargOperator, describe_pair
-from hogar_provider.operators.settings import agent_path, default_deferrable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +27,8 @@ class ProbeNodeOperator(EargOperator):
 
     :param graph: the graph's name as deployed (templated).
     :param index: which node of the graph's EARG config, from 1.
-    :param timeout: seconds that the node may take to get ready.
+    :param timeout: seconds that the node may take to get ready; unless given, ``[hogar]
+        probe_timeout``.
     :param deferrable: where that takes longer than five seconds, wait in the triggerer and hold no
         worker; unless given, Airflow's setting ``[operators] default_deferrable``. The triggerer
         must run on the agent's machine.
@@ -37,9 +39,14 @@ class ProbeNodeOperator(EargOperator):
     custom_operator_name = "Probe node"
 
     def __init__(
-        self, *, index: int, timeout: float = 120.0, deferrable: bool | None = None, **kwargs: Any
+        self,
+        *,
+        index: int,
+        timeout: float | None = None,
+        deferrable: bool | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(timeout=timeout, **kwargs)
+        super().__init__(timeout=probe_timeout() if timeout is None else timeout, **kwargs)
         self.index = index
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.shown: dict[str, str] = {}

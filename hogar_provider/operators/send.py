@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hogar_provider.exceptions import AirflowException, AirflowFailException
+from hogar_provider.hooks.earg import EargHook
 from hogar_provider.operators.base import EargOperator
 
 if TYPE_CHECKING:
@@ -64,13 +65,16 @@ class SendRequestOperator(EargOperator):
 
     def perform(self, context: Context) -> Any:
         """Send; see the class."""
+        from hogar_provider.replies import read_reply
+
         body, content_type = self.request()
         with self.agent() as agent:
             graph = agent.graph(self.graph)
         if not graph.url:
             raise AirflowException(f"Graph {self.graph} does not serve: it is not wired.")
         begin = time.monotonic()
-        reply = self._exchange(f"{graph.url}/predict", body, content_type)
+        hook = EargHook(self.earg_conn_id)
+        reply = read_reply(*hook.send(graph.url, body, content_type, self.timeout))
         self.log.info(
             "%s %s replied after %.3f s: %s",
             *(graph.name, graph.version, time.monotonic() - begin, _shown(reply)),
@@ -96,27 +100,6 @@ class SendRequestOperator(EargOperator):
             return path.read_bytes(), "application/octet-stream"
         except OSError as error:
             raise AirflowFailException(f"{path} cannot be read: {error.strerror}") from None
-
-    def _exchange(self, url: str, body: bytes, content_type: str) -> Reply:
-        import urllib.error
-        import urllib.request
-
-        from earg.http_client import open_url
-        from earg.security import SecurityError
-        from hogar_provider.replies import read_reply
-
-        headers = {"Content-Type": content_type}
-        request = urllib.request.Request(url, body, headers)  # noqa: S310  the frontend's own
-        try:
-            with open_url(request, self.timeout) as answer:
-                return read_reply(answer.read(), answer.headers.get_content_type())
-        except urllib.error.HTTPError as error:
-            text = error.read(2000).decode(errors="replace")
-            raise AirflowException(f"{url} answers HTTP {error.code}: {text}") from None
-        except SecurityError as error:
-            raise AirflowFailException(str(error)) from None
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            raise AirflowException(f"{url} does not answer: {error}") from None
 
     def check(self, reply: Reply) -> None:
         """AirflowException that shows what differs, where the reply is not as expected."""

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hogar_provider.arguments import truth
+from hogar_provider.configuration import drain_timeout
 from hogar_provider.exceptions import AirflowException
 from hogar_provider.hooks.earg import EargHook
 from hogar_provider.operators.base import MARGIN, EargOperator
-from hogar_provider.operators.settings import truth
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,8 +25,8 @@ class UndeployGraphOperator(EargOperator):
     :param graph: the graph's name as deployed (templated).
     :param drain: whether it answers what it has accepted first, and takes no new requests meanwhile
         (templated).
-    :param timeout: seconds that draining may take. A graph that is not drained by then serves on
-        and the task fails, unless ``force`` is set.
+    :param timeout: seconds that draining may take; unless given, ``[hogar] drain_timeout``. A graph
+        that is not drained by then serves on and the task fails, unless ``force`` is set.
     :param force: stop it after that time all the same (templated); the log tells how many requests
         were left.
     """
@@ -39,9 +40,10 @@ class UndeployGraphOperator(EargOperator):
         *,
         drain: bool | str = True,
         force: bool | str = False,
-        timeout: float = 60.0,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> None:
+        timeout = drain_timeout() if timeout is None else timeout
         # Stopping the processes comes on top.
         kwargs.setdefault("execution_timeout", timedelta(seconds=timeout) + 2 * MARGIN)
         super().__init__(timeout=timeout, **kwargs)
@@ -50,16 +52,21 @@ class UndeployGraphOperator(EargOperator):
 
     def perform(self, context: Context) -> bool:
         """Undeploy; see the class."""
+        from hogar_provider.undeploy import take_down
+
         if not self._is_deployed():
             self.log.info("Graph %s is not deployed: there is nothing to do.", self.graph)
             return False
         with self.agent() as agent:
-            if truth(self.drain, "drain"):
-                left = agent.drain(self.graph, self.timeout, force=truth(self.force, "force"))
-                if left:
-                    self.log.warning("%d requests were left without a reply.", left)
-            else:
-                agent.down(self.graph)
+            left = take_down(
+                agent,
+                self.graph,
+                now=not truth(self.drain, "drain"),
+                timeout=self.timeout,
+                force=truth(self.force, "force"),
+            )
+        if left:
+            self.log.warning("%d requests were left without a reply.", left)
         self.log.info("Graph %s is down.", self.graph)
         return True
 

@@ -32,17 +32,11 @@ class WireGraphOperator(EargOperator):
 
     def perform(self, context: Context) -> str:
         """Wire; see the class."""
-        from hogar_provider.changes import summary
-
         begin = time.monotonic()
-        changes = self._changes(context)
+        self._sum_up(context)
         with self.agent() as agent:
             status = agent.wire(self.graph, timeout=self.timeout)
             self.shown = shown(agent.home.path, self.graph, status.url)
-        for line in summary(changes):
-            self.log.info("%s", line)
-        if changes and set(changes.values()) == {"unchanged"}:
-            self.log.info("Nothing of graph %s has changed.", self.graph)
         self.log.info(
             "Graph %s %s is wired after %.2f s: %d nodes, frontend %s",
             *(status.name, status.version, time.monotonic() - begin),
@@ -50,22 +44,35 @@ class WireGraphOperator(EargOperator):
         )
         return status.url
 
-    def _changes(self, context: Context) -> dict[str, str]:
-        """Node to what its deploy has changed, of the tasks before this one; they are kept as the
-        XCom ``changes``, too."""
+    def _sum_up(self, context: Context) -> None:
+        """Log what the tasks before this one that deploy nodes have changed, and keep it as the
+        XComs ``difference`` and ``changes``."""
+        from hogar_provider.changes import summary, widest
+
         ti = context.get("ti")
         before = sorted(self.upstream_task_ids)
         if ti is None or not before:
-            return {}
-        found = ti.xcom_pull(task_ids=before) or []
-        changes = {
-            one["node"]: one["change"]
-            for one in found
+            return
+        found = [
+            one
+            for one in ti.xcom_pull(task_ids=before) or []
             if isinstance(one, dict) and "node" in one and "change" in one
-        }
-        if changes:
-            ti.xcom_push("changes", changes)
-        return changes
+        ]
+        if not found:
+            return
+        difference = widest([one.get("difference") for one in found])
+        if difference is None:
+            self.log.info("Graph %s was not deployed before.", self.graph)
+        elif not difference:
+            self.log.info("Graph %s is the one that was deployed before.", self.graph)
+        else:
+            for line in difference.splitlines():
+                self.log.info("%s", line)
+        changes = {one["node"]: one["change"] for one in found}
+        for line in summary(changes):
+            self.log.info("%s", line)
+        ti.xcom_push("difference", difference)
+        ti.xcom_push("changes", changes)
 
     def intent(self) -> str:
         """As of :class:`EargOperator`."""

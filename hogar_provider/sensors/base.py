@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 
+from hogar_provider.arguments import agent_path, default_deferrable
 from hogar_provider.exceptions import AirflowException, AirflowSensorTimeout
 from hogar_provider.hooks.earg import EargHook
-from hogar_provider.operators.settings import agent_path, default_deferrable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,8 +28,8 @@ class EargSensor(BaseSensorOperator):
     """An Airflow sensor that watches one deployed graph.
 
     :param graph: the graph's name as deployed (templated).
-    :param earg_conn_id: the Airflow connection of type ``earg`` (templated); the default one need
-        not be defined.
+    :param earg_conn_id: the Airflow connection of type ``earg`` (templated); None or empty: that
+        of ``[hogar] default_conn_id``.
     :param deferrable: wait in the triggerer and hold no worker; unless given, Airflow's setting
         ``[operators] default_deferrable``.
     """
@@ -41,7 +41,7 @@ class EargSensor(BaseSensorOperator):
         self,
         *,
         graph: str,
-        earg_conn_id: str = EargHook.default_conn_name,
+        earg_conn_id: str | None = None,
         deferrable: bool | None = None,
         poke_interval: timedelta | float = 5,
         **kwargs: Any,

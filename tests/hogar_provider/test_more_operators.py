@@ -62,7 +62,7 @@ def test_another_reply_fails_with_the_difference(words: GraphDag) -> None:
 
 
 def test_an_error_reply_fails_the_task(words: GraphDag) -> None:
-    with pytest.raises(AirflowException, match=r"answers HTTP [45]"):
+    with pytest.raises(AirflowException, match=r"answers: HTTP [45]"):
         send(value=3)
 
 

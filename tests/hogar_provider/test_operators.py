@@ -45,6 +45,8 @@ def test_a_second_run_leaves_what_runs_as_it_is(models: Path, agent: AgentClient
     first, second = run(dag, *tasks), run(dag, *tasks)
     assert first[0].pop("change") == "started as version 1"
     assert second[0].pop("change") == "unchanged"
+    assert first[0].pop("difference") is None
+    assert second[0].pop("difference") == ""
     assert first == second
 
 

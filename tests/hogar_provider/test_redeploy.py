@@ -73,8 +73,13 @@ def test_a_node_of_another_version_is_replaced_and_the_other_left(
     assert after[1] == before[1]
     ti = Ti(results)
     prepared(dag, "wire").execute({"ti": ti})
-    assert ti.pushed == {"changes": dict(zip("AB", changes(results), strict=True))}
+    difference = "~ operator A: version 1 -> 2, image test/upper:1 -> test/words:1"
+    assert ti.pushed == {
+        "changes": dict(zip("AB", changes(results), strict=True)),
+        "difference": difference,
+    }
     log = capfd.readouterr().out
+    assert difference in log
     assert "A: replaced because version 1 -> 2" in log
     assert "unchanged: B" in log
 
@@ -88,7 +93,7 @@ def test_an_unchanged_graph_is_left_and_probed(
     assert agent.events("Small", number) == ()
     assert "B of graph Small is ready" in capfd.readouterr().out
     prepared(small, "wire").execute({"ti": Ti(results)})
-    assert "Nothing of graph Small has changed." in capfd.readouterr().out
+    assert "Graph Small is the one that was deployed before." in capfd.readouterr().out
 
 
 def test_another_batch_is_set_live(small: GraphDag, models: Path, agent: AgentClient) -> None:

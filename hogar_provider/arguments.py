@@ -56,7 +56,7 @@ def default_deferrable() -> bool:
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
-def agent_path(earg_conn_id: str) -> str:
+def agent_path(earg_conn_id: str | None) -> str:
     """The folder of the agent that a connection names."""
     from earg.home import find_home
     from hogar_provider.hooks.earg import EargHook
