@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Param, ParamsDict, TaskGroup
+from airflow.sdk import DAG, Param, TaskGroup
 
 from earg.config import write_static
 from hogar_provider.configuration import deploy_timeout, probe_timeout
@@ -30,7 +30,7 @@ MOST_DOCS = 64 * 1024
 """Characters of UDGL text that a DAG's docs show; Airflow stores the docs with every version."""
 
 
-FROM_PARAMS = {"earg_conn_id": "{{ params.earg_conn_id or '' }}", "dry_run": "{{ params.dry_run }}"}
+FROM_PARAMS = {"earg_conn_id": "{{ params.earg_conn_id or '' }}", "dry": "{{ params.dry_run }}"}
 """What every task takes from the run's params."""
 
 
@@ -144,7 +144,7 @@ def build_dag(
     )
 
     # Given before, every task would get a copy, which takes long and is stored with each.
-    dag.params = ParamsDict(_params(nodes))
+    dag.params = _params(nodes)
     wire.set_upstream(deploy_tasks)
     wire.set_downstream(probe_of[entry.name])
     for source_name, target_name in graph.edges():

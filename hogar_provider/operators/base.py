@@ -34,11 +34,11 @@ class EargOperator(BaseOperator):
         minute more.
     :param earg_conn_id: the Airflow connection of type ``earg`` (templated); None or empty: that
         of ``[hogar] default_conn_id``.
-    :param dry_run: only say in the log what would be done (templated). A task with outlets is
+    :param dry: a dry run: only say in the log what would be done (templated). A task with outlets is
         skipped then: nothing has been updated.
     """
 
-    template_fields: Sequence[str] = ("graph", "earg_conn_id", "dry_run")
+    template_fields: Sequence[str] = ("graph", "earg_conn_id", "dry")
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -47,7 +47,7 @@ class EargOperator(BaseOperator):
         graph: str,
         timeout: float,
         earg_conn_id: str | None = None,
-        dry_run: bool | str = False,
+        dry: bool | str = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("execution_timeout", timedelta(seconds=timeout) + MARGIN)
@@ -55,13 +55,14 @@ class EargOperator(BaseOperator):
         self.graph = graph
         self.timeout = timeout
         self.earg_conn_id = earg_conn_id
-        self.dry_run = dry_run
+        # Airflow's operators have a method dry_run().
+        self.dry = dry
         self._client: AgentClient | None = None
         self._killed = False
 
     def execute(self, context: Context) -> Any:
         """Do it, or say what would be done."""
-        if not truth(self.dry_run, "dry_run"):
+        if not truth(self.dry, "dry"):
             return self.perform(context)
         sentence = f"Dry run: {self.intent()}"
         self.log.info("%s", sentence)

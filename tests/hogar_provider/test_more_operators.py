@@ -143,7 +143,7 @@ def test_a_graph_is_taken_down_and_that_can_be_repeated(
     words: GraphDag, agent: AgentClient, drain: bool
 ) -> None:
     task = UndeployGraphOperator(task_id="down", graph="Small", drain=drain)
-    dry = UndeployGraphOperator(task_id="dry", graph="Small", dry_run=True)
+    dry = UndeployGraphOperator(task_id="dry", graph="Small", dry=True)
     assert dry.execute({}) is None
     assert [graph.name for graph in agent.graphs()] == ["Small"]
     assert task.execute({}) is True

@@ -193,10 +193,10 @@ def test_a_node_that_the_config_does_not_hold_is_a_sentence(
 
 def test_what_a_task_is_about_can_be_templated() -> None:
     assert set(DeployNodeOperator.template_fields) == {
-        *("graph", "earg_conn_id", "dry_run", "version", "images", "batch", "force"),
+        *("graph", "earg_conn_id", "dry", "version", "images", "batch", "force"),
     }
     for operator in (WireGraphOperator, ProbeNodeOperator, ServeGraphOperator):
-        assert set(operator.template_fields) == {"graph", "earg_conn_id", "dry_run"}
+        assert set(operator.template_fields) == {"graph", "earg_conn_id", "dry"}
 
 
 def test_a_time_limit_of_ones_own_stays(models: Path) -> None:
