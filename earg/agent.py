@@ -227,16 +227,23 @@ class Agent(hogar_pb2_grpc.AgentServicer):
     async def DeployNode(
         self, request: hogar_pb2.DeployNodeRequest, context: Context
     ) -> hogar_pb2.DeployNodeReply:
-        if request.start_timeout <= 0:
+        if not request.start:
             return await self._answer(context, self._deploy_node(request, _time_left(context)))
-        return await self._answer(
-            context,
-            self._starts.join(
-                request.SerializeToString(deterministic=True),
-                lambda: self._deploy_node(request, min(request.start_timeout, LONGEST_START)),
-                lambda: (context.time_remaining() or 0.0) < DEADLINE_SLACK,
-            ),
-        )
+        limit = min(max(0.5, request.start_timeout), LONGEST_START)
+        try:
+            return await self._answer(
+                context,
+                self._starts.join(
+                    request.start,
+                    (lambda: self._deploy_node(request, limit)) if request.config else None,
+                    lambda: (context.time_remaining() or 0.0) < DEADLINE_SLACK,
+                ),
+            )
+        except KeyError:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                "no such start is under way: it was ended, or the agent is another one now",
+            )
 
     async def _deploy_node(
         self, request: hogar_pb2.DeployNodeRequest, timeout: float

@@ -48,6 +48,10 @@ class DeadlineError(AgentError):
     """The agent did not finish in time."""
 
 
+class NoStartError(AgentError):
+    """The start that was to be waited for is not under way."""
+
+
 class UndrainedError(AgentError):
     """A graph that had ``left`` requests without a reply when its time to drain had passed; it
     serves again."""
@@ -89,6 +93,7 @@ def deploy_request(
     implementation: Implementation,
     *,
     extras: str = "",
+    start: str = "",
     start_timeout: float = 0.0,
     force: bool = False,
 ) -> hogar_pb2.DeployNodeRequest:
@@ -107,9 +112,15 @@ def deploy_request(
                 for name, value in implementation.environment
             ],
         ),
+        start=start,
         start_timeout=start_timeout,
         force=force,
     )
+
+
+def join_request(start: str) -> hogar_pb2.DeployNodeRequest:
+    """The message that waits for a start that another client has begun."""
+    return hogar_pb2.DeployNodeRequest(start=start)
 
 
 def deployed_node(reply: hogar_pb2.DeployNodeReply) -> NodeStatus:
@@ -126,6 +137,8 @@ def read_error(error: grpc.RpcError, home: Home, timeout: float) -> AgentError:
         return NoAgentError(f"the agent in {home.path} does not answer: {details}")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(f"the agent did not finish within {timeout:.0f} s")
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NoStartError(details)
     return AgentError(details or code.name)
 
 
@@ -173,6 +186,7 @@ class AgentClient:
         *,
         extras: str = "",
         timeout: float = 120.0,
+        start: str = "",
         start_timeout: float = 0.0,
         force: bool = False,
     ) -> NodeStatus:
@@ -186,13 +200,15 @@ class AgentClient:
         nodes or edges is drained and taken down first. Raises :class:`ModelFailed` for a node that
         does not come up; then nothing of it is left running, and what served before serves on.
 
-        With ``force`` a node that runs already is replaced, too. With ``start_timeout``, the
-        seconds that the node may take, a call that ends with :class:`DeadlineError` before that
-        leaves the start to the next one that asks for the same within a minute.
+        With ``force`` a node that runs already is replaced, too. With ``start``, a name that the
+        caller makes up, the node may take ``start_timeout`` seconds, and a call that ends with
+        :class:`DeadlineError` before that leaves the start to whoever sends
+        :func:`join_request` within a minute.
         """
         request = deploy_request(
             *(graph, version, config, index, implementation),
             extras=extras,
+            start=start,
             start_timeout=start_timeout,
             force=force,
         )

@@ -1,4 +1,4 @@
-"""Starts of nodes that outlast the client that asked for them, for one that asks for the same next.
+"""Starts of nodes that outlast the client that asked for them, for the next one that asks.
 
 Who waits for a start may change while it lasts: an Airflow task that has waited for a while leaves
 the rest to its trigger. A client whose deadline passes hands the start over; one that goes away
@@ -26,20 +26,21 @@ class _Start(Generic[T]):
 
 
 class Starts(Generic[T]):
-    """Starts under way, by what was asked for."""
+    """Starts under way, by the names that clients gave them."""
 
     def __init__(self, handover: float = HANDOVER) -> None:
         self._handover = handover
-        self._starts: dict[bytes, _Start[T]] = {}
+        self._starts: dict[str, _Start[T]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def join(
         self,
-        key: bytes,
-        begin: Callable[[], Coroutine[Any, Any, T]],
+        key: str,
+        begin: Callable[[], Coroutine[Any, Any, T]] | None,
         deadline_has_passed: Callable[[], bool],
     ) -> T:
-        """What comes of the start of ``key``, which ``begin`` begins unless it is under way.
+        """What comes of the start called ``key``, which ``begin`` begins unless it is under way;
+        KeyError where it is not and nothing begins it.
 
         Where this call is cancelled as the last that waits, ``deadline_has_passed`` decides: the
         start goes on for the next client, for :data:`HANDOVER` seconds at most, or it is cancelled,
@@ -47,6 +48,8 @@ class Starts(Generic[T]):
         """
         start = self._starts.get(key)
         if start is None:
+            if begin is None:
+                raise KeyError(key)
             start = self._starts[key] = _Start(asyncio.create_task(begin()))
         if start.timer is not None:
             start.timer.cancel()
@@ -60,7 +63,7 @@ class Starts(Generic[T]):
                 await self._left_alone(key, start, deadline_has_passed)
 
     async def _left_alone(
-        self, key: bytes, start: _Start[T], deadline_has_passed: Callable[[], bool]
+        self, key: str, start: _Start[T], deadline_has_passed: Callable[[], bool]
     ) -> None:
         if start.task.done():
             self._forget(key, start)
@@ -70,21 +73,21 @@ class Starts(Generic[T]):
         else:
             await asyncio.shield(self._end_soon(key, start))
 
-    def _give_up(self, key: bytes, start: _Start[T]) -> None:
+    def _give_up(self, key: str, start: _Start[T]) -> None:
         self._end_soon(key, start)
 
-    def _end_soon(self, key: bytes, start: _Start[T]) -> asyncio.Task[None]:
+    def _end_soon(self, key: str, start: _Start[T]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._end(key, start))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task
 
-    async def _end(self, key: bytes, start: _Start[T]) -> None:
+    async def _end(self, key: str, start: _Start[T]) -> None:
         self._forget(key, start)
         start.task.cancel()
         await asyncio.gather(start.task, return_exceptions=True)
 
-    def _forget(self, key: bytes, start: _Start[T]) -> None:
+    def _forget(self, key: str, start: _Start[T]) -> None:
         if self._starts.get(key) is start:
             del self._starts[key]
 

@@ -42,7 +42,9 @@ def difference_from_deployed(
     from udgl.difference import difference
     from udgl.targets.earg import from_static
 
-    old = deployed_graph(agent, graph)
+    # One that was never wired is what a run before this one has left half way.
+    wired = any(one.name == graph and one.url for one in agent.graphs())
+    old = deployed_graph(agent, graph) if wired else None
     if old is None:
         return None
     found = difference(old, from_static(graph, version, config))

@@ -34,8 +34,8 @@ class EargOperator(BaseOperator):
         minute more.
     :param earg_conn_id: the Airflow connection of type ``earg`` (templated); None or empty: that
         of ``[hogar] default_conn_id``.
-    :param dry: a dry run: only say in the log what would be done (templated). A task with outlets is
-        skipped then: nothing has been updated.
+    :param dry: a dry run: only say in the log what would be done (templated). A task with outlets
+        is skipped then: nothing has been updated.
     """
 
     template_fields: Sequence[str] = ("graph", "earg_conn_id", "dry")

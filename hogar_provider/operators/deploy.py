@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -117,6 +117,7 @@ class DeployNodeOperator(EargOperator):
             "index": self.index,
             "implementation": implementation,
             "extras": self.extras,
+            "start": uuid.uuid4().hex,
             "start_timeout": self.timeout,
             "force": truth(self.force, "force"),
         }
@@ -134,22 +135,19 @@ class DeployNodeOperator(EargOperator):
                     raise
             else:
                 return self._report(agent, before)
-        self._wait_in_triggerer(arguments, before)
+        self._wait_in_triggerer(arguments["start"], before)
         raise AssertionError("unreachable")
 
-    def _wait_in_triggerer(self, arguments: dict[str, Any], before: dict[str, Any]) -> None:
-        from earg.client import deploy_request
+    def _wait_in_triggerer(self, start: str, before: dict[str, Any]) -> None:
         from hogar_provider.triggers.node import DeployTrigger
 
         self.log.info(
             "The model is not up after %.0f s: the triggerer waits for it, %.0f s in all at most.",
             *(PATIENCE, self.timeout),
         )
-        request = deploy_request(**arguments).SerializeToString(deterministic=True)
-        deadline = before["begin"] + self.timeout
         self.defer(
             trigger=DeployTrigger(
-                agent_path(self.earg_conn_id), deadline, base64.b64encode(request).decode()
+                agent_path(self.earg_conn_id), before["begin"] + self.timeout, start
             ),
             method_name="execute_complete",
             kwargs={"before": before},
@@ -159,7 +157,11 @@ class DeployNodeOperator(EargOperator):
     def execute_complete(
         self, context: Context, event: dict[str, Any], before: dict[str, Any]
     ) -> dict[str, Any]:
-        """After the trigger."""
+        """After the trigger. Where the triggerer or the agent has ended meanwhile, and the start
+        with it, the node is started again."""
+        if event["status"] == "gone":
+            self.log.warning("Start again: %s.", event["error"])
+            return self.perform(context)
         self.resumed(event)
         with self.agent() as agent:
             return self._report(agent, before)

@@ -72,8 +72,8 @@ def _make_sure(folder: Path) -> None:
 class AgentTrigger(BaseTrigger):
     """Asks the agent until there is an answer, or ``deadline`` has passed.
 
-    Its one event is ``{"status": "done", ...}``, or ``{"status": "failed" or "timeout", "error":
-    a sentence}``. An agent that does not answer is asked again: another one may follow it.
+    Its one event is ``{"status": "done", ...}``, or ``{"status": "failed", "gone" or "timeout",
+    "error": a sentence}``. An agent that does not answer is asked again: another one may follow it.
 
     :param folder: the agent's folder.
     :param deadline: when to give up, in seconds since the Unix epoch: who restarts the trigger
@@ -103,7 +103,13 @@ class AgentTrigger(BaseTrigger):
         yield TriggerEvent(await self._result())
 
     async def _result(self) -> dict[str, Any]:
-        from earg.client import AgentError, DeadlineError, ModelFailed, NoAgentError
+        from earg.client import (
+            AgentError,
+            DeadlineError,
+            ModelFailed,
+            NoAgentError,
+            NoStartError,
+        )
 
         while True:
             try:
@@ -115,6 +121,8 @@ class AgentTrigger(BaseTrigger):
                 self.log.warning("%s", error)
             except (DeadlineError, TimeoutError) as error:
                 return {"status": "timeout", "error": str(error)}
+            except NoStartError as error:
+                return {"status": "gone", "error": str(error)}
             except ModelFailed as error:
                 return {"status": "failed", "error": error.sentence, "traceback": error.traceback}
             except AgentError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from hogar_provider.triggers.agent import AgentTrigger, AsyncAgent
@@ -12,28 +11,23 @@ class DeployTrigger(AgentTrigger):
     """Waits until a node has come up that a task has begun to deploy. Where the trigger is
     cancelled, the agent ends what it was starting.
 
-    :param request: the message ``DeployNodeRequest`` in base64.
+    :param start: the name that the task gave the start. The request itself stays with the agent:
+        Airflow shows a trigger's arguments, and it holds the environment of the model's process.
     """
 
-    def __init__(self, folder: str, deadline: float, request: str) -> None:
+    def __init__(self, folder: str, deadline: float, start: str) -> None:
         super().__init__(folder, deadline)
-        self.request = request
+        self.start = start
 
     def arguments(self) -> dict[str, Any]:
         """As of :class:`AgentTrigger`."""
-        return {**super().arguments(), "request": self.request}
-
-    def __repr__(self) -> str:
-        """Without the request, which holds the environment of the model's process."""
-        return f"<{type(self).__name__} folder={self.folder}>"
+        return {**super().arguments(), "start": self.start}
 
     async def ask(self, agent: AsyncAgent) -> dict[str, Any]:
         """Deploy."""
-        from earg.client import deployed_node
-        from earg.protos import hogar_pb2
+        from earg.client import deployed_node, join_request
 
-        request = hogar_pb2.DeployNodeRequest.FromString(base64.b64decode(self.request))
-        deployed_node(await agent.call("DeployNode", request, self.left))
+        deployed_node(await agent.call("DeployNode", join_request(self.start), self.left))
         return {}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +22,14 @@ from hogar_provider.exceptions import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    TaskDeferred,
 )
 from hogar_provider.operators import deploy, probe
 from hogar_provider.operators.deploy import DeployNodeOperator
 from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.sensors.graph import GraphHealthySensor, NodeMetricSensor
-from hogar_provider.triggers.agent import AgentTrigger
-from hogar_provider.triggers.node import DeployTrigger, ProbeTrigger
+from hogar_provider.triggers.node import ProbeTrigger
+from tests.hogar_provider.folders import ROOT
 from tests.hogar_provider.running import build, deferred, event_of, prepared, restored, run
 
 LONG = 60.0
@@ -228,10 +231,54 @@ def test_without_an_agent_a_trigger_gives_up_at_its_deadline(tmp_path: Path) -> 
     assert "no agent runs in" in event["error"]
 
 
-def test_a_trigger_shows_nothing_of_the_models_environment() -> None:
-    trigger = DeployTrigger("/home", 1.0, "c2VjcmV0")
-    assert "c2VjcmV0" not in repr(trigger)
-    assert isinstance(trigger, AgentTrigger)
+def test_a_trigger_holds_nothing_of_the_models_environment(
+    warming: Any, models: Path, agent: AgentClient
+) -> None:
+    _, arguments = deferred(lambda: warming.execute({})).trigger.serialize()
+    assert set(arguments) == {"folder", "deadline", "start"}
+
+
+def test_a_start_that_ended_with_the_triggerer_is_begun_again(
+    warming: Any, models: Path, agent: AgentClient, connection: Path
+) -> None:
+    deferral = deferred(lambda: warming.execute({}))
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(event_of(restored(deferral)))
+        await asyncio.sleep(1.0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(scenario())
+    # Airflow gives the trigger to another triggerer.
+    event = asyncio.run(event_of(restored(deferral)))
+    assert event["status"] == "gone"
+    warm(models)
+    result = None
+    while result is None:
+        task = prepared(warming.dag, "deploy.A")
+        try:
+            result = task.execute_complete({}, event=event, **deferral.kwargs)
+        except TaskDeferred as again:
+            deferral = again
+            event = asyncio.run(event_of(restored(deferral)))
+    assert result["change"] == "started as version 1"
+
+
+def test_a_worker_that_is_killed_leaves_nothing_half_started(
+    models: Path, agent: AgentClient, connection: Path
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from earg.client import connect\n"
+        "from earg.images import Implementation\n"
+        "connect(Path(sys.argv[1])).deploy_node('Small', '1', '1\\n0\\nA,1,i,false,1\\n', 1,\n"
+        "    Implementation('small:WarmsUp', sys.argv[2]), start='s', start_timeout=300)\n"
+    )
+    command = [sys.executable, "-c", code, str(connection), str(models)]
+    with subprocess.Popen(command, cwd=ROOT) as worker:
+        wait_for(lambda: bool(children(agent)), "model that starts")
+        worker.kill()
+    wait_for(lambda: not children(agent), "end of the processes")
 
 
 def test_airflows_own_setting_decides_where_the_operator_does_not(
