@@ -303,9 +303,16 @@ class Deployment:
         return pair.proxy if proxy else pair.model
 
     async def deploy(
-        self, index: int, implementation: Implementation, timeout: float
+        self,
+        index: int,
+        implementation: Implementation,
+        timeout: float,
+        *,
+        force: bool = False,
     ) -> NodeStatus:
         """Start the node's processes, unless they run already; raises :class:`StartError`.
+
+        With ``force``, also where they run as asked: as if it were another version.
 
         Of a graph that serves, another version of the node takes the place of the one that runs
         (see :mod:`earg.replacement`); it serves on where this fails. Else nothing of the node is
@@ -324,7 +331,8 @@ class Deployment:
             spec = self.spec(index)
             implementation = self.plan.implementation(index, implementation)
             present = self._nodes.get(index)
-            if present is not None and present.runs_as(spec, implementation):
+            as_asked = present is not None and present.runs_as(spec, implementation)
+            if present is not None and as_asked and not force:
                 await present.settle()
                 if present.running and await self._takes_batch(present, spec):
                     return await present.status()
