@@ -1,30 +1,37 @@
-"""What the two loader files in a dags folder call: every UDGL file below it becomes a DAG.
+"""What a dags folder's Python files call to make DAGs of UDGL files.
 
-There are two because of how Airflow takes a file that reports an error: it hides every DAG of that
-file. So :func:`load_graphs` gives the good graphs and never fails, and :func:`load_errors`, called
-in a second file, gives nothing but one object that carries all the errors to Airflow's list of
-import errors.
+The two loader files of a plain dags folder call :func:`load_graphs` and :func:`load_errors`. There
+are two because of how Airflow takes a file that reports an error: it hides every DAG of that file.
+So :func:`load_graphs` gives the good graphs and never fails, and :func:`load_errors`, called in a
+second file, gives nothing but one object that carries all the errors to Airflow's list of import
+errors.
+
+In a :class:`~hogar_provider.bundles.UdglDagBundle` every graph has a Python file of its own, which
+calls :func:`load_graph_file`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Collection, Iterable, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import DAG, get_parsing_context
 
 from hogar_provider.dag_builder import GraphDag, build_dag
-from hogar_provider.graph_files import find_graph_files, images_for
+from hogar_provider.graph_files import find_graph_files, images_for, order
 
 if TYPE_CHECKING:
-    from udgl import UdglError
+    from udgl import Diagnostic, UdglError
 
 CODES: dict[str, str] = {
     "AIRFLOW101": "Airflow cannot run the graph, for the reason given.",
     "AIRFLOW102": "Two files hold graphs of one name.",
     "AIRFLOW103": "Two graphs would be deployed under one name.",
+    "AIRFLOW104": "A file's path is not UTF-8, which Airflow cannot store.",
 }
 """Code to the rule that it reports, for what is wrong with a file only in Airflow."""
 
@@ -34,13 +41,20 @@ MOST_ERROR_TEXT = 60_000
 LEAST_SHARE = 1_500
 """Bytes of error text that a file may always take: some errors with their lines and hints."""
 
+_NAME = re.compile(rb"name[^\w\r\n]+([A-Za-z][\w.-]*)")
+
 
 @dataclass(frozen=True, slots=True)
 class BrokenFile:
-    """A UDGL file that gives no DAG. ``text`` says for a person what to change where."""
+    """A UDGL file that gives no DAG. ``text`` says for a person what to change where.
+
+    ``diagnostics`` are what is wrong in ``source``, the file's text, where that is the reason.
+    """
 
     path: Path
     text: str
+    diagnostics: tuple[Diagnostic, ...] = field(default=(), repr=False)
+    source: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +108,65 @@ def load_errors(place: str | Path, namespace: MutableMapping[str, Any]) -> None:
     namespace["hogar_errors"] = carrier
 
 
+def load_graph_file(
+    namespace: MutableMapping[str, Any],
+    *,
+    file: str,
+    folder: str,
+    names: Collection[str] = (),
+    rivals: Collection[str] | None = None,
+) -> None:
+    """Put the DAG of one UDGL file into ``namespace``; a stub of a bundle calls it.
+
+    ``folder`` is the root of the graphs. ``names`` are the keys (:func:`name_key`) of all names
+    that the file may have given its graph when the bundle was refreshed, and ``rivals`` the files
+    before it that mentioned one of them; None for too many to tell.
+
+    Raises SyntaxError, which Airflow shows with the file, the line and a caret, for a broken file,
+    and for one whose graph's name is taken: the first file by path has it (:func:`order`). A file
+    that took a name only after the last refresh has to wait for the next one, so that two never
+    give one DAG at once. A file that is gone gives nothing, as a Python file that is gone does.
+    """
+    path, root = Path(file), Path(folder)
+    wanted = get_parsing_context().dag_id
+    compiled = compile_file(path, root, alone=True)
+    if isinstance(compiled, BrokenFile):
+        if wanted is None and not os.path.lexists(path):
+            return
+        raise as_syntax_error(compiled)
+    if wanted is None:
+        other = _first_rival(compiled, root, names, rivals)
+        if other is not None:
+            raise as_syntax_error(_claimed_twice(compiled, other))
+    namespace[compiled.dag_id] = compiled
+
+
+def warm_up() -> None:
+    """Load what every parse of a graph needs: the grammar, and what compiles a graph."""
+    from udgl.parser import parse
+    from udgl.targets.earg import to_static
+
+    to_static(parse("meta\nname A\nversion 1\noperator A\nimage a:1\n"))
+
+
+def name_key(name: str) -> str:
+    """What two names have in common that may be one DAG, or be deployed as one graph."""
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def name_keys(data: bytes) -> frozenset[str]:
+    """The keys of all names that a file with this content may give its graph."""
+    found = _NAME.findall(data)
+    return frozenset(name_key(name.decode("ascii")) for name in found)
+
+
 def compile_folder(folder: Path) -> Loaded:
     """Compile every UDGL file of a folder and its subfolders."""
     try:
         files = find_graph_files(folder)
-    except (OSError, RuntimeError) as error:
-        return Loaded((), (BrokenFile(folder, f"{folder}: cannot be searched: {error}"),))
+    except OSError as error:
+        reason = error.strerror or error
+        return Loaded((), (BrokenFile(folder, f"{folder}: cannot be searched: {reason}"),))
     return compile_files(folder, files)
 
 
@@ -110,7 +177,7 @@ def compile_one(folder: Path, dag_id: str) -> Loaded:
     holds the broken files that mention the name, should none give it.
     """
     files = find_graph_files(folder)
-    name = dag_id.encode()
+    name = dag_id.encode(errors="surrogateescape")
     candidates = [path for path in files if name in _read(path)]
     broken: list[BrokenFile] = []
     for path in candidates:
@@ -142,27 +209,71 @@ def compile_files(folder: Path, files: Iterable[Path]) -> Loaded:
     return Loaded(tuple(dags.values()), tuple(broken))
 
 
-def compile_file(path: Path, folder: Path) -> GraphDag | BrokenFile:
+def compile_file(path: Path, folder: Path, *, alone: bool = False) -> GraphDag | BrokenFile:
     """The DAG of one file of ``folder``, or what is wrong with it. Raises nothing: whatever a file
-    holds must not keep the others from loading."""
-    import udgl
+    holds must not keep the others from loading. A file that shares its Python file with no other
+    is ``alone``."""
+    from udgl.diagnostics import UdglError, normalise
+    from udgl.parser import parse, read
 
     text = ""
     try:
-        graph = udgl.load(path)
-        text = path.read_text(encoding="utf-8-sig")
+        name = str(path)
+        name.encode()
+        text = read(path)
+        graph = parse(text, name)
+        text = normalise(text)
         dag = build_dag(graph, path, text, images_for(path, folder))
-        # Airflow runs both again, but a failure there hides all DAGs of the loader file.
-        dag.validate()
-        dag.check_cycle()
-    except udgl.UdglError as error:
-        return BrokenFile(path, _told(error, path, text))
+        if not alone:
+            # Airflow runs both again, but a failure there hides all DAGs of the loader file.
+            dag.validate()
+            dag.check_cycle()
+    except UdglError as error:
+        source = error.text or text
+        return BrokenFile(path, _told(error, path, source), error.diagnostics, source)
+    except UnicodeEncodeError:
+        name = name.encode(errors="backslashreplace").decode()
+        return BrokenFile(path, f"{name}: AIRFLOW104 the path is not UTF-8: rename the file")
     except OSError as error:
         return BrokenFile(path, f"{path}: cannot be read: {error.strerror or error}")
     except Exception as error:
         reason = str(error) or type(error).__name__
         return BrokenFile(path, f"{path}: AIRFLOW101 Airflow cannot run this graph: {reason}")
     return dag
+
+
+def as_syntax_error(broken: BrokenFile) -> SyntaxError:
+    """The errors of a file as Python's own, which Airflow prints with file, line and caret.
+
+    Its message is the first error with its place and hint, then all the others as ``udgl check``
+    prints them.
+    """
+    from airflow.configuration import conf
+
+    path = str(broken.path).encode(errors="backslashreplace").decode()
+    first = broken.diagnostics[0] if broken.diagnostics else None
+    excerpt: list[str] = []
+    if first is not None and first.span is not None:
+        excerpt = first.format(path, broken.source).split("\n")[1:3]
+    # Without tracebacks Airflow shows the message alone: the caret has to be in it.
+    caret_in_message = not conf.getboolean("core", "dagbag_import_error_tracebacks", fallback=True)
+    if first is None or first.span is None or len(excerpt) < 2 or caret_in_message:
+        return SyntaxError(_shortened(broken.text, MOST_ERROR_TEXT))
+    line, carets = excerpt
+    begin = len(carets) - len(carets.lstrip()) - 1
+    message = "\n".join([first.format(path), *_rest(broken, path)])
+    place = (path, first.span.line, begin, line[2:], first.span.line, len(carets) - 1)
+    return SyntaxError(_shortened(message, MOST_ERROR_TEXT), place)
+
+
+def _rest(broken: BrokenFile, path: str) -> list[str]:
+    from udgl.diagnostics import format_all
+
+    others = broken.diagnostics[1:]
+    if not others:
+        return []
+    count = f"... and {len(others)} more error{'s' if len(others) > 1 else ''}:"
+    return ["", count, "", format_all(others, path, broken.source)]
 
 
 def describe_errors(loaded: Loaded) -> str:
@@ -199,6 +310,32 @@ def _told(error: UdglError, path: Path, text: str) -> str:
     return str(error) if error.text else format_all(error.diagnostics, str(path), text)
 
 
+def _first_rival(
+    dag: GraphDag, folder: Path, names: Collection[str], rivals: Collection[str] | None
+) -> GraphDag | None:
+    """The graph that has the name of ``dag``, if another has it."""
+    if rivals is not None and name_key(dag.dag_id) in names:
+        candidates = [Path(rival) for rival in rivals]
+    else:
+        # Only a look at all files can tell: the name is new since the refresh, or very common.
+        key = name_key(dag.dag_id)
+        files = [path for path in find_graph_files(folder) if key in name_keys(_read(path))]
+        place = order(dag.source.relative_to(folder))
+        before = rivals is None
+        candidates = [
+            path
+            for path in files
+            if path != dag.source and not (before and order(path.relative_to(folder)) > place)
+        ]
+    for path in candidates:
+        other = compile_file(path, folder)
+        if isinstance(other, BrokenFile):
+            continue
+        if other.dag_id == dag.dag_id or _deployed_as(other) == _deployed_as(dag):
+            return other
+    return None
+
+
 def _deployed_as(dag: GraphDag) -> str:
     from udgl.targets.earg import deployed_name
 
@@ -217,7 +354,7 @@ def _claimed_twice(dag: GraphDag, other: GraphDag) -> BrokenFile:
             f"as is graph '{other.dag_id}' of {other.source}"
         )
     found = Diagnostic(code, problem, dag.graph.span, "give one of the two another name")
-    return BrokenFile(dag.source, found.format(str(dag.source), dag.text))
+    return BrokenFile(dag.source, found.format(str(dag.source), dag.text), (found,), dag.text)
 
 
 def _folder(place: str | Path) -> Path:
