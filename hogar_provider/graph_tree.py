@@ -58,7 +58,7 @@ def show(folder: Path, link: Path) -> None:
     read, or the twin not be written.
     """
     store = link.parent
-    if _shows(link, _digest(plan(folder, store))):
+    if link.is_symlink() and _shows(link, _digest(plan(folder, store))):
         return
     store.mkdir(parents=True, exist_ok=True)
     with _locked(store / "lock"):
@@ -139,14 +139,11 @@ def _stubs(folder: Path, found: list[Folder]) -> dict[Path, Made]:
     place = {path: number for number, path in enumerate(files)}
     stubs: dict[Path, Made] = {}
     for path in files:
-        before: set[Path] | None = set()
-        for name in names[path]:
-            if len(holders[name]) > MOST_RIVALS:
-                before = None
-                break
-            if len(holders[name]) > 1:
-                before |= {other for other in holders[name] if place[other] < place[path]}
-        rivals = None if before is None else sorted(before, key=place.__getitem__)
+        rivals: list[Path] | None = None
+        if all(len(holders[name]) <= MOST_RIVALS for name in names[path]):
+            others = {other for name in names[path] for other in holders[name]}
+            before = (other for other in others if place[other] < place[path])
+            rivals = sorted(before, key=place.__getitem__)
         text = _stub(path, folder, sorted(names[path]), rivals)
         stubs[path] = Made(text, changed[path])
     return stubs

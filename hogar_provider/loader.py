@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from airflow.sdk import DAG, get_parsing_context
 
@@ -25,7 +25,7 @@ from hogar_provider.dag_builder import GraphDag, build_dag
 from hogar_provider.graph_files import find_graph_files, images_for, order
 
 if TYPE_CHECKING:
-    from udgl import Diagnostic, UdglError
+    from udgl import Diagnostic, ServingGraph, UdglError
 
 CODES: dict[str, str] = {
     "AIRFLOW101": "Airflow cannot run the graph, for the reason given.",
@@ -55,6 +55,26 @@ class BrokenFile:
     text: str
     diagnostics: tuple[Diagnostic, ...] = field(default=(), repr=False)
     source: str = field(default="", repr=False)
+
+
+class Claim(Protocol):
+    """A graph that is good, the file it is from and what the file says."""
+
+    graph: ServingGraph
+    source: Path
+    text: str
+
+
+@dataclass(slots=True)
+class GoodFile:
+    """A UDGL file that a DAG can be built from."""
+
+    graph: ServingGraph
+    source: Path
+    text: str
+
+
+Good = TypeVar("Good", bound=Claim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +112,7 @@ def load_graphs(place: str | Path, namespace: MutableMapping[str, Any]) -> None:
     for dag in loaded.dags:
         namespace[dag.dag_id] = dag
     if wanted is not None and loaded.broken and not loaded.dags:
-        raise BrokenGraphs(describe_errors(loaded))
+        raise BrokenGraphs(describe_errors(loaded.broken, len(loaded.broken)))
 
 
 def load_errors(place: str | Path, namespace: MutableMapping[str, Any]) -> None:
@@ -100,11 +120,11 @@ def load_errors(place: str | Path, namespace: MutableMapping[str, Any]) -> None:
     folder to Airflow's import errors; nothing where there are none. Arguments as above."""
     if get_parsing_context().dag_id is not None:
         return
-    loaded = compile_folder(_folder(place))
-    if not loaded.broken:
+    total, broken = check_folder(_folder(place))
+    if not broken:
         return
     carrier = ErrorCarrier("hogar_errors", schedule=None, auto_register=False)
-    carrier.broken = BrokenGraphs(describe_errors(loaded))
+    carrier.broken = BrokenGraphs(describe_errors(broken, total))
     namespace["hogar_errors"] = carrier
 
 
@@ -162,12 +182,28 @@ def name_keys(data: bytes) -> frozenset[str]:
 
 def compile_folder(folder: Path) -> Loaded:
     """Compile every UDGL file of a folder and its subfolders."""
+    found = _found(folder)
+    if isinstance(found, BrokenFile):
+        return Loaded((), (found,))
+    return compile_files(folder, found)
+
+
+def check_folder(folder: Path) -> tuple[int, tuple[BrokenFile, ...]]:
+    """How many UDGL files a folder and its subfolders hold, and those that
+    :func:`compile_folder` finds broken."""
+    found = _found(folder)
+    if isinstance(found, BrokenFile):
+        return 1, (found,)
+    _, broken = _sorted_out(found, lambda path: check_file(path, folder))
+    return len(found), tuple(broken)
+
+
+def _found(folder: Path) -> list[Path] | BrokenFile:
     try:
-        files = find_graph_files(folder)
+        return find_graph_files(folder)
     except OSError as error:
         reason = error.strerror or error
-        return Loaded((), (BrokenFile(folder, f"{folder}: cannot be searched: {reason}"),))
-    return compile_files(folder, files)
+        return BrokenFile(folder, f"{folder}: cannot be searched: {reason}")
 
 
 def compile_one(folder: Path, dag_id: str) -> Loaded:
@@ -192,42 +228,86 @@ def compile_one(folder: Path, dag_id: str) -> Loaded:
 def compile_files(folder: Path, files: Iterable[Path]) -> Loaded:
     """Compile files in this order. Of several that claim one name the first keeps it, and the
     others are broken: which graph runs must not depend on which file was read last."""
-    dags: dict[str, GraphDag] = {}
-    deployed: dict[str, GraphDag] = {}
+    dags, broken = _sorted_out(files, lambda path: compile_file(path, folder))
+    return Loaded(tuple(dags), tuple(broken))
+
+
+def _sorted_out(
+    files: Iterable[Path], look: Callable[[Path], Good | BrokenFile]
+) -> tuple[list[Good], list[BrokenFile]]:
+    good: list[Good] = []
     broken: list[BrokenFile] = []
+    names: dict[str, Good] = {}
+    deployed: dict[str, Good] = {}
     for path in files:
-        compiled = compile_file(path, folder)
-        if isinstance(compiled, BrokenFile):
-            broken.append(compiled)
+        found = look(path)
+        if isinstance(found, BrokenFile):
+            broken.append(found)
             continue
-        other = dags.get(compiled.dag_id) or deployed.get(_deployed_as(compiled))
+        other = names.get(found.graph.name) or deployed.get(_deployed_as(found))
         if other is not None:
-            broken.append(_claimed_twice(compiled, other))
+            broken.append(_claimed_twice(found, other))
             continue
-        dags[compiled.dag_id] = compiled
-        deployed[_deployed_as(compiled)] = compiled
-    return Loaded(tuple(dags.values()), tuple(broken))
+        names[found.graph.name] = deployed[_deployed_as(found)] = found
+        good.append(found)
+    return good, broken
 
 
 def compile_file(path: Path, folder: Path, *, alone: bool = False) -> GraphDag | BrokenFile:
     """The DAG of one file of ``folder``, or what is wrong with it. Raises nothing: whatever a file
     holds must not keep the others from loading. A file that shares its Python file with no other
     is ``alone``."""
-    from udgl.diagnostics import UdglError, normalise
-    from udgl.parser import parse, read
 
-    text = ""
-    try:
-        name = str(path)
-        name.encode()
-        text = read(path)
-        graph = parse(text, name)
-        text = normalise(text)
+    def build(graph: ServingGraph, text: str) -> GraphDag:
         dag = build_dag(graph, path, text, images_for(path, folder))
         if not alone:
             # Airflow runs both again, but a failure there hides all DAGs of the loader file.
             dag.validate()
             dag.check_cycle()
+        return dag
+
+    return _read_and(build, path)
+
+
+def check_file(path: Path, folder: Path) -> GoodFile | BrokenFile:
+    """What is wrong with one file of ``folder``, as :func:`compile_file` says it; the DAG, which
+    takes most of the time, is built only if there is something in it that Airflow could refuse."""
+    from udgl.targets.earg import to_static
+
+    def check(graph: ServingGraph, text: str) -> GoodFile:
+        if _is_plain(graph):
+            to_static(graph)
+        else:
+            dag = build_dag(graph, path, text, images_for(path, folder))
+            dag.validate()
+            dag.check_cycle()
+        return GoodFile(graph, path, text)
+
+    return _read_and(check, path)
+
+
+def _is_plain(graph: ServingGraph) -> bool:
+    """Whether Airflow takes the DAG for certain: it limits tags to 100 characters and ids to 250,
+    and a schedule has a form of its own. Only names and tags are of the user's making."""
+    texts = (graph.name, *graph.tags, *(operator.name for operator in graph.operators))
+    return graph.schedule is None and all(len(text) <= 90 for text in texts)
+
+
+Made = TypeVar("Made")
+
+
+def _read_and(make: Callable[[ServingGraph, str], Made], path: Path) -> Made | BrokenFile:
+    """What ``make`` makes of the graph in a file and the file's text, or what is wrong with it."""
+    from udgl.diagnostics import UdglError, normalise
+    from udgl.parser import parse, read
+
+    name, text = str(path), ""
+    try:
+        name.encode()
+        text = read(path)
+        graph = parse(text, name)
+        text = normalise(text)
+        return make(graph, text)
     except UdglError as error:
         source = error.text or text
         return BrokenFile(path, _told(error, path, source), error.diagnostics, source)
@@ -239,7 +319,6 @@ def compile_file(path: Path, folder: Path, *, alone: bool = False) -> GraphDag |
     except Exception as error:
         reason = str(error) or type(error).__name__
         return BrokenFile(path, f"{path}: AIRFLOW101 Airflow cannot run this graph: {reason}")
-    return dag
 
 
 def as_syntax_error(broken: BrokenFile) -> SyntaxError:
@@ -276,16 +355,17 @@ def _rest(broken: BrokenFile, path: str) -> list[str]:
     return ["", count, "", format_all(others, path, broken.source)]
 
 
-def describe_errors(loaded: Loaded) -> str:
-    """All errors of a folder in one text, each with its path, line, column and caret.
+def describe_errors(files: Sequence[BrokenFile], total: int) -> str:
+    """All errors of a folder of ``total`` files in one text, each with its path, line, column and
+    caret.
 
     A file with very many errors is cut short, so that the first ones of the others have room.
     """
-    count, total = len(loaded.broken), len(loaded.broken) + len(loaded.dags)
+    count = len(files)
     text = f"{count} of {total} UDGL files cannot be loaded; the others are not affected.\n"
     room = MOST_ERROR_TEXT - len(text)
     share = max(room // max(count, 1), LEAST_SHARE)
-    for done, broken in enumerate(loaded.broken):
+    for done, broken in enumerate(files):
         part = f"\n{_shortened(broken.text.rstrip(), share)}\n"
         room -= len(part.encode())
         if room < 0:
@@ -312,7 +392,7 @@ def _told(error: UdglError, path: Path, text: str) -> str:
 
 def _first_rival(
     dag: GraphDag, folder: Path, names: Collection[str], rivals: Collection[str] | None
-) -> GraphDag | None:
+) -> Claim | None:
     """The graph that has the name of ``dag``, if another has it."""
     if rivals is not None and name_key(dag.dag_id) in names:
         candidates = [Path(rival) for rival in rivals]
@@ -328,33 +408,35 @@ def _first_rival(
             if path != dag.source and not (before and order(path.relative_to(folder)) > place)
         ]
     for path in candidates:
-        other = compile_file(path, folder)
+        other = check_file(path, folder)
         if isinstance(other, BrokenFile):
             continue
-        if other.dag_id == dag.dag_id or _deployed_as(other) == _deployed_as(dag):
+        if other.graph.name == dag.graph.name or _deployed_as(other) == _deployed_as(dag):
             return other
     return None
 
 
-def _deployed_as(dag: GraphDag) -> str:
+def _deployed_as(claim: Claim) -> str:
     from udgl.targets.earg import deployed_name
 
-    return deployed_name(dag.graph)[0]
+    return deployed_name(claim.graph)[0]
 
 
-def _claimed_twice(dag: GraphDag, other: GraphDag) -> BrokenFile:
+def _claimed_twice(claim: Claim, other: Claim) -> BrokenFile:
     from udgl.diagnostics import Diagnostic
 
-    if dag.dag_id == other.dag_id:
-        code, problem = "AIRFLOW102", f"graph name '{dag.dag_id}' is taken by {other.source}"
+    name = claim.graph.name
+    if name == other.graph.name:
+        code, problem = "AIRFLOW102", f"graph name '{name}' is taken by {other.source}"
     else:
         code = "AIRFLOW103"
         problem = (
-            f"graph '{dag.dag_id}' would be deployed as '{_deployed_as(dag)}', "
-            f"as is graph '{other.dag_id}' of {other.source}"
+            f"graph '{name}' would be deployed as '{_deployed_as(claim)}', "
+            f"as is graph '{other.graph.name}' of {other.source}"
         )
-    found = Diagnostic(code, problem, dag.graph.span, "give one of the two another name")
-    return BrokenFile(dag.source, found.format(str(dag.source), dag.text), (found,), dag.text)
+    found = Diagnostic(code, problem, claim.graph.span, "give one of the two another name")
+    text = found.format(str(claim.source), claim.text)
+    return BrokenFile(claim.source, text, (found,), claim.text)
 
 
 def _folder(place: str | Path) -> Path:

@@ -14,13 +14,17 @@ import pytest
 from airflow.sdk.definitions.context import _AIRFLOW_PARSING_CONTEXT_DAG_ID
 
 from hogar_provider.loader import (
+    BrokenFile,
     BrokenGraphs,
+    check_file,
+    check_folder,
+    compile_file,
     compile_files,
     compile_folder,
     describe_errors,
     load_graphs,
 )
-from tests.hogar_provider.folders import BROKEN, ROOT, SENTIMENT, TWO_EXITS, chain, parse
+from tests.hogar_provider.folders import BROKEN, ROOT, SENTIMENT, TWO_EXITS, chain, parse, stored
 
 
 @pytest.fixture
@@ -160,10 +164,37 @@ def test_the_errors_go_when_the_file_is_mended(dags: Path) -> None:
     assert bag.dag_ids == ["Broken"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        SENTIMENT.read_text(encoding="utf-8"),
+        chain("G" * 90, "i:1", "i:2", meta=f"tags {'t' * 90}, {'u' * 90}, u, U, ü"),
+        chain("G", "i:1").replace("operator A", "operator " + "O" * 90),
+        chain("G" * 251, "i:1"),
+        chain("G", "i:1").replace("operator A", "operator " + "O" * 250),
+        chain("G", "i:1", meta=f"tags {'t' * 101}"),
+        chain("G", "i:1", meta="schedule @daily"),
+        chain("G", "i:1", meta="schedule every full moon"),
+        chain("G", "i:1", meta="owner \x01 é\ndescription " + "d" * 70_000),
+        chain("G", *["i:1"] * 26),
+        TWO_EXITS,
+        BROKEN,
+    ],
+)
+def test_the_errors_file_finds_broken_just_what_gives_no_dag(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "g.udgl"
+    path.write_text(text)
+    compiled, checked = compile_file(path, tmp_path), check_file(path, tmp_path)
+    assert getattr(compiled, "diagnostics", None) == getattr(checked, "diagnostics", None)
+    assert isinstance(compiled, BrokenFile) == isinstance(checked, BrokenFile)
+    if not isinstance(compiled, BrokenFile):
+        assert stored(compiled)["dag_id"] == checked.graph.name  # type: ignore[union-attr]
+
+
 def test_very_many_broken_files_fit_what_airflow_can_store(dags: Path) -> None:
     for number in range(1000):
         (dags / f"broken{number}.udgl").write_text("größer →\n")
-    text = describe_errors(compile_folder(dags))
+    text = describe_errors(*reversed(check_folder(dags)))
     assert len(text.encode()) < 65_000
     shown = len(set(re.findall(r"broken\d+\.udgl", text)))
     assert shown > 50
@@ -173,7 +204,7 @@ def test_very_many_broken_files_fit_what_airflow_can_store(dags: Path) -> None:
 def test_a_file_full_of_errors_leaves_room_for_those_of_the_others(dags: Path) -> None:
     (dags / "full.udgl").write_text("nonsense\n" * 2000)
     (dags / "late.udgl").write_text(BROKEN)
-    text = describe_errors(compile_folder(dags))
+    text = describe_errors(*reversed(check_folder(dags)))
     assert len(text.encode()) < 65_000
     assert "\n  ... 'udgl check' on this file shows the rest\n" in text
     assert f"{dags}/late.udgl:3:1: U011" in text
