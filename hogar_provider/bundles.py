@@ -48,11 +48,8 @@ class UdglDagBundle(BaseDagBundle):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        inherited = (
-            {}
-            if self._view_url_template is None
-            else {"view_url_template": self._view_url_template}
-        )
+        template = getattr(self, "_view_url_template", None)
+        inherited = {} if template is None else {"view_url_template": template}
         # Under the same name, so that Airflow removes its old versions as it always does.
         self.wrapped = _bundle_class(bundle)(
             name=self.name,

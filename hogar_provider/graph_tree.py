@@ -121,7 +121,7 @@ def stub_name(name: str, taken: set[str]) -> str:
 
 def _stubs(folder: Path, found: list[Folder]) -> dict[Path, Made]:
     """The stub of every graph, by the graph's path."""
-    from hogar_provider.loader import name_keys
+    from hogar_provider.loader import name_keys, read_bounded
 
     files = [folder / part.path / name for part in found for name in part.graphs]
     files.sort(key=lambda path: order(path.relative_to(folder)))
@@ -130,7 +130,7 @@ def _stubs(folder: Path, found: list[Folder]) -> dict[Path, Made]:
     holders: defaultdict[str, list[Path]] = defaultdict(list)
     for path in files:
         try:
-            data, changed[path] = path.read_bytes(), path.stat().st_mtime_ns
+            data, changed[path] = read_bounded(path), path.stat().st_mtime_ns
         except OSError:  # Gone meanwhile, or not to be read: its stub says so.
             data, changed[path] = b"", 0
         names[path] = name_keys(data)

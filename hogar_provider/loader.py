@@ -180,6 +180,14 @@ def name_keys(data: bytes) -> frozenset[str]:
     return frozenset(name_key(name.decode("ascii")) for name in found)
 
 
+def read_bounded(path: Path) -> bytes:
+    """A file's content, as far as it may be a graph; a file that is longer is none."""
+    from udgl.parser import LARGEST_TEXT
+
+    with path.open("rb") as file:
+        return file.read(LARGEST_TEXT + 1)
+
+
 def compile_folder(folder: Path) -> Loaded:
     """Compile every UDGL file of a folder and its subfolders."""
     found = _found(folder)
@@ -446,6 +454,6 @@ def _folder(place: str | Path) -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bounded(path)
     except OSError:
         return b""
