@@ -103,6 +103,16 @@ def test_a_graph_that_earg_cannot_express_is_shown_where_it_says_so(
     assert "hint: join them" in text
 
 
+def test_a_file_whose_path_airflow_cannot_store_is_shown(dags: Path) -> None:
+    Path(os.fsdecode(os.fsencode(dags) + b"/bad\xff.udgl")).write_text(chain("Bad", "i:1"))
+    (dags / "good.udgl").write_text(chain("Good", "i:1"))
+    bag = parse(dags)
+    assert bag.dag_ids == ["Good"]
+    text = bag.import_errors["hogar_errors.py"]
+    assert "bad\\udcff.udgl: AIRFLOW104" in text
+    text.encode()
+
+
 def test_a_graph_that_airflow_cannot_schedule_is_shown(dags: Path) -> None:
     (dags / "good.udgl").write_text(chain("Good", "i:1"))
     (dags / "when.udgl").write_text(chain("When", "i:1", meta="schedule every full moon"))
@@ -208,6 +218,18 @@ def test_a_file_full_of_errors_leaves_room_for_those_of_the_others(dags: Path) -
     assert len(text.encode()) < 65_000
     assert "\n  ... 'udgl check' on this file shows the rest\n" in text
     assert f"{dags}/late.udgl:3:1: U011" in text
+
+
+@pytest.mark.slow
+def test_a_thousand_graphs_load_within_airflows_limit(dags: Path) -> None:
+    for number in range(1000):
+        (dags / f"g{number}.udgl").write_text(chain(f"G{number}", *["i:1"] * 5))
+    (dags / "broken.udgl").write_text(BROKEN)
+    bag = parse(dags)
+    # A file that takes longer than [core] dagbag_import_timeout gives nothing.
+    assert len(bag.dags) == 1000
+    assert list(bag.import_errors) == ["hogar_errors.py"]
+    assert "1 of 1001 UDGL files" in bag.import_errors["hogar_errors.py"]
 
 
 def test_a_loop_of_links_hides_no_graph(dags: Path) -> None:
