@@ -52,8 +52,8 @@ SETTINGS = {
 }
 """Airflow's settings for all kinds alike; nobody is told of the measurements."""
 
-OF_THE_TASK = {"task_id", "dag", "task_group", "default_args"}
-"""Arguments of a task that are written elsewhere."""
+OF_THE_TASK = {"task_id", "dag", "task_group", "default_args", "params"}
+"""Arguments of a task that are written elsewhere, or that Airflow adds."""
 
 
 # --- the files ------------------------------------------------------------------------------------
@@ -117,6 +117,8 @@ def source(value: Any, imports: set[str]) -> str:
         return f"Param({value.value!r}, description={value.description!r}, **{value.schema!r})"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(source(item, imports) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {source(v, imports)}" for k, v in value.items()) + "}"
     text = repr(value)
     try:
         known = ast.literal_eval(text) == value
@@ -181,15 +183,7 @@ def head(dag: Any) -> dict[str, Any]:
         "is_paused_upon_creation": dag.is_paused_upon_creation,
     }
     params = {name: dag.params.get_param(name) for name in dag.params}
-    return values if not params else {**values, **_params(params)}
-
-
-def _params(params: dict[str, Any]) -> dict[str, Any]:
-    class Params(dict[str, Any]):
-        def __repr__(self) -> str:
-            return repr(dict(self))
-
-    return {"params": Params({name: param.value for name, param in params.items()})}
+    return {**values, "params": params} if params else values
 
 
 def as_yaml(dag: Any) -> str:
@@ -216,7 +210,8 @@ def as_yaml(dag: Any) -> str:
             }
         )
     values = {**head(dag), "default_args": {"start_date": "2024-01-01"}, "tasks": tasks}
-    values = {name: dict(v) if isinstance(v, dict) else v for name, v in values.items()}
+    if "params" in values:
+        values["params"] = {name: param.value for name, param in values["params"].items()}
     return str(yaml.safe_dump({dag.dag_id: values}, sort_keys=False, allow_unicode=True))
 
 
