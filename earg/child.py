@@ -57,9 +57,11 @@ class Child:
         on_exit: Callable[[Child], None],
         *,
         needs_log: bool = True,
+        descriptors: Sequence[int] = (),
     ) -> Child:
         """Start ``command`` in ``folder``; raises OSError where it cannot be, and
-        :class:`LogError`. One that does not need its log is started without, where it must."""
+        :class:`LogError`. One that does not need its log is started without, where it must.
+        It inherits the given open ``descriptors``, by their numbers."""
         trouble = ""
         try:
             output = _open_log(log)
@@ -77,6 +79,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=tuple(descriptors),
             )
         child = cls(process.pid, log, on_exit, process)
         child.log_trouble = trouble

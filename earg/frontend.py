@@ -5,7 +5,8 @@ over gRPC with the original's answer text. The number of requests in the graph i
 with it every queue behind. Settings come from the environment, as for an original:
 ENTRY_PROXY_NAME (an address), ENTRY_PROXY_PORT, MAX_WORKERS (requests in the graph at once),
 TIMEOUT_MS; and HOGAR's GRAPH_NAME, GRAPH_VERSION, LISTEN_IP, PROXY_PORT, HTTP_IP, HTTP_PORT,
-REQUEST_TIMEOUT_S, MAX_BODY_BYTES, TRACES_A_SECOND (recorded unasked) and NODE_NAMES (by index).
+REQUEST_TIMEOUT_S, MAX_BODY_BYTES, HTTP_FD (a listening socket, in place of HTTP_PORT),
+TRACES_A_SECOND (recorded unasked) and NODE_NAMES (by index).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from earg.channel import new_server
 from earg.config import PROXY_PORT
 from earg.frontend_counts import FrontendCounts, counting, counting_call
 from earg.http_door import Bodies, BoundedHttp, guarded, raise_file_limit, tls_options
+from earg.http_listener import inherited, listen
 from earg.inference_protocol import (
     EXTENSIONS,
     InferenceError,
@@ -68,7 +70,8 @@ from earg.protos import (
     prediction_pb2_grpc,
 )
 from earg.recording import Recording, traceparent_of
-from earg.sender import Sender
+from earg.recovery_calls import FrontendRecoveryCalls
+from earg.sender import FRONTEND_NAME, Sender
 from earg.settings import port_number, real_number, whole_number
 from earg.status import PingStatus
 from earg.telemetry import exporter_from_environment
@@ -115,19 +118,26 @@ class _Waiting:
     payload: hogar_pb2.Payload
     reply: asyncio.Future[hogar_pb2.Payload]
     admitted: float
+    seq: int
     trace: hogar_pb2.RequestTrace | None = None
     attempt: int = 0
 
 
 class Frontend(
-    prediction_pb2_grpc.ProxyServerServicer,
+    FrontendRecoveryCalls,
     hogar_pb2_grpc.LaneServicer,
     hogar_pb2_grpc.ControlServicer,
     hogar_pb2_grpc.RegisterServicer,
 ):
     """Numbers requests, sends them to the entry's proxy, and hands the sink's output back."""
 
-    def __init__(self, entry: Sender, limits: Limits, recording: Recording | None = None) -> None:
+    def __init__(
+        self,
+        entry: Sender,
+        limits: Limits,
+        recording: Recording | None = None,
+        first_seq: int = 1,
+    ) -> None:
         self.limits = limits
         self.recording = recording or Recording("", 0)
         self._entry = entry
@@ -135,6 +145,8 @@ class Frontend(
         self._waiting: dict[int, _Waiting] = {}
         # A frontend that starts anew must not reuse ids that proxies still remember.
         self._next_id = secrets.randbits(32)
+        # EARG's numbers; they are counted on where a frontend before this one has counted.
+        self._next_seq = first_seq
         self._answered = 0
         self.counts = FrontendCounts()
         self._draining = False
@@ -188,9 +200,13 @@ class Frontend(
         for payload in payloads:
             request_id = self._new_id()
             self._waiting[request_id] = admitted[request_id] = _Waiting(
-                payload, loop.create_future(), now
+                payload, loop.create_future(), now, self._next_seq
             )
-        requests = [hogar_pb2.Request(id=one, payload=it.payload) for one, it in admitted.items()]
+            self._next_seq += 1
+        requests = [
+            hogar_pb2.Request(id=one, payload=it.payload, seq=it.seq & 0xFFFFFFFF)
+            for one, it in admitted.items()
+        ]
         if trace is not None:
             requests[0].trace.SetInParent()
             trace.request = requests[0].id
@@ -294,10 +310,18 @@ class Frontend(
                 continue
             waiting.attempt += 1
             again = hogar_pb2.Request(
-                id=request_id, payload=waiting.payload, attempt=waiting.attempt
+                id=request_id,
+                payload=waiting.payload,
+                attempt=waiting.attempt,
+                seq=waiting.seq & 0xFFFFFFFF,
             )
             await self._entry.put([again])
         return hogar_pb2.Done()
+
+    def answered_to(self) -> int:
+        unanswered = (one.seq for one in self._waiting.values() if not one.reply.done())
+        # They wait in the order in which they were admitted.
+        return next(unanswered, self._next_seq) - 1
 
     async def Retarget(
         self, request: hogar_pb2.RetargetRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -641,18 +665,15 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 # --- the process ----------------------------------------------------------------------------
 
 
-def _listen(ip: str, port: int) -> socket.socket:
-    # The protocol is named because asyncio switches Nagle's delay (40 ms a reply) off only then.
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listen(environment: Mapping[str, str], ip: str) -> socket.socket:
+    if "HTTP_FD" in environment:
+        return inherited(whole_number(environment, "HTTP_FD", 0, 3, 65535))
+    port = port_number(environment, "HTTP_PORT", 0)
     try:
-        listener.bind((ip, port))
+        return listen(ip, port)
     except OSError as error:
         print(f"port {port} of {ip}: {error.strerror}", file=sys.stderr, flush=True)
         sys.exit(ADDRESS_IN_USE)
-    listener.listen(1024)
-    return listener
 
 
 async def _main() -> None:
@@ -670,10 +691,10 @@ async def _main() -> None:
         body=whole_number(environment, "MAX_BODY_BYTES", usual.body, 1, MAX_MESSAGE // 2),
     )
     model = Model(environment.get("GRAPH_NAME", "graph"), environment.get("GRAPH_VERSION", "1"))
-    listener = _listen(http_ip, port_number(environment, "HTTP_PORT", 0))
+    listener = _listen(environment, http_ip)
     entry = Sender(
         0,
-        f"{ip}:{port}",
+        FRONTEND_NAME,
         f"{entry_address}:{port_number(environment, 'ENTRY_PROXY_PORT', port)}",
         capacity=2 * limits.concurrency,
         timeout=real_number(environment, "TIMEOUT_MS", 500, 1, 3_600_000) / 1000,
@@ -686,7 +707,8 @@ async def _main() -> None:
         environment.get("NODE_NAMES", "").split(","),
         export,
     )
-    frontend = Frontend(entry, limits, recording)
+    first_seq = whole_number(environment, "FIRST_SEQ", 1, 1, 0xFFFFFFFF)
+    frontend = Frontend(entry, limits, recording, first_seq)
     server = new_server()
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(frontend, server)

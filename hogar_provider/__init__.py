@@ -32,10 +32,25 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "EARG",
                 "python-modules": [
+                    "hogar_provider.operators.batch",
                     "hogar_provider.operators.deploy",
                     "hogar_provider.operators.probe",
+                    "hogar_provider.operators.send",
                     "hogar_provider.operators.serve",
+                    "hogar_provider.operators.undeploy",
                     "hogar_provider.operators.wire",
+                ],
+            }
+        ],
+        "sensors": [
+            {"integration-name": "EARG", "python-modules": ["hogar_provider.sensors.graph"]},
+        ],
+        "triggers": [
+            {
+                "integration-name": "EARG",
+                "python-modules": [
+                    "hogar_provider.triggers.graph",
+                    "hogar_provider.triggers.node",
                 ],
             }
         ],

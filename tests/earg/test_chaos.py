@@ -21,7 +21,15 @@ from earg.images import Implementation
 from earg.node import GIVE_UP
 from earg.status import NodeState
 from tests.earg.running import MODELS
-from tests.earg.test_agent import deploy_all, kill_agent, pids_of, predict, processes_in, wait_for
+from tests.earg.test_agent import (
+    deploy_all,
+    is_back,
+    kill_agent,
+    pids_of,
+    predict,
+    processes_in,
+    wait_for,
+)
 from tests.earg.test_heartbeat import frontend_pid
 from tests.earg.test_survival import (
     DIAMOND,
@@ -46,7 +54,9 @@ def _marked_processes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said_of(agent: AgentClient, name: str) -> list[str]:
-    return [event.what for event in agent.events("g") if event.node == name]
+    """What happened to a node, without the changes of state that followed from it."""
+    events = agent.events("g")
+    return [event.what for event in events if event.node == name and not event.after]
 
 
 def test_the_tenth_kill_of_a_primary_goes_as_the_first(agent: AgentClient) -> None:
@@ -178,7 +188,7 @@ def test_no_request_hangs_when_its_frontend_is_killed(agent: AgentClient) -> Non
 
     asyncio.run(scenario())
     assert set(outcomes) == {"answered", "cut off"}
-    wait_for(lambda: agent.graph("g").url == graph.url, "the frontend is back")
+    wait_for(lambda: is_back(agent.graph("g").url, graph.url), "the frontend is back")
     assert predict(graph.url, b"x") == b"c5(c3(c2(c1(x)))|c4(c2(c1(x))))"
 
 
@@ -218,7 +228,7 @@ def test_nothing_is_left_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 if connection.status == psutil.CONN_LISTEN
             }
             assert listening & set(addresses) == set()
-            assert files_in(home) <= {"agent.lock", "agent.log", "agent.sock", "static.earg"}
+            assert files_in(home) <= KEPT | {"agent.sock"}
             # The agent holds no descriptor of what has ended.
             before = len(list(Path(f"/proc/{left.pid}/fd").iterdir()))
             deploy_all(agent, "g", DIAMOND, implementation("Named"))
@@ -229,8 +239,12 @@ def test_nothing_is_left_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
             )
             agent.shutdown()
         assert processes_in(home) == []
-        assert files_in(home) <= {"agent.lock", "agent.log", "static.earg"}
+        assert files_in(home) <= KEPT
         assert list(Path(temporary).iterdir()) == []
+
+
+KEPT = {"agent.lock", "agent.log", "static.earg", "targets.json"}
+"""Files that stay: what was deployed last, and the list for Prometheus, which is empty then."""
 
 
 def files_in(home: Path) -> set[str]:
@@ -240,3 +254,18 @@ def files_in(home: Path) -> set[str]:
         for path in home.rglob("*")
         if not path.is_dir() and path.parent != home / "graphs" / "g" / "logs"
     }
+
+
+def test_a_client_that_comes_while_the_frontend_is_replaced_waits_for_the_next(
+    agent: AgentClient,
+) -> None:
+    config = StaticConfig((NodeSpec("only", "1", "image", False, 8),))
+    graph = deploy_all(agent, "g", config, implementation("Named"))
+    for _ in range(3):
+        pid = frontend_pid(agent)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: not psutil.pid_exists(pid), "it is gone")  # type: ignore[misc]
+        # On a connection of its own, while nobody accepts any.
+        assert predict(graph.url, b"x") == b"only(x)"
+        assert agent.graph("g").url in (graph.url, "")
+        wait_for(lambda: agent.graph("g").url == graph.url, "the agent knows that it is back")

@@ -80,15 +80,22 @@ def test_stats_batch_and_logs(up: Path) -> None:
 
     set_live = earg(up, "batch", "two", "first", "2")
     assert set_live.stdout == (
-        "first of two takes at most 2 requests at once now; before: 8, set by config\n"
+        "first of two takes at most 2 requests at once; before: at most 8 requests at once, "
+        "set by config\n"
     )
     again = json.loads(earg(up, "batch", "two", "1", "3", "--json").stdout)
     assert again == {
         "graph": "two",
         "node": "first",
         "limit": 3,
+        "wait": 0.0,
+        "objective": 0.0,
+        "dynamic": False,
         "before": 2,
         "before_set_by": "earg batch",
+        "before_wait": 0.0,
+        "before_objective": 0.0,
+        "before_dynamic": False,
     }
     limits = [node["statistics"]["batch_limit"] for node in stats(up)]
     assert limits == [3, 8]

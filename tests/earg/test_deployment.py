@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from earg import ledger
-from earg.config import NodeSpec, StaticConfig, read_static, write_static
+from earg.config import NodeSpec, StaticConfig, write_static
 from earg.deployment import Deployment
 from earg.ledger import GraphRecord
 from earg.pair import Commands, StartError
+from earg.plan import read_plan
 from tests.earg.running import eventually
 from tests.earg.test_agent import named
 
@@ -26,7 +27,7 @@ def test_a_frontend_that_starts_is_known_to_the_agent_that_follows(tmp_path: Pat
 
     async def scenario() -> None:
         graph = Deployment(
-            *("g", "1", TEXT, read_static(TEXT), tmp_path, commands),
+            *("g", "1", read_plan(TEXT), tmp_path, commands),
             lambda: None,
             lambda node, what, before="", after="": None,
         )
@@ -62,14 +63,14 @@ def test_what_is_being_deployed_and_what_serves_are_both_written_down(tmp_path: 
 
     async def scenario() -> None:
         graph = Deployment(
-            *("g", "1", TEXT, read_static(TEXT), tmp_path, Commands()),
+            *("g", "1", read_plan(TEXT), tmp_path, Commands()),
             lambda: None,
             lambda node, what, before="", after="": None,
         )
         try:
             await graph.deploy(1, named("Echo"), 60)
             await graph.wire()
-            graph.plan("2", newer, read_static(newer))
+            graph.replan("2", read_plan(newer))
             ledger.write(tmp_path / "ledger.json", [graph.record()])
             (record,) = ledger.read(tmp_path / "ledger.json")
             assert (record.version, record.next_version) == ("1", "2")

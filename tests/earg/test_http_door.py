@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive
 
 from earg import http_door
 from earg.http_door import MAX_HEAD, Bodies, BoundedHttp
@@ -178,17 +179,25 @@ def test_idle_connections_give_way_to_clients_that_ask(monkeypatch: pytest.Monke
 
 
 def test_large_bodies_are_counted_while_they_are_held() -> None:
+    def receiver() -> Receive:
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        return receive
+
     async def scenario() -> None:
         bodies = Bodies(most=1_000_000)
-        one, two, three = (Request({"type": "http", "headers": []}) for _ in range(3))
+        one, two, three = (Request({"type": "http", "headers": []}, receiver()) for _ in range(3))
         seen = []
 
         async def handler(request: Request) -> Response:
-            seen.append(bodies.hold(request, 300_000) and bodies.hold(request, 600_000))
+            seen.append(
+                bodies.hold(request.receive, 300_000) and bodies.hold(request.receive, 600_000)
+            )
             if request is one:
                 # While this one is held, another finds less room, and a small one always some.
                 await bodies.released(handler)(two)
-                assert bodies.hold(three, 1000)
+                assert bodies.hold(three.receive, 1000)
             return JSONResponse({})
 
         await bodies.released(handler)(one)

@@ -597,7 +597,7 @@ def test_the_targets_follow_what_is_deployed(home: Path) -> None:
 
 
 def test_an_agent_that_cannot_write_the_targets_says_so_and_serves(home: Path) -> None:
-    home.mkdir()
+    home.mkdir(mode=0o700)
     (home / "prometheus").write_text("no folder", encoding="utf-8")
     with connect(home) as agent:
         assert post(deploy(agent), "x") == 200

@@ -13,6 +13,7 @@ import pytest
 from earg import node as node_module
 from earg.client import AgentClient
 from earg.config import NodeSpec, StaticConfig
+from earg.extras import Extras
 from earg.images import Implementation
 from earg.node import BUSY_QUIET, RunningNode
 from earg.status import NodeState, NodeStatus, QueueLoad
@@ -60,6 +61,7 @@ class _Around:
 
     wired = True
     draining = False
+    extras = Extras()
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str]] = []

@@ -19,7 +19,7 @@ from earg.config import Edge, NodeSpec, StaticConfig
 from earg.images import Implementation
 from earg.status import GraphStatus, NodeState, NodeStatus, Role
 from tests.earg.running import MODELS
-from tests.earg.test_agent import deploy_all, predict, wait_for
+from tests.earg.test_agent import deploy_all, is_back, predict, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,8 @@ def primary_pid(agent: AgentClient, graph: str, name: str, process: str) -> int:
 
 
 def settled(agent: AgentClient, graph: str) -> Callable[[], bool]:
-    return lambda: all(one.state is NodeState.READY for one in agent.graph(graph).nodes)
+    whole = (NodeState.READY, NodeState.BUSY)
+    return lambda: all(one.state in whole for one in agent.graph(graph).nodes)
 
 
 class Load:
@@ -271,7 +272,7 @@ def test_a_killed_frontend_is_back_at_the_same_address(agent: AgentClient) -> No
             return False
 
     wait_for(answers, "the frontend answers again")
-    wait_for(lambda: agent.graph("g").url == graph.url, "the agent knows that it is back")
+    wait_for(lambda: is_back(agent.graph("g").url, graph.url), "the agent knows that it is back")
     assert [e.what for e in agent.events("g") if e.node == "frontend"][-1] == "is back"
 
 
