@@ -45,6 +45,9 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {"integration-name": "EARG", "python-modules": ["hogar_provider.sensors.graph"]},
         ],
+        "bundles": [
+            {"integration-name": "EARG", "python-modules": ["hogar_provider.bundles"]},
+        ],
         "triggers": [
             {
                 "integration-name": "EARG",
