@@ -45,6 +45,11 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {"integration-name": "EARG", "python-modules": ["hogar_provider.sensors.graph"]},
         ],
+        "extra-links": [
+            "hogar_provider.links.LiveViewLink",
+            "hogar_provider.links.MetricsLink",
+            "hogar_provider.links.NodeLogLink",
+        ],
         "bundles": [
             {"integration-name": "EARG", "python-modules": ["hogar_provider.bundles"]},
         ],

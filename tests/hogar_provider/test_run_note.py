@@ -13,7 +13,7 @@ from hogar_provider.run_note import LONGEST_NOTE, note
 from tests.hogar_provider.airflows import AirflowCommand
 from tests.hogar_provider.folders import ROOT
 
-DAGS = '''
+DAGS = """
 from airflow.sdk import DAG, task
 
 def dag(name, tag, difference):
@@ -28,7 +28,7 @@ def dag(name, tag, difference):
 dag("changed", "hogar", "~ operator A: version 1 -> 2")
 dag("first", "hogar", None)
 dag("other", "mine", "~ operator A: version 1 -> 2")
-'''
+"""
 """As the wire task of a graph's DAG leaves it, and one of a DAG that is no graph's."""
 
 
