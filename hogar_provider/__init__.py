@@ -45,14 +45,6 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {"integration-name": "EARG", "python-modules": ["hogar_provider.sensors.graph"]},
         ],
-        "extra-links": [
-            "hogar_provider.links.LiveViewLink",
-            "hogar_provider.links.MetricsLink",
-            "hogar_provider.links.NodeLogLink",
-        ],
-        "bundles": [
-            {"integration-name": "EARG", "python-modules": ["hogar_provider.bundles"]},
-        ],
         "triggers": [
             {
                 "integration-name": "EARG",
@@ -98,6 +90,14 @@ def get_provider_info() -> dict[str, Any]:
                     },
                 },
             }
+        ],
+        "bundles": [
+            {"integration-name": "EARG", "python-modules": ["hogar_provider.bundles"]},
+        ],
+        "extra-links": [
+            "hogar_provider.links.LiveViewLink",
+            "hogar_provider.links.MetricsLink",
+            "hogar_provider.links.NodeLogLink",
         ],
         "asset-uris": [{"schemes": ["earg"], "handler": None}],
         "cli": ["hogar_provider.cli.definition.get_hogar_cli_commands"],

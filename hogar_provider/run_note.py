@@ -41,7 +41,8 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 def write_note(dag_run: DagRun) -> None:
     """Set the run's note, where it is one of a graph's DAG and its ``wire`` has told anything.
 
-    It is stored with the run's state, in the same transaction.
+    It is stored with the run's state, in the same transaction. A run that no scheduler has, as of
+    ``airflow dags test``, is in none and gets no note.
     """
     dag = getattr(dag_run, "dag", None)
     if dag is not None and TAG not in dag.tags:

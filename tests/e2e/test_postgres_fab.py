@@ -103,8 +103,8 @@ class Service:
                 raise
             return False
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> None:
-        """Run a DAG to its success."""
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str | None:
+        """Run a DAG to its success; the run's note."""
         self.wait(lambda: self.has_dag(dag_id), PARSE_TIMEOUT, f"there is a DAG {dag_id}")
         body = {"logical_date": None, "conf": conf or {}}
         run = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
@@ -117,6 +117,8 @@ class Service:
         tasks = self.call("GET", f"{path}/taskInstances")["task_instances"]
         states = {task["task_id"]: task["state"] for task in tasks}
         assert set(states.values()) == {"success"}, (states, self.log("scheduler"))
+        note: str | None = self.call("GET", path)["note"]
+        return note
 
     def stop(self) -> dict[str, int]:
         """End every process as a service manager does; the processes that had to be killed."""
@@ -198,7 +200,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_a_triggered_graph_serves_and_a_triggered_undeploy_takes_it_down(service: Service) -> None:
-    service.trigger("Small")
+    assert service.trigger("Small") == "The graph was not deployed before."
     with connect(service.airflow.earg, start=False) as client:
         (graph,) = client.graphs()
     request = urllib.request.Request(
@@ -209,7 +211,7 @@ def test_a_triggered_graph_serves_and_a_triggered_undeploy_takes_it_down(service
     ((row,),) = service.airflow.rows("hogar status")
     assert (row["state"], row["dag_id"], row["orphaned"]) == ("serving", "Small", "False")
 
-    service.trigger("hogar_undeploy", {"graph": "Small"})
+    assert service.trigger("hogar_undeploy", {"graph": "Small"}) is None
     images = MODELS / "images.yaml"
     implementation = implementation_of("test/upper:1", read_images(images), images)
     with connect(service.airflow.earg, start=False) as client:
