@@ -62,13 +62,6 @@ OPTIONS: dict[str, Option] = {
         "Seconds that a graph may take to answer what it has accepted before it is taken down. "
         "When they have passed it serves again, unless it was to be taken down by force.",
     ),
-    "max_graph_files": Option(
-        "integer",
-        "10000",
-        "50000",
-        "More UDGL files than this in one folder and below are an error: most likely the folder "
-        "is not the one that was meant.",
-    ),
 }
 
 
@@ -115,14 +108,6 @@ def probe_timeout() -> float:
 def drain_timeout() -> float:
     """Seconds that a graph may take to answer what it has accepted."""
     return _seconds("drain_timeout")
-
-
-def max_graph_files() -> int:
-    """The most UDGL files of one folder and below."""
-    text = _text("max_graph_files")
-    if not text.isdecimal() or int(text) == 0:
-        raise _wrong("max_graph_files", text, "a whole number of 1 or more")
-    return int(text)
 
 
 def _text(name: str) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hogar_provider.configuration import images_file
+
 SUFFIX = ".udgl"
-IMAGES_FILE = "images.yaml"
 IGNORE_FILE = ".airflowignore"
 
 log = logging.getLogger(__name__)
@@ -98,13 +99,14 @@ def images_for(graph_file: Path, folder: Path) -> str:
     It is the nearest one from there up to ``folder``; beside the graph file where there is none.
     Relative, so that a DAG is the same DAG wherever its folder is checked out.
     """
+    name = images_file()
     here = graph_file.parent
     for above in (here, *here.parents):
-        if (above / IMAGES_FILE).is_file():
-            return os.path.relpath(above / IMAGES_FILE, here)
+        if (above / name).is_file():
+            return os.path.relpath(above / name, here)
         if above == folder:
             break
-    return IMAGES_FILE
+    return name
 
 
 def order(path: Path) -> tuple[tuple[int, str], ...]:

@@ -135,6 +135,8 @@ def write_config(folders: Folders, ports: dict[str, int]) -> str:
             "simple_auth_manager_passwords_file": str(folders.passwords),
             "execution_api_server_url": f"{url}/execution/",
         },
+        # A machine with much to do at Airflow's start answers a task's first call late.
+        "workers": {"execution_api_timeout": "60"},
         # This one line is all that Airflow has to be told to take .udgl files for DAGs.
         "dag_processor": {"dag_bundle_config_list": json.dumps([BUNDLE])},
         "database": {"sql_alchemy_conn": f"sqlite:///{folders.airflow / 'airflow.db'}"},

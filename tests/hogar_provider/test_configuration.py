@@ -31,10 +31,8 @@ def test_airflow_is_told_every_option() -> None:
 def test_an_option_that_is_set_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__HOGAR__DRAIN_TIMEOUT", "2.5")
     monkeypatch.setenv("AIRFLOW__HOGAR__IMAGES_FILE", " models.yaml ")
-    monkeypatch.setenv("AIRFLOW__HOGAR__MAX_GRAPH_FILES", "7")
     assert configuration.drain_timeout() == 2.5
     assert configuration.images_file() == "models.yaml"
-    assert configuration.max_graph_files() == 7
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,6 @@ def test_an_option_that_is_set_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         ("probe_timeout", "-1", "not '-1'"),
         ("deploy_timeout", "inf", "not 'inf'"),
         ("images_file", "a/b.yaml", "the name of a file without a folder"),
-        ("max_graph_files", "0", "a whole number of 1 or more, not '0'"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_a_sentence(

@@ -111,3 +111,11 @@ def test_the_images_file_is_the_nearest_one_up_to_the_dags_folder(
     folder = tmp_path / "dags"
     put(folder, "a/b/g.udgl", *there)
     assert images_for(folder / "a/b/g.udgl", folder) == expected
+
+
+def test_the_images_file_has_the_name_that_airflows_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__HOGAR__IMAGES_FILE", "models.yaml")
+    put(tmp_path, "a/g.udgl", "models.yaml", "a/images.yaml")
+    assert images_for(tmp_path / "a/g.udgl", tmp_path) == "../models.yaml"
