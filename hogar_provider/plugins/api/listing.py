@@ -1,0 +1,96 @@
+"""All deployed graphs, asked of the agents once for all who look within a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from hogar_provider.plugins.api.agents import ask, engine_of, engines
+from hogar_provider.plugins.api.datamodels.graphs import AgentView, GraphList, GraphSummary
+from hogar_provider.plugins.api.declared import Declared, deployed_name_of, hogar_dag_ids
+from hogar_provider.plugins.api.errors import ApiError
+from hogar_provider.plugins.api.graph_view import graph_view, summary
+from hogar_provider.plugins.api.looking import Looker
+
+FRESH = 1.0
+"""Seconds for which the agents are not asked again."""
+
+MOST_GRAPHS = 200
+"""Graphs whose figures are told; more are named without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    at: float
+    graphs: tuple[GraphSummary, ...]
+    agent: AgentView | None
+    message: str
+
+
+_lock = threading.Lock()
+_listed: _Listed | None = None
+_lookers: dict[tuple[str, str], Looker] = {}
+
+
+def list_graphs(readable: Collection[str], all_dags: bool) -> GraphList:
+    """The deployed graphs of the DAGs in ``readable``; with ``all_dags`` those of no DAG, too.
+    Blocks."""
+    listed = _current()
+    graphs = [
+        one for one in listed.graphs if (all_dags if one.orphaned else one.dag_id in readable)
+    ]
+    return GraphList(graphs=graphs, agent=listed.agent, message=listed.message)
+
+
+def forget() -> None:
+    """Ask the agents again at the next call."""
+    global _listed
+    with _lock:
+        _listed = None
+
+
+def _current() -> _Listed:
+    global _listed
+    # Whoever comes meanwhile waits for the same answer.
+    with _lock:
+        if _listed is None or time.monotonic() - _listed.at > FRESH:
+            _listed = _ask_all()
+        return _listed
+
+
+def _ask_all() -> _Listed:
+    dag_of = {deployed_name_of(dag_id): dag_id for dag_id in hogar_dag_ids()}
+    graphs: list[GraphSummary] = []
+    default: AgentView | None = None
+    messages = []
+    try:
+        default_home = engine_of("").home.path
+    except ApiError as error:
+        default_home = None
+        messages.append(error.message)
+    seen: set[tuple[str, str]] = set()
+    for path, engine in engines().items():
+        try:
+            version, pid = ask(engine.home, lambda agent: agent.hello())
+            names = [one.name for one in ask(engine.home, lambda agent: agent.graphs())]
+        except ApiError as error:
+            if path == default_home:
+                messages.append(error.message)
+            continue
+        if path == default_home:
+            default = AgentView(home=str(path), version=version, pid=pid)
+        for name in names[:MOST_GRAPHS]:
+            key = (str(path), name)
+            seen.add(key)
+            looker = _lookers.setdefault(key, Looker(engine.home, name))
+            dag_id = dag_of.get(name, "")
+            plain = Declared(dag_id, name, "", "", "", "", None)
+            view = graph_view(plain, looker.look(), None, looker.events)
+            if view.deployed:
+                graphs.append(summary(view, orphaned=not dag_id))
+    for key in set(_lookers) - seen:
+        del _lookers[key]
+    graphs.sort(key=lambda one: (one.orphaned, one.name))
+    return _Listed(time.monotonic(), tuple(graphs), default, " ".join(messages))
