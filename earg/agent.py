@@ -28,11 +28,13 @@ import grpc
 import grpc.aio
 
 from earg import ledger
+from earg.command_settings import read_commands
 from earg.config import ConfigError
 from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
 from earg.extras import ExtrasError
 from earg.graph_requests import recorded_by, requests_in
 from earg.graph_statistics import graph_statistics, set_batch_limit
+from earg.handover import Starts
 from earg.home import Home, HomeError, find_home, replace_file
 from earg.images import Implementation
 from earg.ledger import GraphRecord
@@ -41,8 +43,9 @@ from earg.output import forgive_output
 from earg.pair import Commands, StartError
 from earg.payload import CHANNEL_OPTIONS
 from earg.plan import Plan, read_plan
-from earg.process import settle_security
+from earg.process import INSECURE, settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.settings import SettingError
 from earg.status import Event
 from earg.status_wire import event_message, graph_message, node_message
 from earg.warning import Warnings
@@ -65,6 +68,13 @@ accepted."""
 LONGEST_DRAIN = 24 * 3600.0
 """Seconds that a drain may take."""
 
+LONGEST_START = 24 * 3600.0
+"""Seconds that a node may be given to come up."""
+
+DEADLINE_SLACK = 0.25
+"""A call that is cancelled so many seconds before its deadline, or later, was not cancelled by its
+client: that one's clock was ahead."""
+
 LONGEST_DETAILS = 3000
 """Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
 
@@ -84,6 +94,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._graphs: dict[str, Deployment] = {}
         # Opening and taking down: which deployment a name means changes under its lock only.
         self._names: dict[str, asyncio.Lock] = {}
+        self._starts: Starts[hogar_pb2.DeployNodeReply] = Starts()
         self._last_call = time.monotonic()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
@@ -168,6 +179,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
     async def close(self) -> None:
         """Take every graph down."""
+        await self._starts.close()
         await asyncio.gather(*(self._take_down(name) for name in list(self._graphs)))
         self._changed()
 
@@ -217,7 +229,23 @@ class Agent(hogar_pb2_grpc.AgentServicer):
     async def DeployNode(
         self, request: hogar_pb2.DeployNodeRequest, context: Context
     ) -> hogar_pb2.DeployNodeReply:
-        return await self._answer(context, self._deploy_node(request, _time_left(context)))
+        if not request.start:
+            return await self._answer(context, self._deploy_node(request, _time_left(context)))
+        limit = min(max(0.5, request.start_timeout), LONGEST_START)
+        try:
+            return await self._answer(
+                context,
+                self._starts.join(
+                    request.start,
+                    (lambda: self._deploy_node(request, limit)) if request.config else None,
+                    lambda: (context.time_remaining() or 0.0) < DEADLINE_SLACK,
+                ),
+            )
+        except KeyError:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                "no such start is under way: it was ended, or the agent is another one now",
+            )
 
     async def _deploy_node(
         self, request: hogar_pb2.DeployNodeRequest, timeout: float
@@ -232,7 +260,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             request.graph, request.version, read_plan(request.config, request.extras)
         )
         try:
-            status = await graph.deploy(request.index, implementation, timeout)
+            status = await graph.deploy(request.index, implementation, timeout, force=request.force)
         except StartError as error:
             log.error("%s\n%s", error, error.log)
             return hogar_pb2.DeployNodeReply(failure=str(error), log=error.log)
@@ -516,6 +544,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Its own socket needs none of it; what it starts, and calls, does.
     settle_security()
+    try:
+        commands = read_commands(os.environ)
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        return INSECURE
     home = find_home(options.home)
     os.umask(0o077)
     try:
@@ -536,7 +569,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with lock:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        asyncio.run(run(home, Commands(), options.idle_end))
+        asyncio.run(run(home, commands, options.idle_end))
     return 0
 
 

@@ -44,6 +44,14 @@ class NoAgentError(AgentError):
     """No agent runs, and none was to be started."""
 
 
+class DeadlineError(AgentError):
+    """The agent did not finish in time."""
+
+
+class NoStartError(AgentError):
+    """The start that was to be waited for is not under way."""
+
+
 class UndrainedError(AgentError):
     """A graph that had ``left`` requests without a reply when its time to drain had passed; it
     serves again."""
@@ -77,6 +85,63 @@ class BatchSetting:
     dynamic: bool
 
 
+def deploy_request(
+    graph: str,
+    version: str,
+    config: str,
+    index: int,
+    implementation: Implementation,
+    *,
+    extras: str = "",
+    start: str = "",
+    start_timeout: float = 0.0,
+    force: bool = False,
+) -> hogar_pb2.DeployNodeRequest:
+    """The message of :meth:`AgentClient.deploy_node`."""
+    return hogar_pb2.DeployNodeRequest(
+        graph=graph,
+        version=version,
+        config=config,
+        index=index,
+        extras=extras,
+        implementation=hogar_pb2.Implementation(
+            entrypoint=implementation.entrypoint,
+            folder=implementation.folder,
+            environment=[
+                hogar_pb2.EnvironmentVariable(name=name, value=value)
+                for name, value in implementation.environment
+            ],
+        ),
+        start=start,
+        start_timeout=start_timeout,
+        force=force,
+    )
+
+
+def join_request(start: str) -> hogar_pb2.DeployNodeRequest:
+    """The message that waits for a start that another client has begun."""
+    return hogar_pb2.DeployNodeRequest(start=start)
+
+
+def deployed_node(reply: hogar_pb2.DeployNodeReply) -> NodeStatus:
+    """The node of an answer; raises :class:`ModelFailed` where it did not come up."""
+    if reply.failure:
+        raise ModelFailed(reply.failure, reply.log)
+    return read_node(reply.node)
+
+
+def read_error(error: grpc.RpcError, home: Home, timeout: float) -> AgentError:
+    """What a failed call means; ``timeout`` is the seconds that it was given."""
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return NoAgentError(f"the agent in {home.path} does not answer: {details}")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError(f"the agent did not finish within {timeout:.0f} s")
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NoStartError(details)
+    return AgentError(details or code.name)
+
+
 class AgentClient:
     """Calls of one agent. Every method raises :class:`AgentError`; it is safe between threads."""
 
@@ -104,14 +169,7 @@ class AgentClient:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            code, details = error.code(), error.details() or ""
-            if code is grpc.StatusCode.UNAVAILABLE:
-                raise NoAgentError(
-                    f"the agent in {self.home.path} does not answer: {details}"
-                ) from None
-            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise AgentError(f"the agent did not finish within {timeout:.0f} s") from None
-            raise AgentError(details or code.name) from None
+            raise read_error(error, self.home, timeout) from None
 
     def hello(self, timeout: float = CALL_TIMEOUT) -> tuple[str, int]:
         """The agent's version and pid."""
@@ -128,6 +186,9 @@ class AgentClient:
         *,
         extras: str = "",
         timeout: float = 120.0,
+        start: str = "",
+        start_timeout: float = 0.0,
+        force: bool = False,
     ) -> NodeStatus:
         """Start the node's model and proxy, and for a stateful one the backup's, unless they run
         already; returns once the model is constructed and its proxy has it.
@@ -138,26 +199,20 @@ class AgentClient:
         while the graph serves, and one whose batch differs is told its new limit; one of other
         nodes or edges is drained and taken down first. Raises :class:`ModelFailed` for a node that
         does not come up; then nothing of it is left running, and what served before serves on.
+
+        With ``force`` a node that runs already is replaced, too. With ``start``, a name that the
+        caller makes up, the node may take ``start_timeout`` seconds, and a call that ends with
+        :class:`DeadlineError` before that leaves the start to whoever sends
+        :func:`join_request` within a minute.
         """
-        request = hogar_pb2.DeployNodeRequest(
-            graph=graph,
-            version=version,
-            config=config,
-            index=index,
+        request = deploy_request(
+            *(graph, version, config, index, implementation),
             extras=extras,
-            implementation=hogar_pb2.Implementation(
-                entrypoint=implementation.entrypoint,
-                folder=implementation.folder,
-                environment=[
-                    hogar_pb2.EnvironmentVariable(name=name, value=value)
-                    for name, value in implementation.environment
-                ],
-            ),
+            start=start,
+            start_timeout=start_timeout,
+            force=force,
         )
-        reply = self._call(self._stub.DeployNode, request, timeout)
-        if reply.failure:
-            raise ModelFailed(reply.failure, reply.log)
-        return read_node(reply.node)
+        return deployed_node(self._call(self._stub.DeployNode, request, timeout))
 
     def wire(self, graph: str, *, timeout: float = 30.0) -> GraphStatus:
         """Start the frontend and send every proxy the graph, where that is not done yet."""

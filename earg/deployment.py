@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
-from earg import ledger, replacement
+from earg import ledger, recovery_sequence, replacement
 from earg.addresses import AddressPool, Ports, is_free
 from earg.channel import open_channel
 from earg.child import Child, LogError
@@ -28,6 +28,7 @@ from earg.home import replace_file
 from earg.http_listener import listen
 from earg.images import Implementation
 from earg.ledger import GraphRecord
+from earg.management import Handled, Management, admin_variables, choose_port
 from earg.metrics_targets import MetricsTarget
 from earg.node import GIVE_UP, RunningNode
 from earg.pair import (
@@ -42,7 +43,9 @@ from earg.pair import (
 )
 from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.recovery_sequence import Neighbour
 from earg.security import security
+from earg.sender import FRONTEND_NAME
 from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
 from earg.warning import Warnings
 
@@ -62,6 +65,16 @@ FAILED_START_GRACE = 1.0
 
 ADDRESS_ATTEMPTS = 5
 """How often a process is started anew because somebody took its address first."""
+
+REPORT_PATIENCE = 30.0
+"""Seconds that one who reports a failure waits for its end."""
+
+FALSE_ALARM_PAUSE = 0.2
+"""Seconds before one that runs is tried again: gRPC remembers for up to a second that its address
+did not answer, and fails what is sent there."""
+
+RUNS = "it runs and answers"
+"""What is said of a failure that is none."""
 
 POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
@@ -124,11 +137,19 @@ class Deployment:
         self.wired = False
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.has_originals = any(commands.is_original(one.name) for one in plan.config.nodes)
+        # As the neighbours of each node know its primary, by index.
+        self._told: dict[int, prediction_pb2.proxy_info] = {}
+        self._telling = asyncio.Lock()
+        self._former: dict[int, str] = {}
         if record is None:
             self._pool = AddressPool(name)
             self._frontend_ip = self._pool.take()
+            self._admin_ip = self._pool.take()
+            self._admin_port = choose_port(self._admin_ip)
         else:
             self._adopt(record)
+        self._start(Management(self).serve(self._admin_ip, self._admin_port))
         self._start(self._watch())
         self._start(self._watch_states())
 
@@ -154,19 +175,24 @@ class Deployment:
             wired=self.wired,
             draining=self.draining,
             frontend=self._frontend.record() if self._frontend is not None else None,
+            admin_ip=self._admin_ip,
+            admin_port=self._admin_port,
             nodes=tuple(self._nodes[index].record() for index in sorted(self._nodes)),
             leftovers=tuple(record for record in leftovers if record is not None),
         )
 
     def _adopt(self, record: GraphRecord) -> None:
         ports = Ports(record.model_port, record.proxy_port, record.metrics_port)
+        own = [ip for ip in (record.frontend_ip, record.admin_ip) if ip]
         used = [
             ip
             for node in record.nodes
             for pair in node.pairs
             for ip in (pair.ip, *(one.ip for one in pair.replicas))
         ]
-        self._pool = AddressPool.adopt(self.name, ports, [record.frontend_ip, *used])
+        self._pool = AddressPool.adopt(self.name, ports, [*own, *used])
+        self._admin_ip = record.admin_ip or self._pool.take()
+        self._admin_port = record.admin_port or choose_port(self._admin_ip)
         self._frontend_ip = record.frontend_ip
         self._http_port = record.http_port
         self.version = record.version
@@ -191,6 +217,7 @@ class Deployment:
             self.tell("frontend", "was found dead by a new agent")
             self._start(self._recover_frontend())
         if record.wired:
+            self._note_told()
             self._start(self._mend_links(record.draining, bool(record.leftovers)))
 
     async def _mend_links(self, draining: bool, lost: bool) -> None:
@@ -276,9 +303,16 @@ class Deployment:
         return pair.proxy if proxy else pair.model
 
     async def deploy(
-        self, index: int, implementation: Implementation, timeout: float
+        self,
+        index: int,
+        implementation: Implementation,
+        timeout: float,
+        *,
+        force: bool = False,
     ) -> NodeStatus:
         """Start the node's processes, unless they run already; raises :class:`StartError`.
+
+        With ``force``, also where they run as asked: as if it were another version.
 
         Of a graph that serves, another version of the node takes the place of the one that runs
         (see :mod:`earg.replacement`); it serves on where this fails. Else nothing of the node is
@@ -289,10 +323,16 @@ class Deployment:
                 raise DeploymentError(f"graph {self.name} was taken down meanwhile")
             if self.draining:
                 raise DeploymentError(f"graph {self.name} is being drained; deploy it afterwards")
+            if self.has_originals and (self.extras.switches or self.extras.splits):
+                raise DeploymentError(
+                    f"graph {self.name} has a switch or a split, which original proxies do not "
+                    "know; take EARG_PROXY_COMMANDS away, or the switch and the split"
+                )
             spec = self.spec(index)
             implementation = self.plan.implementation(index, implementation)
             present = self._nodes.get(index)
-            if present is not None and present.runs_as(spec, implementation):
+            as_asked = present is not None and present.runs_as(spec, implementation)
+            if present is not None and as_asked and not force:
                 await present.settle()
                 if present.running and await self._takes_batch(present, spec):
                     return await present.status()
@@ -432,9 +472,18 @@ class Deployment:
                 folder=self._folder,
                 on_start=self.changed,
                 on_exit=self._process_ended,
+                admin=admin_variables(self._admin_ip, self._admin_port),
             )
             for role, (name, ips) in zip(Role, places, strict=False)
         ]
+        for pair in pairs:
+            pair.beside_originals = self.has_originals
+            pair.is_sink = not self.config.targets_of(index)
+            if beside is None and pair.is_sink and pair.is_original:
+                pair.before_restart = partial(self._hold, index)
+            if beside is not None:
+                pair.was_wired = True
+                pair.generation = max(one.generation for one in beside.pairs)
         if beside is not None:
             for pair in pairs:
                 pair.log_name += ".new"
@@ -508,6 +557,9 @@ class Deployment:
         """Give ``pair`` the graph; raises :class:`StartError`. With ``node``, it is to take that
         one's place, or that of its backup, by its role; ``primary`` is whose backup then, where
         that is not the one it has."""
+        if pair.recovers:
+            # Its place is given to it in rejoin().
+            return
         if node is None:
             runtime = self._runtime()
         else:
@@ -520,9 +572,213 @@ class Deployment:
         await pair.send_graph(text, targets, self.plan.extras_text)
         await self.follow(pair)
 
+    async def rejoin(self, index: int) -> None:
+        """Tell all around node ``index`` in EARG's own sequence that it has another proxy; raises
+        :class:`StartError`. Where there are no originals nobody needs it."""
+        if not self.has_originals or not self.wired:
+            return
+        async with self._telling:
+            pair = self._nodes[index].pairs[0]
+            new = self._info(pair, index)
+            failed = self._told.get(index, new)
+            if failed == new and not pair.recovers:
+                return
+            before = self.runtime_text()
+            await self._drive(index, pair, failed, new)
+            self._told[index] = new
+            self._former[index] = before
+        self._write_runtime()
+        self.changed()
+
+    async def _drive(
+        self,
+        index: int,
+        pair: RunningPair,
+        failed: prediction_pb2.proxy_info,
+        new: prediction_pb2.proxy_info,
+    ) -> None:
+        predecessors = self._neighbours(self.config.sources_of(index))
+        successors = self._neighbours(self.config.targets_of(index))
+        # An original in the sink's place is started as in a new graph, and counts so.
+        anew = pair.is_original and pair.is_sink and failed != new
+        if anew and any(one.is_original for one in predecessors):
+            self.tell(
+                pair.spec.name,
+                "is an original at the sink, behind another: it begins at number 1 and waits for "
+                "it in vain; take the graph down and deploy it again",
+            )
+
+        async def take_place(start: int) -> None:
+            if not pair.is_original:
+                here = Neighbour(new)
+                await recovery_sequence.begin_at(here, predecessors, start)
+            elif pair.recovers:
+                request = recovery_sequence.place_request(
+                    new,
+                    start=start,
+                    model_ip=pair.ip,
+                    dag_name=f"{self.name}-{self.version}",
+                    batch=pair.spec.batch,
+                    is_join=self.is_join(index),
+                    predecessors=predecessors,
+                    successors=successors,
+                )
+                await self._call_pair(pair, "recover_new_proxy", request)
+                pair.has_graph(
+                    {one.info.model_id: one.info.ip for one in successors if one.info.model_id}
+                )
+                pair.recovers = False
+
+        start = await recovery_sequence.drive(
+            recovery_sequence.Replacement(
+                failed, new, predecessors, successors, take_place, self._answered_to, anew
+            )
+        )
+        log.info("node %d of %s is replaced from request %d on", index, self.name, start)
+        if not pair.is_original and pair.spec.stateful:
+            # What its backup took over it may not have handed on, and nobody asks for it.
+            await self._replay_to(pair, successors, start)
+
+    async def _hold(self, index: int) -> None:
+        """Let nothing be sent to an original at the sink, until one in its place is told of."""
+        told = self._told.get(index)
+        if told is not None:
+            predecessors = self._neighbours(self.config.sources_of(index))
+            await recovery_sequence.hold(predecessors, told)
+
+    async def _replay_to(
+        self, pair: RunningPair, successors: Sequence[Neighbour], start: int
+    ) -> None:
+        for one in successors:
+            request = prediction_pb2.recovery_req(
+                failed_proxy=one.info, new_proxy=one.info, start_seq=start + 1
+            )
+            try:
+                await self._call_pair(pair, "commit_recover_predecessor", request)
+            except StartError as error:
+                log.warning("%s", error)
+
+    async def _call_pair(self, pair: RunningPair, call: str, request: Any) -> Any:
+        try:
+            return await recovery_sequence.call(
+                f"{pair.ip}:{self._pool.ports.proxy}", call, request
+            )
+        except (grpc.aio.AioRpcError, OSError) as error:
+            what = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+            raise StartError(f"the proxy of {pair.name} did not {call}: {what}") from None
+
+    def _info(self, pair: RunningPair, index: int) -> prediction_pb2.proxy_info:
+        return prediction_pb2.proxy_info(
+            ip=pair.ip,
+            port=self._pool.ports.proxy,
+            stateful=pair.spec.stateful,
+            is_primary=pair.spec.stateful and pair.role is Role.PRIMARY,
+            model_id=index,
+            container_name=pair.proxy_name,
+            model_container_name=pair.pair.model_name,
+        )
+
+    def _neighbours(self, indexes: Sequence[int]) -> list[Neighbour]:
+        """The primaries of nodes; the frontend where there are none."""
+        if not indexes:
+            return [Neighbour(self._frontend_info())]
+        pairs = [self._nodes[index].pairs[0] for index in indexes]
+        return [
+            Neighbour(self._info(pair, pair.index), pair.is_original and not pair.recovers)
+            for pair in pairs
+        ]
+
+    def _frontend_info(self) -> prediction_pb2.proxy_info:
+        return prediction_pb2.proxy_info(
+            ip=self._frontend_ip, port=self._pool.ports.proxy, container_name=FRONTEND_NAME
+        )
+
+    def _note_told(self) -> None:
+        for index, node in self._nodes.items():
+            self._told[index] = self._info(node.pairs[0], index)
+
+    async def _answered_to(self) -> int:
+        address = f"{self._frontend_ip}:{self._pool.ports.proxy}"
+        request = prediction_pb2.successor_prepare_req()
+        try:
+            reply = await recovery_sequence.call(address, "prepare_recover_successor", request)
+        except (grpc.aio.AioRpcError, OSError):
+            return 0
+        return int(reply.seq)
+
+    async def _next_seq(self) -> int:
+        """The number with which a frontend goes on that comes in another one's place."""
+        if not self.wired or not self.has_originals:
+            return 1
+        entry = self._nodes[1].pairs[0]
+        neighbour = Neighbour(self._info(entry, 1))
+        return 1 + await recovery_sequence.ask_highest(neighbour, self._frontend_info())
+
+    # --- what is reported to it -------------------------------------------------------------
+
+    @property
+    def indexes(self) -> range:
+        """Its nodes, by their place in the config."""
+        return range(1, len(self.config.nodes) + 1)
+
+    def runtime_text(self) -> str:
+        """The runtime config; empty before the graph is wired."""
+        return write_runtime(self._runtime(), choices=bool(self.extras)) if self.wired else ""
+
+    async def handle_failure(self, index: int, ip: str) -> Handled:
+        """Look at the proxy of node ``index`` at ``ip``, and replace it where it is dead or hangs;
+        raises ValueError for one that is not the graph's."""
+        node = self._nodes.get(index)
+        if node is None or not self.wired:
+            raise ValueError(f"graph {self.name} has no node {index} that serves")
+        before = self.runtime_text()
+        was_primary = node.spec.stateful and node.pairs[0].ip == ip
+        pair = next((one for one in node.pairs if one.ip == ip), None)
+        status = "it was replaced before"
+        if pair is not None:
+            status = await self._look_after(node, pair)
+        if node.pairs[0].running and node.pairs[0].wired:
+            if status == RUNS:
+                await asyncio.sleep(FALSE_ALARM_PAUSE)
+            # Who reports holds back what it has, until it is told after its report that all is
+            # well; the sequence may have told it before.
+            sources = self._neighbours(self.config.sources_of(index))
+            originals = [one for one in sources if one.is_original]
+            info = self._info(node.pairs[0], index)
+            await recovery_sequence.commit_again(originals, info, await self._answered_to() + 1)
+        now = self.runtime_text()
+        old = before if before != now else self._former.get(index, before)
+        return Handled(old, now, was_primary, node.spec.stateful, status)
+
+    async def _look_after(self, node: RunningNode, pair: RunningPair) -> str:
+        if pair.running and not node.recovering:
+            for _ in range(2):
+                if (await pair.ping())[0] is not None:
+                    return RUNS
+                # Of one that has died the agent knows by now, or in a moment.
+                await asyncio.sleep(POLL_INTERVAL)
+            # It may have died, or be replaced, meanwhile.
+            if not node.recovering and pair.proxy is not None and pair.proxy.running:
+                pair.proxy.end("a neighbour reports that it failed, and it does not answer")
+                await pair.proxy.wait()
+        try:
+            async with asyncio.timeout(REPORT_PATIENCE):
+                while node.recovering or not (node.pairs[0].running and node.pairs[0].wired):
+                    await node.settle()
+                    await asyncio.sleep(POLL_INTERVAL)
+                # Until the neighbours know, too.
+                async with self._telling:
+                    pass
+        except TimeoutError:
+            return f"it is being replaced, but not back within {REPORT_PATIENCE:.0f} s"
+        return "the agent has replaced it"
+
     async def follow(self, pair: RunningPair) -> None:
         """Let a proxy send to where its targets are by now: one may have moved while it was given
         the graph."""
+        if pair.is_original:
+            # It is told in rejoin().
+            return
         for target in self.config.targets_of(pair.index):
             while pair.targets.get(target) != (ip := self._nodes[target].pairs[0].ip):
                 try:
@@ -538,11 +794,15 @@ class Deployment:
 
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
+        new = self._nodes[index].pairs[0]
+        if new.is_sink and new.is_original:
+            await self._hold(index)
+            new.before_restart = partial(self._hold, index)
         calls = [
             pair.retarget(index, address)
             for source in self.config.sources_of(index)
             for pair in (*self._nodes[source].pairs, *self._retiring)
-            if pair.index == source and pair.running
+            if pair.index == source and pair.running and not pair.is_original
         ]
         if index == 1:
             request = hogar_pb2.RetargetRequest(index=index, address=address)
@@ -555,6 +815,10 @@ class Deployment:
                 raise result
         if self.wired:
             self._write_runtime()
+            try:
+                await self.rejoin(index)
+            except StartError as error:
+                log.warning("%s", error)
 
     def _write_runtime(self) -> None:
         runtime = write_runtime(self._runtime(), choices=bool(self.extras))
@@ -643,7 +907,11 @@ class Deployment:
             if self.wired and waiting:
                 # A node was replaced: what it had not finished is sent again.
                 await self.replay()
+                for index in self._nodes:
+                    await self.rejoin(index)
             self.wired = True
+            if not self._told:
+                self._note_told()
             self.changed()
             await asyncio.gather(*(node.attach_backup() for node in self._nodes.values()))
 
@@ -715,6 +983,7 @@ class Deployment:
                 "MAX_WORKERS": "1024",
                 "PROXY_PORT": str(proxy_port),
                 "LISTEN_IP": self._frontend_ip,
+                "FIRST_SEQ": str(await self._next_seq()),
                 "HTTP_IP": _http_ip(),
                 "HTTP_PORT": str(self._http_port),
             }

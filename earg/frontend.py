@@ -70,7 +70,8 @@ from earg.protos import (
     prediction_pb2_grpc,
 )
 from earg.recording import Recording, traceparent_of
-from earg.sender import Sender
+from earg.recovery_calls import FrontendRecoveryCalls
+from earg.sender import FRONTEND_NAME, Sender
 from earg.settings import port_number, real_number, whole_number
 from earg.status import PingStatus
 from earg.telemetry import exporter_from_environment
@@ -117,19 +118,26 @@ class _Waiting:
     payload: hogar_pb2.Payload
     reply: asyncio.Future[hogar_pb2.Payload]
     admitted: float
+    seq: int
     trace: hogar_pb2.RequestTrace | None = None
     attempt: int = 0
 
 
 class Frontend(
-    prediction_pb2_grpc.ProxyServerServicer,
+    FrontendRecoveryCalls,
     hogar_pb2_grpc.LaneServicer,
     hogar_pb2_grpc.ControlServicer,
     hogar_pb2_grpc.RegisterServicer,
 ):
     """Numbers requests, sends them to the entry's proxy, and hands the sink's output back."""
 
-    def __init__(self, entry: Sender, limits: Limits, recording: Recording | None = None) -> None:
+    def __init__(
+        self,
+        entry: Sender,
+        limits: Limits,
+        recording: Recording | None = None,
+        first_seq: int = 1,
+    ) -> None:
         self.limits = limits
         self.recording = recording or Recording("", 0)
         self._entry = entry
@@ -137,6 +145,8 @@ class Frontend(
         self._waiting: dict[int, _Waiting] = {}
         # A frontend that starts anew must not reuse ids that proxies still remember.
         self._next_id = secrets.randbits(32)
+        # EARG's numbers; they are counted on where a frontend before this one has counted.
+        self._next_seq = first_seq
         self._answered = 0
         self.counts = FrontendCounts()
         self._draining = False
@@ -190,9 +200,13 @@ class Frontend(
         for payload in payloads:
             request_id = self._new_id()
             self._waiting[request_id] = admitted[request_id] = _Waiting(
-                payload, loop.create_future(), now
+                payload, loop.create_future(), now, self._next_seq
             )
-        requests = [hogar_pb2.Request(id=one, payload=it.payload) for one, it in admitted.items()]
+            self._next_seq += 1
+        requests = [
+            hogar_pb2.Request(id=one, payload=it.payload, seq=it.seq & 0xFFFFFFFF)
+            for one, it in admitted.items()
+        ]
         if trace is not None:
             requests[0].trace.SetInParent()
             trace.request = requests[0].id
@@ -296,10 +310,18 @@ class Frontend(
                 continue
             waiting.attempt += 1
             again = hogar_pb2.Request(
-                id=request_id, payload=waiting.payload, attempt=waiting.attempt
+                id=request_id,
+                payload=waiting.payload,
+                attempt=waiting.attempt,
+                seq=waiting.seq & 0xFFFFFFFF,
             )
             await self._entry.put([again])
         return hogar_pb2.Done()
+
+    def answered_to(self) -> int:
+        unanswered = (one.seq for one in self._waiting.values() if not one.reply.done())
+        # They wait in the order in which they were admitted.
+        return next(unanswered, self._next_seq) - 1
 
     async def Retarget(
         self, request: hogar_pb2.RetargetRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -672,7 +694,7 @@ async def _main() -> None:
     listener = _listen(environment, http_ip)
     entry = Sender(
         0,
-        f"{ip}:{port}",
+        FRONTEND_NAME,
         f"{entry_address}:{port_number(environment, 'ENTRY_PROXY_PORT', port)}",
         capacity=2 * limits.concurrency,
         timeout=real_number(environment, "TIMEOUT_MS", 500, 1, 3_600_000) / 1000,
@@ -685,7 +707,8 @@ async def _main() -> None:
         environment.get("NODE_NAMES", "").split(","),
         export,
     )
-    frontend = Frontend(entry, limits, recording)
+    first_seq = whole_number(environment, "FIRST_SEQ", 1, 1, 0xFFFFFFFF)
+    frontend = Frontend(entry, limits, recording, first_seq)
     server = new_server()
     prediction_pb2_grpc.add_ProxyServerServicer_to_server(frontend, server)
     hogar_pb2_grpc.add_LaneServicer_to_server(frontend, server)

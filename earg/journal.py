@@ -34,6 +34,7 @@ class _Entry:
     attempt: int
     parts: list[hogar_pb2.Payload | None]
     arrived: float
+    seq: int = 0
     queued: bool = False
     output: hogar_pb2.Payload | None = None
     size: int = 0
@@ -51,6 +52,7 @@ class Journal:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._highest_answered = 0
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         # Ids alone are kept four times as long: a copy may still be on its way along a slow path.
         self._finished: OrderedDict[int, None] = OrderedDict()
@@ -73,7 +75,8 @@ class Journal:
             return Again.WAIT
         entry = self._entries.get(request.id)
         if entry is None:
-            entry = _Entry(request.attempt, [None] * max(1, len(self._order)), time.monotonic())
+            parts: list[hogar_pb2.Payload | None] = [None] * max(1, len(self._order))
+            entry = _Entry(request.attempt, parts, time.monotonic(), request.seq)
             self._entries[request.id] = entry
             self._forget_oldest()
         if entry.output is not None:
@@ -93,19 +96,23 @@ class Journal:
         entry.parts = []
         return join(complete) if self._order else complete[0]
 
-    def complete(self, request_id: int, output: hogar_pb2.Payload) -> hogar_pb2.Request:
+    def complete(
+        self, request_id: int, output: hogar_pb2.Payload, seq: int = 0
+    ) -> hogar_pb2.Request:
         """Keep a request's output; what to send on. One that was finished meanwhile is sent, too:
         nobody waits for it, and nobody minds."""
         entry = self._entries.get(request_id)
         if entry is None:
-            return hogar_pb2.Request(id=request_id, payload=output)
+            return hogar_pb2.Request(id=request_id, payload=output, seq=seq)
         self._keep(entry, output)
-        return hogar_pb2.Request(id=request_id, payload=output, attempt=entry.attempt)
+        return hogar_pb2.Request(
+            id=request_id, payload=output, attempt=entry.attempt, seq=entry.seq
+        )
 
     def output_of(self, request_id: int) -> hogar_pb2.Request:
         """The output of a request for which :meth:`arrive` said RESEND."""
         entry = self._entries[request_id]
-        return hogar_pb2.Request(id=request_id, payload=entry.output, attempt=entry.attempt)
+        return _output(request_id, entry)
 
     def adopt(self, outputs: Iterable[hogar_pb2.Request]) -> None:
         """Take over outputs that a primary has computed."""
@@ -114,7 +121,8 @@ class Journal:
                 continue
             entry = self._entries.get(output.id)
             if entry is None:
-                entry = self._entries[output.id] = _Entry(output.attempt, [], time.monotonic())
+                entry = _Entry(output.attempt, [], time.monotonic(), output.seq)
+                self._entries[output.id] = entry
             entry.queued, entry.parts = True, []
             self._keep(entry, output.payload)
         self._forget_oldest()
@@ -123,7 +131,21 @@ class Journal:
         """All outputs it keeps, oldest first: what a new backup needs."""
         for request_id, entry in self._entries.items():
             if entry.output is not None:
-                yield hogar_pb2.Request(id=request_id, payload=entry.output, attempt=entry.attempt)
+                yield _output(request_id, entry)
+
+    def outputs_after(self, seq: int) -> list[hogar_pb2.Request]:
+        """The outputs it keeps with a higher EARG number than ``seq``, lowest first."""
+        return sorted((one for one in self.outputs() if one.seq > seq), key=lambda one: one.seq)
+
+    def answered_to(self) -> int:
+        """An EARG number up to which nothing is needed any more: all it has seen is answered."""
+        lowest = min((entry.seq for entry in self._entries.values()), default=0)
+        return max(0, lowest - 1) if self._entries else self._highest_answered
+
+    def highest_seq(self) -> int:
+        """The highest EARG number that it has seen."""
+        kept = max((entry.seq for entry in self._entries.values()), default=0)
+        return max(kept, self._highest_answered)
 
     def held(self, request_ids: Iterable[int]) -> Iterator[tuple[int, float, bool]]:
         """Those of the requests whose output is not computed yet: the id, the monotonic time at
@@ -153,9 +175,17 @@ class Journal:
         entry = self._entries.pop(request_id, None)
         if entry is not None:
             self._bytes -= entry.size
+            if entry.seq > self._highest_answered:
+                self._highest_answered = entry.seq
 
     def _forget_oldest(self) -> None:
         while len(self._entries) > self._capacity or (
             self._bytes > self._max_bytes and len(self._entries) > 1
         ):
             self._drop(next(iter(self._entries)))
+
+
+def _output(request_id: int, entry: _Entry) -> hogar_pb2.Request:
+    return hogar_pb2.Request(
+        id=request_id, payload=entry.output, attempt=entry.attempt, seq=entry.seq
+    )

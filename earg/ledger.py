@@ -43,7 +43,8 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class PairRecord:
-    """A pair as it was; a process that did not run is None."""
+    """A pair as it was; a process that did not run is None. ``generation`` tells the proxies of one
+    place apart, where originals are beside it."""
 
     name: str
     ip: str
@@ -51,6 +52,7 @@ class PairRecord:
     model: ProcessRecord | None
     proxy: ProcessRecord | None
     replicas: tuple[ReplicaRecord, ...] = ()
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class GraphRecord:
     leftovers: tuple[ProcessRecord, ...]
     metrics_port: int = METRICS_PORT
     extras: str = ""
+    admin_ip: str = ""
+    admin_port: int = 0
 
 
 def started_at(pid: int) -> int | None:

@@ -58,6 +58,9 @@ class Surroundings(Protocol):
     async def retarget(self, index: int, address: str) -> None:
         """Let everybody who sends to node ``index`` send to ``address``."""
 
+    async def rejoin(self, index: int) -> None:
+        """Tell originals that node ``index`` has another proxy; raises :class:`StartError`."""
+
     async def replay(self) -> None:
         """Let the frontend send again what is in the graph."""
 
@@ -114,6 +117,11 @@ class RunningNode:
     def running(self) -> bool:
         """Whether all processes of it run."""
         return all(pair.running for pair in self.pairs)
+
+    @property
+    def recovering(self) -> bool:
+        """Whether a recovery is under way."""
+        return self._recovery is not None and not self._recovery.done()
 
     def record(self) -> NodeRecord:
         """What :meth:`adopt` needs."""
@@ -323,6 +331,8 @@ class RunningNode:
         self._synced = False
         model_died = any(one is None or not one.running for one in pair.models)
         proxy_died = pair.proxy is None or not pair.proxy.running or self._lacks_graph(pair)
+        # An original does not see that its model died.
+        proxy_died = proxy_died or (model_died and pair.is_original)
         if model_died:
             await pair.restart_models(self.implementation, RESTART_TIMEOUT)
             lost = "; with no backup its state is lost" if self.spec.stateful else ""
@@ -331,6 +341,7 @@ class RunningNode:
             await pair.restart_proxy()
             if self._around.wired:
                 await self._around.connect(pair)
+                await self._around.rejoin(self.index)
                 await self._around.replay()
                 await self._restore_batch_limit()
             self._tell("its proxy is back")

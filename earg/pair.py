@@ -72,6 +72,15 @@ class Commands:
     model: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.model")
     proxy: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.proxy")
     frontend: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.frontend")
+    proxies: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def proxy_of(self, operator: str) -> tuple[str, ...]:
+        """The command of an operator's proxies: ``proxies`` names those that differ."""
+        return dict(self.proxies).get(operator, self.proxy)
+
+    def is_original(self, operator: str) -> bool:
+        """Whether an operator's proxies are not ours."""
+        return self.proxy_of(operator)[-1:] != OWN_PROXY
 
 
 async def wait_until_up(
@@ -167,6 +176,7 @@ class RunningPair:
         folder: Path,
         on_start: Callable[[], None],
         on_exit: Callable[[RunningPair, Child, str], None],
+        admin: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         # Where its logs are: a pair that is started beside one of its name has others.
@@ -176,6 +186,15 @@ class RunningPair:
         self.ip = ip
         self.wired = False
         self.frozen = False
+        # How a replaced proxy differs from the one before; see earg.recovery_sequence.
+        self.generation = 0
+        self.beside_originals = False
+        self.is_sink = False
+        self.recovers = False
+        self.was_wired = False
+        # Waited for before another proxy is started in the place of one that served.
+        self.before_restart: Callable[[], Awaitable[None]] | None = None
+        self._admin = admin or {}
         # To which addresses its proxy sends, by node, as far as this agent has told it.
         self.targets: dict[int, str] = {}
         self.spec = spec
@@ -200,8 +219,8 @@ class RunningPair:
             model_name=f"{self.name}.model",
             model_id=f"{self.name}.model",
             model_ip=self.ip,
-            proxy_name=f"{self.name}.proxy",
-            proxy_id=f"{self.name}.proxy",
+            proxy_name=self.proxy_name,
+            proxy_id=self.proxy_name,
             proxy_ip=self.ip,
         )
 
@@ -209,6 +228,27 @@ class RunningPair:
     def models(self) -> list[Child | None]:
         """Its models by replica; one that was never started is None."""
         return [self.model, *(replica.model for replica in self.replicas)]
+
+    @property
+    def proxy_name(self) -> str:
+        """Its proxy's name. An original never speaks again to a name that has failed, so beside
+        originals each proxy has one of its own."""
+        return f"{self.name}.proxy{f'.{self.generation}' if self.generation else ''}"
+
+    @property
+    def is_original(self) -> bool:
+        """Whether its proxy is not ours."""
+        return self._commands.is_original(self.spec.name)
+
+    async def _start_proxy(self) -> Child:
+        if self.beside_originals and self.was_wired:
+            self.generation += 1
+            if self.before_restart is not None:
+                await self.before_restart()
+        # An original that follows another waits for recover_new_proxy; a sink's cannot.
+        self.recovers = self.is_original and self.was_wired and not self.is_sink
+        command = self._commands.proxy_of(self.spec.name)
+        return await self._start_child("proxy", command, self._proxy_variables())
 
     @property
     def running(self) -> bool:
@@ -236,7 +276,7 @@ class RunningPair:
     @property
     def metrics_address(self) -> str:
         """Where its proxy serves metrics; empty before it is started, and for an original."""
-        if self.proxy is None or self._commands.proxy[-1:] != OWN_PROXY:
+        if self.proxy is None or self.is_original:
             return ""
         return f"{self.ip}:{self._ports.metrics}"
 
@@ -253,9 +293,7 @@ class RunningPair:
         self._failure = ""
         waits = await self._start_models(implementation, timeout)
         try:
-            self.proxy = await self._start_child(
-                "proxy", self._commands.proxy, self._proxy_variables()
-            )
+            self.proxy = await self._start_proxy()
             self._on_start()
         except BaseException:
             for wait in waits:
@@ -298,7 +336,7 @@ class RunningPair:
             self.proxy.stopping = True
             self.proxy.kill()
             await self.proxy.wait()
-        self.proxy = await self._start_child("proxy", self._commands.proxy, self._proxy_variables())
+        self.proxy = await self._start_proxy()
         self._on_start()
         await self._wait_for_proxy(self.proxy)
 
@@ -315,7 +353,8 @@ class RunningPair:
         stub = prediction_pb2_grpc.ProxyServerStub(channel)
         ping = stub.ping(prediction_pb2.ping_req(), timeout=PROXY_TIMEOUT, wait_for_ready=True)
         await wait_until_up(proxy, f"the proxy of {self.name}", ping, PROXY_TIMEOUT)
-        await self._set_model(stub)
+        if not self.recovers:
+            await self._set_model(stub)
 
     async def _set_model(self, stub: prediction_pb2_grpc.ProxyServerStub) -> None:
         info = prediction_pb2.modelinfo(
@@ -396,11 +435,13 @@ class RunningPair:
 
     def _proxy_variables(self) -> dict[str, str]:
         return {
+            **self._admin,
             "PROXY_NAME": self.pair.proxy_name,
             "PROXY_PORT": str(self._ports.proxy),
+            "MODEL_PORT": str(self._ports.model),
             "METRICS_PORT": str(self._ports.metrics),
             "LISTEN_IP": self.ip,
-            "RECOVERY": "False",
+            "RECOVERY": "True" if self.recovers else "False",
             "CACHING": "False",
             "CACHE_SIZE_MB": "0",
             "TIMEOUT_MS": "500",
@@ -433,9 +474,13 @@ class RunningPair:
                 f"the proxy of {self.name} did not take the graph: {_details(error)}",
                 self.proxy.tail(TRACEBACK_LINES) if self.proxy else "",
             ) from None
+        self.has_graph(targets)
+
+    def has_graph(self, targets: dict[int, str]) -> None:
+        """Its proxy knows its place, and sends to ``targets``."""
         self.targets = dict(targets)
         self._was_ready = False
-        self.wired = True
+        self.wired = self.was_wired = True
 
     def record(self) -> PairRecord:
         """What :meth:`adopt` needs."""
@@ -449,11 +494,13 @@ class RunningPair:
                 ReplicaRecord(one.ip, one.model.record() if one.model is not None else None)
                 for one in self.replicas
             ),
+            generation=self.generation,
         )
 
     def adopt(self, record: PairRecord) -> None:
         """Own the processes that an agent before this one has started, as far as they run."""
-        self.wired = record.wired
+        self.wired = self.was_wired = record.wired
+        self.generation = record.generation
         self._has_served = True
         self.model = (
             Child.adopt(record.model, self._on_child_exit("model")) if record.model else None

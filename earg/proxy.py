@@ -39,9 +39,10 @@ from earg.protos import (
     prediction_pb2_grpc,
 )
 from earg.proxy_figures import ProxyFigures
+from earg.recovery_calls import RecoveryCalls
 from earg.replication import Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
-from earg.sender import Sender
+from earg.sender import FRONTEND_NAME, Sender
 from earg.settings import port_number, real_number, whole_number
 from earg.statistics_calls import StatisticsCalls
 from earg.status import PingStatus, QueueLoad, Role
@@ -64,12 +65,15 @@ MAX_CAPACITY = 100_000
 MAX_FINISHED = 1_000_000
 """Most finished requests that one message may name: above what the largest sender keeps."""
 
+FULL_PAUSE = 0.02
+"""Seconds between looks for room in a full queue."""
+
 CLIMB_INTERVAL = 0.05
 """Seconds between looks at the proxies downstream while readiness climbs from the sinks."""
 
 
 class Proxy(
-    prediction_pb2_grpc.ProxyServerServicer,
+    RecoveryCalls,
     hogar_pb2_grpc.LaneServicer,
     hogar_pb2_grpc.ControlServicer,
     hogar_pb2_grpc.RegisterServicer,
@@ -86,8 +90,11 @@ class Proxy(
         timeout: float = 0.5,
         capacity: int = 8192,
         model_patience: float = 30.0,
+        recovering: bool = False,
     ) -> None:
-        super().__init__(name)
+        StatisticsCalls.__init__(self, name)
+        RecoveryCalls.__init__(self)
+        self._recovering = recovering
         self._name = name
         self._ip = ip
         self._port = port
@@ -241,11 +248,9 @@ class Proxy(
             place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
         )
         self._primary = Primary(self._journal, self._forward)
-        self._source_of = _addresses(config)
-        self._senders = self._make_senders(config, place)
-        for sender in self._senders.values():
-            self._start(sender.run())
-        self._start(self._climb(place))
+        self._source_of = _senders_of(config)
+        targets = {index: config.nodes[index - 1].primary.proxy_ip for index in place.targets}
+        self._make_senders(place, targets or {0: config.frontend_ip})
         if place.role is Role.BACKUP:
             self._backup = Backup(self._journal, self._model)
             self._start(self._backup.run())
@@ -259,20 +264,22 @@ class Proxy(
             self._start(self._work(replica, model))
         self._lanes.release()
 
-    def _make_senders(self, config: RuntimeConfig, place: Place) -> dict[int, Sender]:
-        """A sender for each target, by its index; the frontend's is 0."""
-        targets = {index: config.nodes[index - 1].primary.proxy_ip for index in place.targets}
-        return {
+    def _make_senders(self, place: Place, targets: dict[int, str]) -> None:
+        """A sender for each target, by its index, with its IP address; the frontend's is 0."""
+        self._senders = {
             index: Sender(
                 place.index,
-                f"{self._ip}:{self._port}",
+                self._name,
                 f"{ip}:{self._port}",
                 to_frontend=index == 0,
                 capacity=self._capacity,
                 timeout=self._timeout,
             )
-            for index, ip in (targets or {0: config.frontend_ip}).items()
+            for index, ip in targets.items()
         }
+        for sender in self._senders.values():
+            self._start(sender.run())
+        self._start(self._climb(place))
 
     async def _climb(self, place: Place) -> None:
         """Wait until everything downstream is ready: readiness climbs from the sinks."""
@@ -289,7 +296,7 @@ class Proxy(
     def status(self) -> PingStatus:
         """What ``ping`` answers."""
         if self._model is None:
-            return PingStatus.MODEL_UNSET
+            return PingStatus.RECOVERING if self._recovering else PingStatus.MODEL_UNSET
         if all(model.failed for model in self._models.values()):
             return PingStatus.MODEL_FAILED
         if not self._downstream_ready:
@@ -317,19 +324,50 @@ class Proxy(
     async def Promote(
         self, request: hogar_pb2.Done, context: grpc.aio.ServicerContext[Any, Any]
     ) -> hogar_pb2.Done:
-        if self._role is Role.PRIMARY:
-            return hogar_pb2.Done()
-        if self._backup is None or self._model is None:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{self._name} has no graph")
         try:
-            await self._backup.catch_up()
+            await self._become_primary()
         except ReplicationError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return hogar_pb2.Done()
+
+    async def _become_primary(self) -> None:
+        if self._role is Role.PRIMARY:
+            return
+        if self._backup is None or self._model is None:
+            raise ReplicationError(f"{self._name} has no graph")
+        backup = self._backup
+        await backup.catch_up()
+        if self._backup is not backup:
+            # Somebody else was quicker.
+            return
         log.info("%s is the primary now", self._name)
         self._role = Role.PRIMARY
         self._backup = None
         self._start_serving()
-        return hogar_pb2.Done()
+        self._accept_kept()
+
+    def _sends_one_alone(self) -> bool:
+        return self._choice is not None
+
+    async def _begin(
+        self, place: Place, dag_name: str, model: prediction_pb2.modelinfo, targets: dict[int, str]
+    ) -> str:
+        """Serve at a place that somebody else has had; why it cannot be, or nothing."""
+        if self._model is None:
+            try:
+                self._model = await self._introduce(0, model)
+            except ModelError as error:
+                return str(error)
+        self._place = place
+        self._set_limit(BatchLimit.from_config(place.batch), "recover_new_proxy")
+        self._graph_and_node = (dag_name.partition("-")[0], self._name)
+        self._journal = Journal(
+            place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
+        )
+        self._primary = Primary(self._journal, self._forward)
+        self._make_senders(place, {i: at.rpartition(":")[0] for i, at in targets.items()})
+        self._start_serving()
+        return ""
 
     async def CatchUp(
         self, request: hogar_pb2.Done, context: grpc.aio.ServicerContext[Any, Any]
@@ -381,32 +419,46 @@ class Proxy(
     async def downstream(
         self, request: prediction_pb2.request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> model_pb2.response:
-        source = self._source_of.get(request.src_uri.rpartition(":")[0] or request.src_uri)
+        uri = request.src_uri
+        # By its name, as originals do, or by its address.
+        source = self._source_of.get(uri)
+        is_named = source is not None
+        if source is None:
+            source = self._source_of.get(uri.rpartition(":")[0])
         place = self._place
-        if place is None or self._role is not Role.PRIMARY:
+        if place is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self._name} serves no graph yet")
         if source is None:
             # Only a join needs to know who sends.
             if place.is_join:
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT,
-                    f"src_uri {request.src_uri!r} is not an address of this graph",
+                    f"src_uri {uri[:200]!r} is not an address of this graph, nor a proxy's name",
                 )
             source = 0
         try:
             payload = from_plain(request.input_.inputType, request.input_.inputStream)
         except PayloadError as error:
             payload = failure(str(error))
+        one = hogar_pb2.Request(id=request.req_id, payload=payload, seq=request.seq)
+        if self._role is not Role.PRIMARY:
+            # An original sends to both of a pair, and takes a refusal for a failure.
+            self._keep(source, one)
+            return model_pb2.response(status=str(request.seq))
+        while is_named and self._queue.room < 1:  # noqa: ASYNC110  the queue tells only of what came
+            # An original ends at any refusal but a deadline, after which it tries again.
+            await asyncio.sleep(FULL_PAUSE)
         if self._queue.room < 1:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{len(self._queue)} requests wait at {self._name} already",
             )
         try:
-            self._accept(source, [hogar_pb2.Request(id=request.req_id, payload=payload)])
+            self._accept(source, [one])
         except RoutingError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        return model_pb2.response(status="ok")
+        self._came(source, request.seq)
+        return model_pb2.response(status=str(request.seq))
 
     async def Open(
         self, request: hogar_pb2.LaneRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -452,7 +504,9 @@ class Proxy(
                 if arrival is Again.RESEND:
                     resend.append(self._journal.output_of(request.id))
                 elif arrival is not Again.WAIT:
-                    self._queue.put(hogar_pb2.Request(id=request.id, payload=arrival))
+                    self._queue.put(
+                        hogar_pb2.Request(id=request.id, payload=arrival, seq=request.seq)
+                    )
                     self._accepted += 1
         finally:
             self._statistics.arrive(self._accepted - accepted_before)
@@ -483,7 +537,7 @@ class Proxy(
 
     async def _forward(self, outputs: list[hogar_pb2.Request]) -> None:
         """Send computed outputs on, and keep them for whoever asks again."""
-        complete = [self._journal.complete(one.id, one.payload) for one in outputs]
+        complete = [self._journal.complete(one.id, one.payload, one.seq) for one in outputs]
         if self._trails and self._place is not None:
             self._trails.leave(complete, self._place.index)
         await self._send(complete)
@@ -548,7 +602,7 @@ class Proxy(
             payloads = [failure(f"{self._name}: {error}")] * len(good)
             computed = False
         outputs += [
-            hogar_pb2.Request(id=request.id, payload=payload)
+            hogar_pb2.Request(id=request.id, payload=payload, seq=request.seq)
             for request, payload in zip(good, payloads, strict=True)
         ]
         seconds = self._statistics.end(counted, outputs[0].id, sum(map(is_failure, payloads)))
@@ -638,13 +692,13 @@ class Proxy(
         return hogar_pb2.WhereReply(positions=positions)
 
 
-def _addresses(config: RuntimeConfig) -> dict[str, int]:
-    """Which node sends from which address; 0 is the frontend."""
-    found = {config.frontend_ip: 0}
+def _senders_of(config: RuntimeConfig) -> dict[str, int]:
+    """Which node sends under which name, and from which address; 0 is the frontend."""
+    found = {config.frontend_ip: 0, FRONTEND_NAME: 0}
     for index, node in enumerate(config.nodes, 1):
         for pair in (node.primary, node.backup):
             if pair is not None:
-                found[pair.proxy_ip] = index
+                found[pair.proxy_ip] = found[pair.proxy_name] = index
     return found
 
 
@@ -681,6 +735,7 @@ async def _main() -> None:
         timeout=real_number(environment, "TIMEOUT_MS", 500, 1, 3_600_000) / 1000,
         capacity=whole_number(environment, "QUEUE_CAPACITY", 8192, 1, MAX_CAPACITY),
         model_patience=real_number(environment, "MODEL_PATIENCE_S", 30, 0, 86_400),
+        recovering=environment.get("RECOVERY", "").lower() == "true",
     )
     await serve(proxy, ip, port, whole_number(environment, "METRICS_PORT", 0, 0, 65535))
 

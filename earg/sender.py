@@ -16,6 +16,7 @@ from earg.answered import answered
 from earg.channel import open_channel
 from earg.lane_client import LaneClient
 from earg.payload import to_plain
+from earg.plain_sequence import Sent
 from earg.protos import hogar_pb2, prediction_pb2, prediction_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ MESSAGE_REQUESTS = 512
 
 MESSAGE_BYTES = 8 * 1024 * 1024
 """A message takes no further request once it holds this many bytes."""
+
+FRONTEND_NAME = "front-end"
+"""What originals call the frontend, as one who sends."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
 """Seconds between attempts to reach a peer that does not answer."""
@@ -36,12 +40,14 @@ class Sender:
     A peer answers as soon as it has queued the requests. One that does not answer is tried again
     until ``patience`` seconds have passed; then the requests are dropped, and the frontend's
     deadline answers their clients. ``failed`` tells that the last attempt found no peer.
+    ``own_name`` tells an original who sends: a proxy by its PROXY_NAME, the frontend as
+    :data:`FRONTEND_NAME`.
     """
 
     def __init__(
         self,
         source: int,
-        own_uri: str,
+        own_name: str,
         address: str,
         *,
         to_frontend: bool = False,
@@ -51,11 +57,14 @@ class Sender:
     ) -> None:
         self.failed = False
         self._source = source
-        self._own_uri = own_uri
+        self._own_name = own_name
         self._to_frontend = to_frontend
         self._timeout = timeout
         self._patience = patience
-        self._sequence = 0
+        # Only where the peer has shown to be an original.
+        self._sent: Sent | None = None
+        self._released = asyncio.Event()
+        self._released.set()
         self._queue: deque[hogar_pb2.Request] = deque()
         self._capacity = capacity
         self._filled = asyncio.Event()
@@ -165,17 +174,49 @@ class Sender:
             if refused:
                 log.error("%s refuses %d requests: %s", self.address, len(left), refused)
             return
-        call = self._original.outputstream if self._to_frontend else self._original.downstream
+        if self._sent is None:
+            self._sent = Sent(self._capacity)
+        self._sent.finish(finished)
+        for one in left:
+            # All at once: one that is given up must be there to be sent again, too.
+            self._sent.number(one)
         while left:
-            await answered(call(self._plain_request(left[0]), timeout=self._timeout))
+            await self._released.wait()
+            await self._send_plainly(self._sent, left[0])
             del left[0]
 
-    def _plain_request(self, request: hogar_pb2.Request) -> prediction_pb2.request:
-        self._sequence += 1
+    async def _send_plainly(self, sent: Sent, request: hogar_pb2.Request) -> None:
+        call = self._original.outputstream if self._to_frontend else self._original.downstream
+        await answered(call(self._plain_request(sent, request), timeout=self._timeout))
+
+    def hold(self) -> None:
+        """Send nothing to an original until :meth:`replay`: another one that counts anew would take
+        a number that was meant for the one before."""
+        if self._sent is not None:
+            self._released.clear()
+
+    async def replay(
+        self, after: int, outputs: Sequence[hogar_pb2.Request], *, counts_anew: bool = False
+    ) -> None:
+        """Send again what has a higher EARG number than ``after``: to an original all of it, as it
+        waits for every number, to others those of ``outputs``, which are not answered yet.
+        ``counts_anew`` tells that the original has begun anew at number 1.
+        """
+        if self._sent is None:
+            await self.put(outputs)
+            return
+        if counts_anew:
+            self._sent.count_anew(after)
+        self._released.set()
+        again = self._sent.after(after)
+        known = {one.id for one in again}
+        await self.put([*again, *(one for one in outputs if one.id not in known)])
+
+    def _plain_request(self, sent: Sent, request: hogar_pb2.Request) -> prediction_pb2.request:
         plain = prediction_pb2.request(
             input_=to_plain(request.payload),
-            src_uri=self._own_uri,
-            seq=self._sequence & 0xFFFFFFFF,
+            src_uri=self._own_name,
+            seq=sent.number(request) & 0xFFFFFFFF,
             req_id=request.id,
         )
         plain.timestamp.GetCurrentTime()

@@ -1,6 +1,6 @@
 """HOGAR's Airflow provider: UDGL files become DAGs that deploy, probe and serve ML graphs.
 
-Airflow calls :func:`get_provider_info` in every process it starts, so nothing else is imported
+Airflow calls :func:`get_provider_info` in every process it starts, so nothing heavy is imported
 here.
 """
 
@@ -19,6 +19,8 @@ def get_provider_info() -> dict[str, Any]:
     """
     from importlib.metadata import version
 
+    from hogar_provider.configuration import SECTION, provider_section
+
     return {
         "package-name": DISTRIBUTION,
         "name": "HOGAR",
@@ -30,10 +32,25 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "EARG",
                 "python-modules": [
+                    "hogar_provider.operators.batch",
                     "hogar_provider.operators.deploy",
                     "hogar_provider.operators.probe",
+                    "hogar_provider.operators.send",
                     "hogar_provider.operators.serve",
+                    "hogar_provider.operators.undeploy",
                     "hogar_provider.operators.wire",
+                ],
+            }
+        ],
+        "sensors": [
+            {"integration-name": "EARG", "python-modules": ["hogar_provider.sensors.graph"]},
+        ],
+        "triggers": [
+            {
+                "integration-name": "EARG",
+                "python-modules": [
+                    "hogar_provider.triggers.graph",
+                    "hogar_provider.triggers.node",
                 ],
             }
         ],
@@ -46,18 +63,35 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "hogar_provider.hooks.earg.EargHook",
                 "hook-name": "EARG",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["host", "port", "schema", "login", "password"],
-                    "relabeling": {},
-                    "placeholders": {},
+                    "hidden-fields": ["host", "port", "schema", "login"],
+                    "relabeling": {"password": "Token"},
+                    "placeholders": {
+                        "password": "only where the graphs ask for a token (EARG_TOKEN_FILE)"
+                    },
                 },
                 "conn-fields": {
+                    "engine": {
+                        "label": "Engine",
+                        "description": "What nodes run on: the agent on the machine of the "
+                        "Airflow task.",
+                        "schema": {"type": "string", "enum": ["local"], "default": "local"},
+                    },
                     "home": {
                         "label": "Agent's folder",
                         "description": "Where the agent on this machine keeps its socket and "
                         "logs. Empty: $EARG_HOME, else ~/.local/state/earg.",
                         "schema": {"type": ["string", "null"]},
-                    }
+                    },
+                    "start": {
+                        "label": "Start the agent",
+                        "description": "Start an agent where none runs. Say no where the machine "
+                        "has a service of its own for it.",
+                        "schema": {"type": "boolean", "default": True},
+                    },
                 },
             }
         ],
+        "asset-uris": [{"schemes": ["earg"], "handler": None}],
+        "cli": ["hogar_provider.cli.definition.get_hogar_cli_commands"],
+        "config": {SECTION: provider_section()},
     }

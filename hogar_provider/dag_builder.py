@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import DAG, Param, TaskGroup
 
 from earg.config import write_static
+from hogar_provider.configuration import deploy_timeout, probe_timeout
 from hogar_provider.operators.deploy import DeployNodeOperator
 from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
 from hogar_provider.operators.wire import WireGraphOperator
-from udgl.graph import ServingGraph
+from udgl.graph import Operator, ServingGraph
 
 TAGS = ("hogar", "udgl")
 
 SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 """Airflow wants a start for what has a schedule. Any day of the past does: nothing is caught up."""
 
+RETRIES, RETRY_DELAY = 2, timedelta(seconds=10)
+"""What fails for a while, such as an agent that is being restarted, is tried again; a task that has
+begun a deploy finds there what it has left running. What cannot get better is not retried."""
+
 MOST_DOCS = 64 * 1024
 """Characters of UDGL text that a DAG's docs show; Airflow stores the docs with every version."""
+
+
+FROM_PARAMS = {"earg_conn_id": "{{ params.earg_conn_id or '' }}", "dry": "{{ params.dry_run }}"}
+"""What every task takes from the run's params."""
+
+
+BATCH_SCHEMA = {"type": "integer"}
+
+MOST_ROWS = 100
+"""Operators that a DAG's docs list."""
 
 
 class GraphDag(DAG):
@@ -54,6 +71,11 @@ def build_dag(
 
     config = write_static(to_static(graph))
     name, version = deployed_name(graph)
+    entry = graph.entry()
+    nodes = [entry, *(operator for operator in graph.operators if operator is not entry)]
+    default_args: dict[str, Any] = {"retries": RETRIES, "retry_delay": RETRY_DELAY}
+    if graph.owner:
+        default_args["owner"] = graph.owner
     dag = GraphDag(
         graph.name,
         description=graph.description,
@@ -62,7 +84,7 @@ def build_dag(
         catchup=False,
         max_active_runs=1,
         tags=[*TAGS, *graph.tags],
-        default_args={"owner": graph.owner} if graph.owner else {},
+        default_args=default_args,
         doc_md=describe(graph, text),
         # A run of a paused DAG waits for ever, and whoever drops a file and triggers it wants it
         # to run. Without a schedule nothing starts by itself, so there is nothing to hold back.
@@ -72,32 +94,57 @@ def build_dag(
     dag.graph, dag.source, dag.text = graph, source, text
     dag.fileloc = str(source)
 
-    entry = graph.entry()
-    nodes = [entry, *(operator for operator in graph.operators if operator is not entry)]
-    deploys = TaskGroup("deploy", dag=dag, tooltip="Start every node: its model and its proxy")
+    common: dict[str, Any] = {"dag": dag, "graph": name, **FROM_PARAMS}
+    into, out_of = _neighbours(graph)
+    deploy_seconds, probe_seconds = deploy_timeout(), probe_timeout()
+    deploys = TaskGroup(
+        "deploy", dag=dag, tooltip="Start every node: its model and its proxy", ui_color="#d2e3fc"
+    )
     deploy_tasks = [
         DeployNodeOperator(
             task_id=operator.name,
-            graph=name,
             version=version,
             config=config,
             index=index,
             images=images,
-            dag=dag,
+            batch="{{ params.batch | tojson }}",
+            force=f"{{{{ '{operator.name}' in params.redeploy }}}}",
+            timeout=deploy_seconds,
+            deferrable=True,
+            doc_md=describe_operator(operator, into, out_of),
             task_group=deploys,
+            **common,
         )
         for index, operator in enumerate(nodes, start=1)
     ]
-    wire = WireGraphOperator(task_id="wire", graph=name, dag=dag)
-    probes = TaskGroup("probe", dag=dag, tooltip="Wait until every node is ready")
+    wire = WireGraphOperator(
+        task_id="wire",
+        doc_md="Starts the frontend and tells every proxy the graph; sums up what has changed.",
+        **common,
+    )
+    probes = TaskGroup(
+        "probe", dag=dag, tooltip="Wait until every node is ready", ui_color="#e6f4ea"
+    )
     probe_of = {
         operator.name: ProbeNodeOperator(
-            task_id=operator.name, graph=name, index=index, dag=dag, task_group=probes
+            task_id=operator.name,
+            index=index,
+            timeout=probe_seconds,
+            deferrable=True,
+            doc_md=f"Waits until **{operator.name}** is ready.",
+            task_group=probes,
+            **common,
         )
         for index, operator in enumerate(nodes, start=1)
     }
-    serve = ServeGraphOperator(task_id="serve", graph=name, dag=dag)
+    serve = ServeGraphOperator(
+        task_id="serve",
+        doc_md=f"Waits until the graph serves, and updates the asset `earg://{name}`.",
+        **common,
+    )
 
+    # Given before, every task would get a copy, which takes long and is stored with each.
+    dag.params = _params(nodes)
     wire.set_upstream(deploy_tasks)
     wire.set_downstream(probe_of[entry.name])
     for source_name, target_name in graph.edges():
@@ -119,6 +166,84 @@ def describe(graph: ServingGraph, text: str) -> str:
     ]
     if graph.description:
         parts.append(graph.description)
+    parts.append(_table(graph))
     if text:
         parts.append(f"{fence}udgl\n{text.rstrip()}\n{fence}")
     return "\n\n".join(parts) + "\n"
+
+
+def describe_operator(
+    operator: Operator, into: dict[str, list[str]], out_of: dict[str, list[str]]
+) -> str:
+    """The docs of the task that deploys an operator, in Markdown."""
+    name = operator.name
+    sources = ", ".join(into.get(name, ())) or "the frontend"
+    targets = ", ".join(out_of.get(name, ())) or "the frontend: its reply is the graph's"
+    kind = "stateful: a backup holds its state" if operator.stateful else "stateless"
+    return (
+        f"Starts **{name}** version {operator.version}: image `{operator.image}`, "
+        f"batch {operator.batch}, {kind}.\n\nReceives from {sources}; sends to {targets}."
+    )
+
+
+def _neighbours(graph: ServingGraph) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Operator to those that flow into it, and to those that it flows into."""
+    into: dict[str, list[str]] = {}
+    out_of: dict[str, list[str]] = {}
+    for source, target in graph.edges():
+        into.setdefault(target, []).append(source)
+        out_of.setdefault(source, []).append(target)
+    return into, out_of
+
+
+def _table(graph: ServingGraph) -> str:
+    """The operators, one a line."""
+    rows = [
+        f"| {o.name} | {o.version} | `{o.image}` | {o.batch} | {'yes' if o.stateful else 'no'} |"
+        for o in graph.operators
+    ]
+    head = "| Operator | Version | Image | Batch | Stateful |\n|---|---|---|---|---|\n"
+    return (
+        head
+        + "\n".join(rows[:MOST_ROWS])
+        + (f"\n\n... and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
+    )
+
+
+def _params(nodes: Sequence[Operator]) -> dict[str, Param]:
+    """What the trigger form asks for, all with a default."""
+    names = [operator.name for operator in nodes]
+    return {
+        "earg_conn_id": Param(
+            None,
+            type=["null", "string"],
+            title="Engine connection",
+            description="The Airflow connection of type earg: the agent that runs the graph. "
+            "Empty: [hogar] default_conn_id.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Each task only says in its log what it would do.",
+        ),
+        "batch": Param(
+            {},
+            type="object",
+            title="Batch limits",
+            description="Limits for this run that take the place of those in the file, by "
+            f'operator, such as {{"{names[0]}": {nodes[0].batch}}}. The next run without them '
+            "goes back to the file's.",
+            properties=dict.fromkeys(names, BATCH_SCHEMA),
+            additionalProperties=False,
+        ),
+        "redeploy": Param(
+            [],
+            type="array",
+            title="Redeploy",
+            description="Operators to start anew although nothing of them has changed; no request "
+            "fails meanwhile.",
+            items={"type": "string", "enum": names},
+            examples=names,
+        ),
+    }

@@ -20,6 +20,12 @@ from words import say
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 USER = "admin"
+BUNDLE = {
+    "name": "dags-folder",
+    "classpath": "hogar_provider.bundles.UdglDagBundle",
+    # Seconds until a new file is seen; Airflow's own default is 300.
+    "kwargs": {"refresh_interval": 10},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,8 @@ def write_config(folders: Folders, ports: dict[str, int]) -> str:
             "simple_auth_manager_passwords_file": str(folders.passwords),
             "execution_api_server_url": f"{url}/execution/",
         },
+        # This one line is all that Airflow has to be told to take .udgl files for DAGs.
+        "dag_processor": {"dag_bundle_config_list": json.dumps([BUNDLE])},
         "database": {"sql_alchemy_conn": f"sqlite:///{folders.airflow / 'airflow.db'}"},
         "api": {
             "host": "127.0.0.1",

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Puts what the tests need besides Python into build/test-tools: Debian's prometheus and promtool.
-# The package is unpacked, not installed, so no service of it ever starts. Does nothing where both
-# are on the PATH, or there already.
+# Puts what the tests need besides Python into build: Debian's prometheus and promtool into
+# build/test-tools, and PostgreSQL into build/test-postgres. Packages are unpacked, not installed,
+# so no service of them ever starts. Does nothing for what is on this machine, or there already.
 set -eu
 cd "$(dirname "$0")/.."
 
-PACKAGE=prometheus
 TOOLS=build/test-tools
+POSTGRES=build/test-postgres
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -14,39 +14,71 @@ fail() {
     exit 1
 }
 
-if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
-    exit 0
-fi
-if [ -x $TOOLS/usr/bin/prometheus ] && [ -x $TOOLS/usr/bin/promtool ]; then
-    exit 0
-fi
-for tool in apt-get dpkg-deb; do
-    command -v $tool >/dev/null || fail "there is no prometheus and no promtool, and no $tool to get \
-them with; install Prometheus so that both are on the PATH."
-done
+has_prometheus() {
+    { command -v prometheus >/dev/null && command -v promtool >/dev/null; } ||
+        { [ -x $TOOLS/usr/bin/prometheus ] && [ -x $TOOLS/usr/bin/promtool ]; }
+}
 
-mkdir -p build
-work=$(mktemp -d build/test-tools.XXXXXX)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
-log=$work/log
+has_postgres() {
+    command -v initdb >/dev/null && command -v pg_ctl >/dev/null && return
+    for root in "" $POSTGRES; do
+        for programs in "$root"/usr/lib/postgresql/*/bin; do
+            [ -x "$programs/initdb" ] && [ -x "$programs/pg_ctl" ] && return
+        done
+    done
+    return 1
+}
 
-download() { (cd "$work" && apt-get download "$PACKAGE") >"$log" 2>&1; }
+# Downloads a package into the working folder.
+download() { (cd "$work" && apt-get download "$1") >"$log" 2>&1; }
 
-say "Fetching Debian's $PACKAGE into $TOOLS, for the tests"
-if ! download; then
-    # Most often the lists of packages are missing or too old.
-    if [ "$(id -u)" -ne 0 ]; then
-        tail -n 20 "$log" >&2
-        fail "apt-get could not download $PACKAGE. Run this, then try again:
+# The same with all that it needs and that this machine does not have. Nothing is installed, so
+# neither root nor the lock of the packages' database is needed.
+download_all() {
+    mkdir -p "$work/partial" &&
+        apt-get install --download-only --no-install-recommends -y -o Debug::NoLocking=1 \
+            -o APT::Sandbox::User=root -o Dir::Cache::archives="$(pwd)/$work" "$1" >"$log" 2>&1
+}
+
+# Unpacks a package into a folder, all at once: a set-up that is interrupted leaves nothing that
+# looks complete.
+fetch() { # PACKAGE FOLDER HOW
+    package=$1
+    folder=$2
+    how=$3
+    for tool in apt-get dpkg-deb; do
+        command -v $tool >/dev/null || fail "there is no $package, and no $tool to get it with; \
+install it so that its programs are on the PATH."
+    done
+    mkdir -p build
+    work=$(mktemp -d build/test-tools.XXXXXX)
+    trap 'rm -rf "$work"' EXIT
+    trap 'exit 130' INT TERM HUP
+    log=$work/log
+    say "Fetching Debian's $package into $folder, for the tests"
+    if ! "$how" "$package"; then
+        # Most often the lists of packages are missing or too old.
+        if [ "$(id -u)" -ne 0 ]; then
+            tail -n 20 "$log" >&2
+            fail "apt-get could not download $package. Run this, then try again:
     sudo apt-get update"
+        fi
+        if ! { apt-get update >"$log" 2>&1 && "$how" "$package"; }; then
+            tail -n 20 "$log" >&2
+            fail "apt-get could not download $package; its last lines are above."
+        fi
     fi
-    if ! { apt-get update >"$log" 2>&1 && download; }; then
-        tail -n 20 "$log" >&2
-        fail "apt-get could not download $PACKAGE; its last lines are above."
-    fi
-fi
-dpkg-deb -x "$work"/${PACKAGE}_*.deb "$work/tools" || fail "the package of $PACKAGE is damaged."
-rm -rf $TOOLS
-# All at once: a set-up that is interrupted leaves nothing that looks complete.
-mv "$work/tools" $TOOLS
+    for archive in "$work"/*.deb; do
+        case $archive in
+            # A hundred megabytes that only make long queries faster.
+            */libllvm*) continue ;;
+        esac
+        dpkg-deb -x "$archive" "$work/tools" || fail "the package $archive is damaged."
+    done
+    rm -rf "$folder"
+    mv "$work/tools" "$folder"
+    rm -rf "$work"
+}
+
+has_prometheus || fetch prometheus $TOOLS download
+has_postgres || fetch postgresql $POSTGRES download_all

@@ -1,7 +1,8 @@
-"""The ``udgl`` command: check graphs and compile them to a platform's files.
+"""The ``udgl`` command: check graphs, compare them, and compile them to a platform's files.
 
 Exit codes: 0 all is well, 1 something is wrong in a graph, 2 wrong usage, or a file that cannot be
-read or written. Findings go to standard error, results to standard output.
+read or written; of ``udgl diff``, as of diff(1): 0 no difference, 1 a difference, 2 anything wrong.
+Findings go to standard error, results to standard output.
 """
 
 from __future__ import annotations
@@ -82,6 +83,21 @@ def _options() -> argparse.ArgumentParser:
     )
     compile_.add_argument("file", metavar="FILE", help="a UDGL file; - is standard input")
     compile_.set_defaults(run=_compile)
+
+    diff = commands.add_parser(
+        "diff",
+        help="tell what changes from one graph to another",
+        description="Tell what deploying the graph NEW in place of the graph OLD would change, "
+        "on standard output. How the files are laid out makes no difference.",
+        epilog="Exit codes: 0 no difference; 1 a difference; 2 a graph has errors, wrong usage or "
+        "an unreadable file. Example: git show HEAD:dags/a.udgl | udgl diff - dags/a.udgl",
+    )
+    diff.add_argument("old", metavar="OLD", help="a UDGL file; - is standard input")
+    diff.add_argument("new", metavar="NEW", help="a UDGL file; - is standard input")
+    diff.add_argument(
+        "--format", choices=("text", "json"), default="text", help="for people (default), or JSON"
+    )
+    diff.set_defaults(run=_diff)
     return options
 
 
@@ -134,6 +150,32 @@ def _compile(options: argparse.Namespace) -> int:
     if compilation.diagnostics:
         _say(format_all(compilation.diagnostics, source, text))
     return _deliver(compilation, options.output)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    import json
+
+    from udgl.difference import difference
+
+    if options.old == options.new == "-":
+        _say("udgl: only one of the two graphs can come from standard input")
+        return _UNUSABLE
+    graphs = []
+    for name in (options.old, options.new):
+        try:
+            graphs.append(parser.parse(_read(name), _STDIN if name == "-" else name))
+        except OSError as error:
+            _unusable(name, error)
+        except UdglError as error:
+            _say(str(error))
+    if len(graphs) < 2:
+        return _UNUSABLE
+    found = difference(*graphs)
+    if options.format == "json":
+        print(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
+    else:
+        print(found)
+    return _WRONG if found else _OK
 
 
 def _deliver(compilation: Compilation, folder: Path | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from hogar_provider.exceptions import AirflowException, AirflowFailException
+from hogar_provider.arguments import truth
+from hogar_provider.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from hogar_provider.hooks.earg import EargHook
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from earg.client import AgentClient
     from earg.status import PairStatus
 
@@ -23,14 +27,18 @@ MARGIN = timedelta(seconds=60)
 class EargOperator(BaseOperator):
     """An Airflow operator that asks the agent for one thing about one deployed graph.
 
+    A task that is killed cancels its call at the agent, which ends what it was starting for it.
+
     :param graph: the graph's name as deployed (templated).
     :param timeout: seconds that the agent may take. Unless given, ``execution_timeout`` is a
         minute more.
-    :param earg_conn_id: the Airflow connection of type ``earg`` (templated); the default one need
-        not be defined.
+    :param earg_conn_id: the Airflow connection of type ``earg`` (templated); None or empty: that
+        of ``[hogar] default_conn_id``.
+    :param dry: a dry run: only say in the log what would be done (templated). A task with outlets
+        is skipped then: nothing has been updated.
     """
 
-    template_fields: Sequence[str] = ("graph", "earg_conn_id")
+    template_fields: Sequence[str] = ("graph", "earg_conn_id", "dry")
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -38,7 +46,8 @@ class EargOperator(BaseOperator):
         *,
         graph: str,
         timeout: float,
-        earg_conn_id: str = EargHook.default_conn_name,
+        earg_conn_id: str | None = None,
+        dry: bool | str = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("execution_timeout", timedelta(seconds=timeout) + MARGIN)
@@ -46,6 +55,34 @@ class EargOperator(BaseOperator):
         self.graph = graph
         self.timeout = timeout
         self.earg_conn_id = earg_conn_id
+        # Airflow's operators have a method dry_run().
+        self.dry = dry
+        self._client: AgentClient | None = None
+        self._killed = False
+
+    def execute(self, context: Context) -> Any:
+        """Do it, or say what would be done."""
+        if not truth(self.dry, "dry"):
+            return self.perform(context)
+        sentence = f"Dry run: {self.intent()}"
+        self.log.info("%s", sentence)
+        if self.outlets:
+            raise AirflowSkipException(sentence)
+        return None
+
+    @abstractmethod
+    def perform(self, context: Context) -> Any:
+        """Do it; see the class."""
+
+    @abstractmethod
+    def intent(self) -> str:
+        """What the task would do, for a dry run: it may look at the agent, and changes nothing."""
+
+    def on_kill(self) -> None:
+        """Cancel the call: the agent ends what it was starting for it."""
+        self._killed = True
+        if self._client is not None:
+            self._client.close()
 
     @contextmanager
     def agent(self) -> Iterator[AgentClient]:
@@ -55,17 +92,38 @@ class EargOperator(BaseOperator):
         from earg.client import AgentError, ModelFailed
 
         with EargHook(self.earg_conn_id).get_conn() as client:
+            self._client = client
             try:
                 yield client
             except ModelFailed as error:
-                lines = error.traceback.strip().splitlines()
-                for line in lines:
-                    self.log.error("%s", line)
-                raise AirflowFailException(
-                    f"{error.sentence}: {lines[-1]}" if lines else error.sentence
-                ) from None
+                self.fail(error.sentence, error.traceback)
             except AgentError as error:
+                if self._killed:
+                    raise AirflowException("The task was killed; its call is cancelled.") from None
                 raise AirflowException(str(error)) from None
+            except ValueError:
+                # What gRPC raises for a call on a closed channel.
+                if not self._killed:
+                    raise
+                raise AirflowException("The task was killed.") from None
+            finally:
+                self._client = None
+
+    def fail(self, sentence: str, traceback: str) -> None:
+        """Raise AirflowFailException for a node that did not come up, with the model's own
+        traceback in the log."""
+        lines = traceback.strip().splitlines()
+        for line in lines:
+            self.log.error("%s", line)
+        raise AirflowFailException(f"{sentence}: {lines[-1]}" if lines else sentence)
+
+    def resumed(self, event: dict[str, Any]) -> None:
+        """Raise what a trigger's event tells, unless it is done."""
+        if event["status"] == "done":
+            return
+        if event.get("traceback"):
+            self.fail(event["error"], event["traceback"])
+        raise AirflowException(str(event["error"]))
 
 
 def describe_pair(pair: PairStatus) -> str:

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hogar_provider.arguments import agent_path, batches, default_deferrable, truth
+from hogar_provider.configuration import deploy_timeout
 from hogar_provider.exceptions import AirflowFailException
-from hogar_provider.operators.base import EargOperator, describe_pair
+from hogar_provider.links import NODE_LINKS, shown
+from hogar_provider.operators.base import MARGIN, EargOperator, describe_pair
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from earg.config import NodeSpec
+    from earg.client import AgentClient
+    from earg.config import NodeSpec, StaticConfig
     from earg.images import Implementation
 
 FIRST_LINES = 20
 """How many lines of a model's log are repeated in the task's."""
+
+PATIENCE = 10.0
+"""Seconds that a deferrable task waits itself: most models are up by then, and handing over to the
+triggerer and back takes some seconds, too."""
 
 
 class DeployNodeOperator(EargOperator):
     """Start a node's model and proxy, and for a stateful operator the backup's.
 
     Succeeds once the model is constructed and its proxy has it; a node that runs already is left
-    as it is, and one of which another version serves is replaced without a failed request. Returns
-    ``{"node", "address", "pairs": [{"role", "address", "model_pid", "proxy_pid"}]}``. A model that
-    raises on construction fails the task without a retry, with the model's own traceback in the
-    log and nothing of it left running; the version before serves on.
+    as it is, one whose batch alone differs is told its new limit, and one of which another version
+    serves is replaced without a failed request. The log says which. Returns
+    ``{"node", "change", "difference", "address", "pairs": [{"role", "address", "model_pid",
+    "proxy_pid"}]}``; ``difference`` is what ``udgl diff`` prints of the graph that was deployed
+    when the task began and this one, None where none was. A model that raises on construction fails
+    the task without a retry, with the model's own traceback in the log and nothing of it left
+    running; the version before serves on.
 
     :param graph: the graph's name as deployed: no ``-`` in it (templated).
     :param version: the graph's version as deployed (templated).
@@ -37,10 +51,25 @@ class DeployNodeOperator(EargOperator):
     :param index: which node of the config, from 1.
     :param images: the YAML file that maps images to Python classes (templated); a relative path
         starts at the folder of the DAG's file.
-    :param timeout: seconds that the model may take to construct.
+    :param timeout: seconds that the model may take to construct and warm up; unless given,
+        ``[hogar] deploy_timeout``.
+    :param extras: what the graph says beyond its config, as YAML or JSON text.
+    :param batch: batch limits that take the place of those in the config, by operator: a mapping or
+        a JSON object (templated). All tasks that deploy nodes of one graph must give the same.
+    :param force: replace the node also where it runs as asked (templated). A stateful one hands
+        its state over.
+    :param deferrable: where the model takes longer than ten seconds, wait in the triggerer and hold
+        no worker; unless given, Airflow's setting ``[operators] default_deferrable``. The triggerer
+        must run on the agent's machine.
     """
 
-    template_fields: Sequence[str] = (*EargOperator.template_fields, "version", "images")
+    template_fields: Sequence[str] = (
+        *EargOperator.template_fields,
+        *("version", "images", "batch", "force"),
+    )
+    operator_extra_links = NODE_LINKS
+    ui_color = "#d2e3fc"
+    custom_operator_name = "Deploy node"
 
     def __init__(
         self,
@@ -49,39 +78,112 @@ class DeployNodeOperator(EargOperator):
         config: str,
         index: int,
         images: str | Path = "images.yaml",
-        timeout: float = 300.0,
+        timeout: float | None = None,
+        extras: str = "",
+        batch: Mapping[str, int] | str | None = None,
+        force: bool | str = False,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(timeout=timeout, **kwargs)
+        super().__init__(timeout=deploy_timeout() if timeout is None else timeout, **kwargs)
         self.version = version
         self.config = config
         self.index = index
         self.images = str(images)
+        self.extras = extras
+        self.batch = batch
+        self.force = force
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.shown: dict[str, str] = {}
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def perform(self, context: Context) -> dict[str, Any]:
         """Deploy; see the class."""
-        node = self.node()
+        from earg.client import DeadlineError
+        from hogar_provider.changes import difference_from_deployed, look
+
+        config = self.effective_config()
+        node = self.node(config)
         implementation = self.implementation(node.image)
         self.log.info(
             "Deploy node %d (%s %s) of graph %s %s: image %s is %s from %s",
             *(self.index, node.name, node.version, self.graph, self.version),
             *(node.image, implementation.entrypoint, implementation.folder),
         )
-        begin = time.monotonic()
+        begin = time.time()
+        arguments: dict[str, Any] = {
+            "graph": self.graph,
+            "version": self.version,
+            "config": self._text(config),
+            "index": self.index,
+            "implementation": implementation,
+            "extras": self.extras,
+            "start": uuid.uuid4().hex,
+            "start_timeout": self.timeout,
+            "force": truth(self.force, "force"),
+        }
+        patience = min(PATIENCE, self.timeout) if self.deferrable else self.timeout
         with self.agent() as agent:
-            status = agent.deploy_node(
-                *(self.graph, self.version, self.config, self.index, implementation),
-                timeout=self.timeout,
-            )
-            took = time.monotonic() - begin
-            text = agent.node_log(self.graph, self.index, FIRST_LINES)
+            before = {
+                **look(agent, self.graph, self.index),
+                "difference": difference_from_deployed(agent, self.graph, self.version, config),
+                "begin": begin,
+            }
+            try:
+                agent.deploy_node(**arguments, timeout=patience)
+            except DeadlineError:
+                if patience == self.timeout:
+                    raise
+            else:
+                return self._report(agent, before)
+        self._wait_in_triggerer(arguments["start"], before)
+        raise AssertionError("unreachable")
+
+    def _wait_in_triggerer(self, start: str, before: dict[str, Any]) -> None:
+        from hogar_provider.triggers.node import DeployTrigger
+
+        self.log.info(
+            "The model is not up after %.0f s: the triggerer waits for it, %.0f s in all at most.",
+            *(PATIENCE, self.timeout),
+        )
+        self.defer(
+            trigger=DeployTrigger(
+                agent_path(self.earg_conn_id), before["begin"] + self.timeout, start
+            ),
+            method_name="execute_complete",
+            kwargs={"before": before},
+            timeout=timedelta(seconds=self.timeout) + MARGIN,
+        )
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], before: dict[str, Any]
+    ) -> dict[str, Any]:
+        """After the trigger. Where the triggerer or the agent has ended meanwhile, and the start
+        with it, the node is started again."""
+        if event["status"] == "gone":
+            self.log.warning("Start again: %s.", event["error"])
+            return self.perform(context)
+        self.resumed(event)
+        with self.agent() as agent:
+            return self._report(agent, before)
+
+    def _report(self, agent: AgentClient, before: dict[str, Any]) -> dict[str, Any]:
+        from hogar_provider.changes import change
+
+        graph = agent.graph(self.graph)
+        status = next(node for node in graph.nodes if node.index == self.index)
+        changed = change(agent, self.graph, before, status)
         for pair in status.pairs:
             self.log.info("%s: %s; log %s", status.name, describe_pair(pair), pair.model_log)
-        for line in text.splitlines():
+        for line in agent.node_log(self.graph, self.index, FIRST_LINES).splitlines():
             self.log.info("%s | %s", status.name, line)
-        self.log.info("%s is deployed after %.2f s.", status.name, took)
+        self.log.info(
+            "%s is deployed after %.2f s: %s", status.name, time.time() - before["begin"], changed
+        )
+        self.shown = shown(agent.home.path, self.graph, graph.url, status.name)
         return {
             "node": status.name,
+            "change": changed,
+            "difference": before["difference"],
             "address": status.pairs[0].address,
             "pairs": [
                 {
@@ -94,21 +196,77 @@ class DeployNodeOperator(EargOperator):
             ],
         }
 
-    def node(self) -> NodeSpec:
-        """The node in the config; AirflowFailException where there is none."""
-        from earg.config import ConfigError, read_static
+    def intent(self) -> str:
+        """As of :class:`EargOperator`."""
+        from earg.client import AgentError, connect
+        from hogar_provider.changes import look
+        from hogar_provider.hooks.earg import EargHook
 
+        node = self.node(self.effective_config())
+        implementation = self.implementation(node.image)
+        what = f"{node.name} {node.version} ({node.image} is {implementation.entrypoint})"
         try:
-            nodes = read_static(self.config).nodes
-        except ConfigError as error:
-            raise AirflowFailException(
-                f"The EARG config of graph {self.graph} is broken: {error}"
-            ) from None
+            with connect(EargHook(self.earg_conn_id).agent_folder(), start=False) as agent:
+                old = look(agent, self.graph, self.index)["node"]
+        except AgentError:
+            old = None
+        if old is None:
+            return f"would start {what} of graph {self.graph}"
+        if truth(self.force, "force"):
+            return f"would replace {what} of graph {self.graph}, as asked for"
+        differing = [
+            f"{key} {old[key]} -> {new}"
+            for key, new in (("version", node.version), ("image", node.image))
+            if old[key] != new
+        ]
+        if differing:
+            return f"would replace {what} of graph {self.graph}: {', '.join(differing)}"
+        return (
+            f"would leave {what} of graph {self.graph} as it is, unless its class or environment "
+            f"has changed, with batch {node.batch}"
+        )
+
+    def node(self, config: StaticConfig | None = None) -> NodeSpec:
+        """The node in the config; AirflowFailException where there is none."""
+        nodes = (config or self.effective_config()).nodes
         if not 1 <= self.index <= len(nodes):
             raise AirflowFailException(
                 f"Graph {self.graph} has nodes 1 to {len(nodes)}; there is no node {self.index}."
             )
         return nodes[self.index - 1]
+
+    def effective_config(self) -> StaticConfig:
+        """The config with ``batch`` in it; AirflowFailException where one of them is wrong."""
+        from earg.config import ConfigError, check_static, read_static
+
+        limits = batches(self.batch)
+        try:
+            config = read_static(self.config, choices=bool(self.extras))
+            if not limits:
+                return config
+            unknown = sorted(set(limits) - {node.name for node in config.nodes})
+            if unknown:
+                raise AirflowFailException(
+                    f"batch: graph {self.graph} has no operator called {', '.join(unknown)}; it "
+                    f"has {', '.join(node.name for node in config.nodes)}"
+                )
+            nodes = tuple(replace(n, batch=limits.get(n.name, n.batch)) for n in config.nodes)
+            config = replace(config, nodes=nodes)
+            check_static(config, choices=bool(self.extras))
+        except ConfigError as error:
+            raise AirflowFailException(
+                f"The EARG config of graph {self.graph} is broken: {error}"
+            ) from None
+        return config
+
+    def _text(self, config: StaticConfig) -> str:
+        from earg.config import write_static
+
+        return (
+            write_static(config, choices=bool(self.extras))
+            if batches(self.batch)
+            else (self.config)
+        )
 
     def implementation(self, image: str) -> Implementation:
         """The Python class that stands in for ``image`` on a machine without containers;

@@ -110,3 +110,20 @@ def test_outputs_that_nobody_fetches_do_not_fill_memory() -> None:
         known.arrive(request(number), 0)
         known.complete(number, pack("y" * 10_000))
     assert len(known) <= 12
+
+
+def test_outputs_keep_the_numbers_of_their_requests_and_are_told_from_one_on() -> None:
+    known = journal()
+    assert (known.answered_to(), known.highest_seq()) == (0, 0)
+    for number in (3, 1, 2):
+        known.arrive(hogar_pb2.Request(id=100 + number, payload=pack("x"), seq=number), 0)
+    for number in (3, 1):
+        assert known.complete(100 + number, pack("y")).seq == number
+    assert [one.seq for one in known.outputs_after(0)] == [1, 3]
+    assert [one.id for one in known.outputs_after(1)] == [103]
+    known.finish([101])
+    assert (known.answered_to(), known.highest_seq()) == (1, 3)
+    known.finish([102, 103])
+    assert (known.answered_to(), known.highest_seq()) == (3, 3)
+    # One whose client has given up meanwhile leaves no gap behind it.
+    assert known.complete(103, pack("y"), 3).seq == 3

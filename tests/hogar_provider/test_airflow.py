@@ -34,6 +34,8 @@ class Airflow:
     """An Airflow of its own: ``home`` is its folder, ``dags`` its dags folder."""
 
     home: Path
+    bundle: dict[str, Any] | None = None
+    """The one bundle it is set to, if not to Airflow's own of the dags folder."""
 
     @property
     def dags(self) -> Path:
@@ -56,6 +58,7 @@ class Airflow:
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "EARG_HOME": str(self.earg),
                 "PYTHONPATH": str(ROOT),
+                **self._bundles(),
             },
             cwd=self.home,
             stdout=subprocess.PIPE,
@@ -66,6 +69,11 @@ class Airflow:
         )
         assert done.returncode == 0 or not check, done.stdout
         return done.stdout
+
+    def _bundles(self) -> dict[str, str]:
+        if self.bundle is None:
+            return {}
+        return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([self.bundle])}
 
     def parse(self) -> None:
         """Let the dag processor read every file once."""
@@ -87,7 +95,24 @@ class Airflow:
 def airflow(tmp_path: Path) -> Iterator[Airflow]:
     """A fresh Airflow whose dags folder holds the loader files, the test's models and their
     images file; the agent that its tasks start is stopped when the test ends."""
-    airflow = Airflow(tmp_path)
+    yield from started(Airflow(tmp_path))
+
+
+@pytest.fixture
+def bundled(tmp_path: Path) -> Iterator[Airflow]:
+    """The same, but its one bundle is of UDGL files."""
+    yield from started(Airflow(tmp_path, BUNDLE))
+
+
+BUNDLE = {
+    "name": "dags-folder",
+    "classpath": "hogar_provider.bundles.UdglDagBundle",
+    "kwargs": {"refresh_interval": 0},
+}
+
+
+def started(airflow: Airflow) -> Iterator[Airflow]:
+    """Make its folder, and stop at the end what it has started."""
     airflow.dags.mkdir()
     for file in (*LOADERS, *MODELS.glob("*.*")):
         shutil.copy(file, airflow.dags)
@@ -130,6 +155,59 @@ def test_broken_files_are_listed_and_the_good_graphs_stay(airflow: Airflow) -> N
         (airflow.dags / f"{name}.udgl").unlink()
     airflow.parse()
     assert airflow.query("select * from import_error") == []
+
+
+def test_in_a_bundle_each_broken_file_is_listed_by_itself(bundled: Airflow) -> None:
+    dags = bundled.dags
+    shutil.copy(SENTIMENT, dags)
+    (dags / "below").mkdir()
+    (dags / "below/größe 1.udgl").write_text(BROKEN)
+    (dags / "exits.udgl").write_text(TWO_EXITS)
+    (dags / "copy.udgl").write_text(chain("Copied", "test/upper:1"))
+    (dags / "copy of copy.udgl").write_text(chain("Copied", "test/upper:1"))
+    bundled.parse()
+    errors = {error["filepath"]: error["error"] for error in bundled.errors()}
+    assert sorted(errors) == ["below/größe 1.udgl.py", "copy of copy.udgl.py", "exits.udgl.py"]
+    assert (
+        f'  File "{dags}/below/größe 1.udgl", line 3\n    verzion 1\n    ^^^^^^^\n'
+        f"SyntaxError: {dags}/below/größe 1.udgl:3:1: U011"
+    ) in errors["below/größe 1.udgl.py"]
+    assert "hint: did you mean 'version'?" in errors["below/größe 1.udgl.py"]
+    assert f"{dags}/exits.udgl:8:10: EARG103" in errors["exits.udgl.py"]
+    assert f"is taken by {dags}/copy.udgl" in errors["copy of copy.udgl.py"]
+    dag = "select dag_id, is_stale, fileloc, relative_fileloc, bundle_name from dag"
+    assert sorted(bundled.query(dag)) == [
+        ("Copied", 0, f"{dags}/copy.udgl", "copy.udgl.py", "dags-folder"),
+        ("SentiAnalyzer", 0, f"{dags}/sentiment.udgl", "sentiment.udgl.py", "dags-folder"),
+    ]
+    (code,) = bundled.query("select source_code from dag_code where dag_id = 'SentiAnalyzer'")
+    assert code == (SENTIMENT.read_text(encoding="utf-8"),)
+
+    # Mended, edited, renamed, deleted.
+    (dags / "below/größe 1.udgl").write_text(BROKEN.replace("verzion", "version"))
+    (dags / "exits.udgl").unlink()
+    (dags / "copy.udgl").write_text(chain("Edited", "test/upper:1"))
+    (dags / "sentiment.udgl").rename(dags / "moved.udgl")
+    bundled.parse()
+    assert bundled.query("select filename from import_error") == []
+    assert sorted(bundled.query("select dag_id, relative_fileloc from dag where not is_stale")) == [
+        ("Broken", "below/größe 1.udgl.py"),
+        ("Copied", "copy of copy.udgl.py"),
+        ("Edited", "copy.udgl.py"),
+        ("SentiAnalyzer", "moved.udgl.py"),
+    ]
+    (dags / "moved.udgl").unlink()
+    bundled.parse()
+    assert bundled.query("select is_stale from dag where dag_id = 'SentiAnalyzer'") == [(1,)]
+
+
+def test_a_run_in_a_bundle_finds_models_and_images_beside_the_graph(bundled: Airflow) -> None:
+    (bundled.dags / "small.udgl").write_text(chain("Small", "test/upper:1"))
+    log = bundled.run("dags", "test", "Small")
+    assert "state=success" in log
+    with connect(bundled.earg, start=False) as client:
+        (graph,) = client.graphs()
+    assert [node.state.value for node in graph.nodes] == ["ready"]
 
 
 def test_a_run_of_the_dag_brings_the_graph_up(airflow: Airflow) -> None:

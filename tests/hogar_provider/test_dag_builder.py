@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from airflow.sdk import Asset
 
 import udgl
 from earg.config import read_static
 from hogar_provider.dag_builder import GraphDag, build_dag
-from tests.hogar_provider.folders import SENTIMENT, TWO_EXITS, chain, stored
+from tests.hogar_provider.folders import LOADERS, SENTIMENT, TWO_EXITS, chain, parse, stored
 
 SOURCE = Path("/dags/graph.udgl")
 
@@ -154,6 +156,87 @@ def chain_of(count: int) -> str:
     operators = "".join(f"operator N{i}\nversion 1, image i:1\n" for i in range(count))
     flow = "".join(f"N{i} -> N{i + 1}\n" for i in range(count - 1))
     return f"meta\nname G\nversion 1\n{operators}flow\ndistribute\n{flow}"
+
+
+def test_the_docs_say_what_each_operator_is(sentiment: GraphDag) -> None:
+    assert "| Tokenizer | 1 | `sent/tokenizer:v1` | 32 | no |" in (sentiment.doc_md or "")
+    doc = sentiment.get_task("deploy.Tokenizer").doc_md or ""
+    assert "Starts **Tokenizer** version 1: image `sent/tokenizer:v1`, batch 32, stateless." in doc
+    assert "Receives from Trancriber; sends to Senti-Analyzer, Sub-Analyzer." in doc
+    assert "stateful" in (sentiment.get_task("deploy.Senti-Analyzer").doc_md or "")
+    assert all(task.doc_md for task in sentiment.tasks)
+
+
+def test_the_trigger_form_asks_for_what_a_run_can_be_told(sentiment: GraphDag) -> None:
+    params = sentiment.params
+    assert params.dump() == {"earg_conn_id": None, "dry_run": False, "batch": {}, "redeploy": []}
+    for name in params:
+        schema = params.get_param(name).schema
+        assert schema["title"]
+        assert schema["type"]
+        assert params.get_param(name).description
+    assert params.get_param("redeploy").schema["examples"][0] == "Trancriber"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batch": {"Tokeniser": 3}},
+        {"batch": {"Tokenizer": "many"}},
+        {"redeploy": ["Tokeniser"]},
+        {"dry_run": "perhaps"},
+    ],
+)
+def test_a_run_with_params_that_make_no_sense_is_refused(
+    sentiment: GraphDag, given: dict[str, object]
+) -> None:
+    from airflow.sdk import ParamsDict
+
+    params = ParamsDict({name: sentiment.params.get_param(name) for name in sentiment.params})
+    params.update({"batch": {"Tokenizer": 3}, "redeploy": ["Tokenizer"]})
+    params.validate()
+    # Some are refused at once.
+    with pytest.raises(ValueError, match="Invalid input"):  # noqa: PT012
+        params.update(given)
+        params.validate()
+
+
+def test_tasks_share_the_params_of_the_dag_instead_of_copies(sentiment: GraphDag) -> None:
+    assert all(not task.params for task in sentiment.tasks)
+
+
+def test_serving_updates_an_asset_and_every_task_has_links(sentiment: GraphDag) -> None:
+    assert sentiment.get_task("serve").outlets == [Asset("earg://SentiAnalyzer")]
+    for task in sentiment.tasks:
+        names = [link.name for link in task.operator_extra_links]
+        assert names[0] == "Live view"
+        assert "Metrics" in names
+
+
+def test_what_waits_for_models_holds_no_worker(sentiment: GraphDag) -> None:
+    waiting = [task for task in sentiment.tasks if task.task_id.startswith(("deploy.", "probe."))]
+    assert waiting
+    assert all(task.deferrable for task in waiting)
+    assert all(task.retries == 2 for task in sentiment.tasks)
+
+
+def test_a_setting_decides_how_long_a_model_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__HOGAR__DEPLOY_TIMEOUT", "77")
+    assert build(chain("G", "i:1")).get_task("deploy.A").timeout == 77
+
+
+def test_airflows_dag_bag_takes_the_dag_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    for file in (*LOADERS, SENTIMENT):
+        shutil.copy(file, tmp_path)
+    bag = parse(tmp_path)
+    assert bag.import_errors == {}
+    dag = bag.dags["SentiAnalyzer"]
+    kept = stored(dag)
+    assert [name for name, _ in kept["params"]] == ["earg_conn_id", "dry_run", "batch", "redeploy"]
+    tasks = {task["__var"]["task_id"]: task["__var"] for task in kept["tasks"]}
+    assert tasks["serve"]["outlets"]
+    assert tasks["deploy.Tokenizer"]["_operator_extra_links"]
+    assert tasks["deploy.Tokenizer"]["_operator_name"] == "Deploy node"
 
 
 def test_a_graph_that_earg_cannot_express_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,34 @@ def test_links_are_followed(tmp_path: Path) -> None:
     assert found(tmp_path / "dags") == ["b.udgl", "c.udgl", "linked/a.udgl"]
 
 
-def test_a_loop_of_links_is_an_error_and_no_endless_search(tmp_path: Path) -> None:
-    put(tmp_path, "a/b.udgl")
+def test_a_loop_of_links_is_followed_once(tmp_path: Path) -> None:
+    put(tmp_path, "a/b.udgl", "c.udgl")
     (tmp_path / "a/back").symlink_to(tmp_path / "a")
-    with pytest.raises(RuntimeError, match="loop"):
-        find_graph_files(tmp_path)
+    (tmp_path / "a/up").symlink_to("..")
+    (tmp_path / "itself").symlink_to("itself")
+    (tmp_path / "itself.udgl").symlink_to("itself.udgl")
+    assert found(tmp_path) == ["c.udgl", "a/b.udgl"]
+
+
+def test_of_two_ways_to_a_folder_the_one_without_a_link_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, "z/b.udgl")
+    (tmp_path / "a").symlink_to("z")
+    assert found(tmp_path) == ["z/b.udgl"]
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a/b.udgl", "c/d.udgl")
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path).name == "a":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert found(tmp_path) == ["c/d.udgl"]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,17 @@ import pytest
 from airflow.sdk.definitions.context import _AIRFLOW_PARSING_CONTEXT_DAG_ID
 
 from hogar_provider.loader import (
+    BrokenFile,
     BrokenGraphs,
+    check_file,
+    check_folder,
+    compile_file,
     compile_files,
     compile_folder,
     describe_errors,
     load_graphs,
 )
-from tests.hogar_provider.folders import BROKEN, ROOT, SENTIMENT, TWO_EXITS, chain, parse
+from tests.hogar_provider.folders import BROKEN, ROOT, SENTIMENT, TWO_EXITS, chain, parse, stored
 
 
 @pytest.fixture
@@ -99,6 +103,16 @@ def test_a_graph_that_earg_cannot_express_is_shown_where_it_says_so(
     assert "hint: join them" in text
 
 
+def test_a_file_whose_path_airflow_cannot_store_is_shown(dags: Path) -> None:
+    Path(os.fsdecode(os.fsencode(dags) + b"/bad\xff.udgl")).write_text(chain("Bad", "i:1"))
+    (dags / "good.udgl").write_text(chain("Good", "i:1"))
+    bag = parse(dags)
+    assert bag.dag_ids == ["Good"]
+    text = bag.import_errors["hogar_errors.py"]
+    assert "bad\\udcff.udgl: AIRFLOW104" in text
+    text.encode()
+
+
 def test_a_graph_that_airflow_cannot_schedule_is_shown(dags: Path) -> None:
     (dags / "good.udgl").write_text(chain("Good", "i:1"))
     (dags / "when.udgl").write_text(chain("When", "i:1", meta="schedule every full moon"))
@@ -160,10 +174,37 @@ def test_the_errors_go_when_the_file_is_mended(dags: Path) -> None:
     assert bag.dag_ids == ["Broken"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        SENTIMENT.read_text(encoding="utf-8"),
+        chain("G" * 90, "i:1", "i:2", meta=f"tags {'t' * 90}, {'u' * 90}, u, U, ü"),
+        chain("G", "i:1").replace("operator A", "operator " + "O" * 90),
+        chain("G" * 251, "i:1"),
+        chain("G", "i:1").replace("operator A", "operator " + "O" * 250),
+        chain("G", "i:1", meta=f"tags {'t' * 101}"),
+        chain("G", "i:1", meta="schedule @daily"),
+        chain("G", "i:1", meta="schedule every full moon"),
+        chain("G", "i:1", meta="owner \x01 é\ndescription " + "d" * 70_000),
+        chain("G", *["i:1"] * 26),
+        TWO_EXITS,
+        BROKEN,
+    ],
+)
+def test_the_errors_file_finds_broken_just_what_gives_no_dag(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "g.udgl"
+    path.write_text(text)
+    compiled, checked = compile_file(path, tmp_path), check_file(path, tmp_path)
+    assert getattr(compiled, "diagnostics", None) == getattr(checked, "diagnostics", None)
+    assert isinstance(compiled, BrokenFile) == isinstance(checked, BrokenFile)
+    if not isinstance(compiled, BrokenFile):
+        assert stored(compiled)["dag_id"] == checked.graph.name  # type: ignore[union-attr]
+
+
 def test_very_many_broken_files_fit_what_airflow_can_store(dags: Path) -> None:
     for number in range(1000):
         (dags / f"broken{number}.udgl").write_text("größer →\n")
-    text = describe_errors(compile_folder(dags))
+    text = describe_errors(*reversed(check_folder(dags)))
     assert len(text.encode()) < 65_000
     shown = len(set(re.findall(r"broken\d+\.udgl", text)))
     assert shown > 50
@@ -173,18 +214,36 @@ def test_very_many_broken_files_fit_what_airflow_can_store(dags: Path) -> None:
 def test_a_file_full_of_errors_leaves_room_for_those_of_the_others(dags: Path) -> None:
     (dags / "full.udgl").write_text("nonsense\n" * 2000)
     (dags / "late.udgl").write_text(BROKEN)
-    text = describe_errors(compile_folder(dags))
+    text = describe_errors(*reversed(check_folder(dags)))
     assert len(text.encode()) < 65_000
     assert "\n  ... 'udgl check' on this file shows the rest\n" in text
     assert f"{dags}/late.udgl:3:1: U011" in text
 
 
-def test_a_loop_of_links_is_shown(dags: Path) -> None:
+@pytest.mark.slow
+def test_a_thousand_graphs_load_within_airflows_limit(dags: Path) -> None:
+    for number in range(1000):
+        (dags / f"g{number}.udgl").write_text(chain(f"G{number}", *["i:1"] * 5))
+    (dags / "broken.udgl").write_text(BROKEN)
+    bag = parse(dags)
+    # A file that takes longer than [core] dagbag_import_timeout gives nothing.
+    assert len(bag.dags) == 1000
+    assert list(bag.import_errors) == ["hogar_errors.py"]
+    assert "1 of 1001 UDGL files" in bag.import_errors["hogar_errors.py"]
+
+
+def test_a_loop_of_links_hides_no_graph(dags: Path) -> None:
     (dags / "a").mkdir()
+    (dags / "a/g.udgl").write_text(chain("Good", "i:1"))
     (dags / "a/back").symlink_to(dags / "a")
-    (broken,) = compile_folder(dags).broken
-    assert str(dags) in broken.text
-    assert "loop" in broken.text
+    loaded = compile_folder(dags)
+    assert [dag.dag_id for dag in loaded.dags] == ["Good"]
+    assert loaded.broken == ()
+
+
+def test_a_folder_that_cannot_be_searched_is_told_of(tmp_path: Path) -> None:
+    (broken,) = compile_folder(tmp_path / "gone").broken
+    assert broken.text == f"{tmp_path}/gone: cannot be searched: No such file or directory"
 
 
 @pytest.mark.parametrize("loader", ["hogar_graphs.py", "hogar_errors.py"])

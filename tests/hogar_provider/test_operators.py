@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -13,7 +12,6 @@ from airflow.sdk import DAG
 import udgl
 from earg.client import AgentClient, AgentError
 from earg.config import write_static
-from hogar_provider.dag_builder import GraphDag, build_dag
 from hogar_provider.exceptions import AirflowException, AirflowFailException
 from hogar_provider.hooks.earg import EargHook
 from hogar_provider.operators.deploy import DeployNodeOperator
@@ -21,20 +19,8 @@ from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
 from hogar_provider.operators.wire import WireGraphOperator
 from tests.hogar_provider.folders import chain
+from tests.hogar_provider.running import build, run
 from udgl.targets.earg import to_static
-
-
-def build(folder: Path, *images: str, stateful: str = "") -> GraphDag:
-    """The DAG of a graph ``Small`` in ``folder``; ``stateful`` is the operator that is."""
-    text = chain("Small", *images)
-    text = text.replace(f"operator {stateful}\n", f"operator {stateful}\nstateful Yes, ")
-    (folder / "small.udgl").write_text(text)
-    return build_dag(udgl.load(folder / "small.udgl"), folder / "small.udgl", text)
-
-
-def run(dag: DAG, *task_ids: str) -> list[Any]:
-    """Run tasks one after the other; returns what they returned."""
-    return [dag.get_task(task_id).execute({}) for task_id in task_ids]
 
 
 def ask(url: str, text: str) -> str:
@@ -56,7 +42,12 @@ def test_the_tasks_of_a_dag_bring_its_graph_up(models: Path, agent: AgentClient)
 def test_a_second_run_leaves_what_runs_as_it_is(models: Path, agent: AgentClient) -> None:
     dag = build(models, "test/upper:1")
     tasks = ("deploy.A", "wire", "probe.A", "serve")
-    assert run(dag, *tasks) == run(dag, *tasks)
+    first, second = run(dag, *tasks), run(dag, *tasks)
+    assert first[0].pop("change") == "started as version 1"
+    assert second[0].pop("change") == "unchanged"
+    assert first[0].pop("difference") is None
+    assert second[0].pop("difference") == ""
+    assert first == second
 
 
 def test_a_stateful_operator_gets_a_backup(models: Path, agent: AgentClient) -> None:
@@ -202,10 +193,10 @@ def test_a_node_that_the_config_does_not_hold_is_a_sentence(
 
 def test_what_a_task_is_about_can_be_templated() -> None:
     assert set(DeployNodeOperator.template_fields) == {
-        *("graph", "earg_conn_id", "version", "images"),
+        *("graph", "earg_conn_id", "dry", "version", "images", "batch", "force"),
     }
     for operator in (WireGraphOperator, ProbeNodeOperator, ServeGraphOperator):
-        assert set(operator.template_fields) == {"graph", "earg_conn_id"}
+        assert set(operator.template_fields) == {"graph", "earg_conn_id", "dry"}
 
 
 def test_a_time_limit_of_ones_own_stays(models: Path) -> None:

@@ -8,12 +8,18 @@ import sys
 from importlib import import_module
 from importlib.metadata import distribution
 from importlib.resources import files
+from inspect import isabstract
+from pkgutil import walk_packages
 
 import jsonschema
 import pytest
-from airflow.sdk import BaseHook, BaseOperator
+from airflow.dag_processing.bundles.base import BaseDagBundle
+from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator
+from airflow.triggers.base import BaseTrigger
 
+import hogar_provider
 from hogar_provider import get_provider_info
+from hogar_provider.configuration import OPTIONS
 from tests.hogar_provider.folders import ROOT
 
 
@@ -50,14 +56,44 @@ def test_every_module_named_in_the_info_holds_what_it_is_named_for(kind: str, ba
         assert any(issubclass(cls, base) and cls.__module__ == name for cls in own), name
 
 
-def test_every_operator_module_is_named_in_the_info() -> None:
-    named = {name for e in get_provider_info()["operators"] for name in e["python-modules"]}
-    there = {
-        f"hogar_provider.operators.{path.stem}"
-        for path in (ROOT / "hogar_provider/operators").glob("*.py")
-        if path.stem not in {"__init__", "base"}
+def test_all_that_the_provider_adds_is_named_in_the_info() -> None:
+    info = get_provider_info()
+    kinds: dict[str, type] = {
+        "operators": BaseOperator,
+        "sensors": BaseSensorOperator,
+        "triggers": BaseTrigger,
+        "hooks": BaseHook,
+        "bundles": BaseDagBundle,
     }
-    assert named == there
+    there: dict[str, set[str]] = {kind: set() for kind in (*kinds, "extra-links")}
+    for found in walk_packages(hogar_provider.__path__, "hogar_provider."):
+        # A module called base holds what others derive from.
+        if found.name.endswith(".base"):
+            continue
+        for name, value in vars(import_module(found.name)).items():
+            if not isinstance(value, type) or value.__module__ != found.name or isabstract(value):
+                continue
+            if issubclass(value, BaseOperatorLink):
+                there["extra-links"].add(f"{found.name}.{name}")
+            for kind, base in kinds.items():
+                if issubclass(value, base) and not (
+                    kind == "operators" and issubclass(value, BaseSensorOperator)
+                ):
+                    there[kind].add(found.name)
+    for kind in kinds:
+        named = {name for entry in info.get(kind, ()) for name in entry["python-modules"]}
+        assert named == there[kind], kind
+    assert set(info.get("extra-links", ())) == there["extra-links"]
+
+
+def test_airflow_takes_the_settings_and_the_commands() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    sections = dict(manager.provider_configs)["airflow-provider-hogar"]
+    assert set(sections["hogar"]["options"]) == set(OPTIONS)
+    functions = {function.__module__ for function in manager.cli_command_functions}
+    assert "hogar_provider.cli.definition" in functions
 
 
 def test_airflow_offers_the_connection_type_with_its_field() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from earg.config import ConfigError, Edge, NodeSpec, StaticConfig, check_static, write_static
 from udgl.diagnostics import Diagnostic, Severity, UdglError, listing, quote
-from udgl.graph import FlowKind, Operator, ServingGraph
+from udgl.graph import Flow, FlowKind, Operator, ServingGraph
 from udgl.targets import Compilation, OutputFile
 
 DESCRIPTION = "EARG's static config"
@@ -78,6 +78,30 @@ def to_static(graph: ServingGraph) -> StaticConfig:
     except ConfigError as error:
         raise UdglError(graph.source, [_impossible(error.message)]) from None
     return config
+
+
+def from_static(name: str, version: str, config: StaticConfig) -> ServingGraph:
+    """The graph that a config says: what :func:`to_static` makes this config of, without what EARG
+    does not know of it (its owner, its tags, ...)."""
+    names = [node.name for node in config.nodes]
+    kinds = ((FlowKind.DISTRIBUTE, config.dist), (FlowKind.REDUCE, config.reduce))
+    return ServingGraph(
+        name,
+        version,
+        tuple(
+            Operator(node.name, node.version, node.image, node.batch, node.stateful)
+            for node in config.nodes
+        ),
+        tuple(
+            Flow(
+                kind,
+                tuple(names[index - 1] for index in edge.sources),
+                tuple(names[index - 1] for index in edge.targets),
+            )
+            for kind, edges in kinds
+            for edge in edges
+        ),
+    )
 
 
 def _node(operator: Operator) -> NodeSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 
@@ -44,3 +46,25 @@ class NoWeights:
 
     def _read(self, name: str) -> bytes:
         raise FileNotFoundError(f"there is no {name}")
+
+
+class WarmsUp:
+    """Takes as long to warm up as there is no file ``warm`` beside this one; fails where that says
+    so."""
+
+    def warm_up(self) -> None:
+        file = Path(__file__).with_name("warm")
+        while not file.exists():
+            time.sleep(0.02)
+        if file.read_text() == "no":
+            raise RuntimeError("the GPU is gone")
+
+    def predict(self, request: str) -> str:
+        return f"warm {request}"
+
+
+class Words:
+    """Replies what it has found in a text, as JSON."""
+
+    def predict(self, request: str) -> dict[str, Any]:
+        return {"words": request.split(), "count": len(request.split())}

@@ -1,0 +1,1 @@
+"""Airflow sensors: they wait for what a deployed graph does."""
