@@ -14,8 +14,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
 from fastapi import Depends, HTTPException
 
-RESOURCE = "HOGAR"
-"""The resource's name under FAB."""
+from hogar_provider.plugins.permission import RESOURCE
 
 Method = Literal["GET", "PUT"]
 

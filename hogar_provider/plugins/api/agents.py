@@ -50,16 +50,13 @@ def engine_of(conn_id: str) -> Engine:
     from earg.home import find_home
     from hogar_provider.exceptions import AirflowException
 
-    hook = _server_hook(conn_id)
     try:
-        # A hook that knows of tokens tells more than the folder.
-        said = hook.engine() if hasattr(hook, "engine") else None
-        folder = hook.agent_folder() if said is None else said.home
+        said = _server_hook(conn_id).engine()
     except AirflowException as error:
         raise ApiError(
             503, "no_connection", f"{error} An administrator can mend it under Connections."
         ) from None
-    engine = Engine(find_home(folder), "" if said is None else said.token)
+    engine = Engine(find_home(said.home), said.token)
     with _lock:
         _engines[conn_id] = (now, engine)
     return engine
@@ -151,4 +148,5 @@ def _server_hook(conn_id: str) -> Any:
 
             return Connection.get_connection_from_secrets(conn_id)
 
-    return ServerHook(conn_id) if conn_id else ServerHook()
+    # Empty means the default one of the configuration.
+    return ServerHook(conn_id)

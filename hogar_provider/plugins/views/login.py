@@ -20,7 +20,8 @@ def admit() -> Response | None:
         return _refused(401, "You are not logged in. Log in to Airflow, then load this page again.")
     # Flask-Login takes the second one, and would read the session otherwise.
     g.user = g._login_user = user
-    from hogar_provider.plugins.api.access import RESOURCE, has_access
+    from hogar_provider.plugins.api.access import has_access
+    from hogar_provider.plugins.permission import RESOURCE
 
     if not has_access("GET", user):
         return _refused(

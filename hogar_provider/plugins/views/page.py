@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint
 from flask_appbuilder import BaseView, expose
 
-from hogar_provider.plugins.api.access import RESOURCE
+from hogar_provider.plugins.permission import ACTIONS, RESOURCE
 from hogar_provider.plugins.views.login import admit, keep_session
 
 
@@ -20,7 +20,7 @@ class HogarView(BaseView):
 
     route_base = "/hogar"
     class_permission_name = RESOURCE
-    base_permissions = ("can_read", "can_edit")
+    base_permissions = ACTIONS
     default_view = "index"
 
     def create_blueprint(
