@@ -128,6 +128,9 @@ def server(
             made.python(SEED_FAB, json.dumps(made.passwords))
             for command in documented_commands():
                 made.airflow(*command)
+        else:
+            # What one worker knows, another one need not.
+            made.workers = 2
         made.start()
         yield made
 
@@ -161,7 +164,7 @@ def test_each_route_lets_in_exactly_those_who_may(server: ApiServer) -> None:
                     if got != ADMITTED:
                         error = reply.json()["error"]
                         assert error["code"] in ("not_authenticated", "forbidden")
-                        assert error["message"].endswith((".", ":")) or " " in error["message"]
+                        assert error["message"].endswith(".")
         cookies = {} if user == NO_NAME else {"_token": server.token(user)}
         reply = httpx.get(f"{server.url}/pluginsv2/hogar/", cookies=cookies, timeout=60)
         wanted[user]["page"] = page
