@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -127,7 +128,7 @@ def test_a_graph_is_shown_with_its_nodes_flows_and_figures(
     (pair,) = second["pairs"]
     assert (pair["role"], pair["state"]) == ("primary", "ready")
     assert pair["host"].startswith("127.")
-    assert os.path.exists(f"/proc/{pair['model_pids'][0]}")
+    assert Path(f"/proc/{pair['model_pids'][0]}").exists()
     (flow,) = view["flows"]
     assert (flow["source"], flow["target"], flow["kind"]) == (1, 2, "distribute")
 
