@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import udgl
 from earg.config import Edge, NodeSpec, StaticConfig
 from earg.extras import Extras, read_extras
 from earg.statistics import GraphStatistics, Histogram, NodeReport, NodeStatistics
 from earg.status import Event, GraphStatus, NodeState, NodeStatus, PairStatus, Role
 from earg.usage import ProcessUsage
+from hogar_provider.dag_builder import build_dag
 from hogar_provider.plugins.api.batch_view import batch_view, hint
-from hogar_provider.plugins.api.declared import Declared, deploy_task, read_declared
+from hogar_provider.plugins.api.declared import (
+    Declared,
+    connection_of,
+    deploy_task,
+    read_declared,
+)
 from hogar_provider.plugins.api.drift import batch_of_config, drift_of, topology_drift
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
 from hogar_provider.plugins.api.graph_view import Look, graph_view, summary
 from hogar_provider.plugins.api.window import cores, milliseconds, recent
-from tests.hogar_provider.folders import chain
+from tests.hogar_provider.folders import chain, stored
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -287,3 +295,14 @@ def test_only_a_dag_that_deploys_nodes_is_a_graph() -> None:
     mine = {"__var": {"_task_module": "hogar_provider.operators.deploy", "graph": "G"}}
     assert deploy_task({"tasks": [other]}) is None
     assert (deploy_task({"tasks": [other, mine]}) or {})["graph"] == "G"
+
+
+def test_the_connection_is_the_default_of_the_dags_param() -> None:
+    dag = build_dag(udgl.parse(chain("One", "test/upper:1")), Path("one.udgl"))
+    kept = stored(dag)
+    task = deploy_task(kept)
+    assert task is not None
+    assert connection_of(kept, task) == ""
+    dag.params["earg_conn_id"] = "gpu_box"
+    assert connection_of(stored(dag), task) == "gpu_box"
+    assert connection_of({}, {"earg_conn_id": "named"}) == "named"

@@ -149,7 +149,7 @@ def _look_up(dag_id: str, kept: _Kept | None, now: float) -> _Kept:
             return _Kept(now, key, None)
         code = DagCode.get_latest_dagcode(dag_id, session=session)
         text = "" if code is None else code.source_code
-        conn_id = _connection((data or {})["dag"], task)
+        conn_id = connection_of((data or {})["dag"], task)
     return _Kept(now, key, read_declared(dag_id, text, task, conn_id))
 
 
@@ -187,8 +187,9 @@ def read_declared(dag_id: str, text: str, task: dict[str, Any], conn_id: str) ->
     return Declared(dag_id, name, version, conn_id, text, write_static(config), config)
 
 
-def _connection(dag: dict[str, Any], task: dict[str, Any]) -> str:
-    """The connection that the DAG's runs use unless they are told another one."""
+def connection_of(dag: dict[str, Any], task: dict[str, Any]) -> str:
+    """The connection that runs of a serialized DAG use unless they are told another one; ``task``
+    is one that deploys a node. Empty: the default one."""
     for entry in dag.get("params") or ():
         name, param = entry
         if name == "earg_conn_id":
