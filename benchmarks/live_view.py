@@ -6,9 +6,9 @@ Starts an API server with one worker and a graph that is a chain of echoing mode
 after the other, for so many seconds each: nobody looks; everybody has the graph's stream open, in a
 process apart; and everybody has, while one client sends requests. Prints the CPU time a second of
 wall time of the API server, of the agent and of all the nodes' proxies and models together, the
-looks a viewer got a second, and the latency of the client's requests with viewers and without. In a
-minute every stream ends once and begins anew, so that is part of it. On a machine with few cores the
-viewers' own process is felt in the latency; what it uses is printed as well.
+looks a viewer got a second, and the latency of the client's requests with viewers and without. In
+a minute every stream ends once and begins anew, so that is part of it. On a machine with few cores
+the viewers' own process is felt in the latency; what it uses is printed as well.
 """
 
 from __future__ import annotations
