@@ -217,3 +217,24 @@ def test_more_calls_than_threads_can_take_are_refused(
         *[True] * runtime_module.WORKERS,
         *["busy"] * 4,
     ]
+
+
+def test_calls_for_the_same_at_one_time_are_one(shared: Runtime) -> None:
+    free = threading.Event()
+    calls = []
+
+    def work() -> int:
+        calls.append(1)
+        free.wait(PATIENCE)
+        return len(calls)
+
+    async def crowd() -> list[int]:
+        impatient = asyncio.create_task(shared.call(work, key="same", timeout=0.1))
+        others = [asyncio.create_task(shared.call(work, key="same")) for _ in range(50)]
+        with pytest.raises(ApiError, match="no answer within"):
+            await impatient
+        free.set()
+        return await asyncio.gather(*others)
+
+    assert asyncio.run(crowd()) == [1] * 50
+    assert asyncio.run(shared.call(work, key="same")) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
@@ -28,7 +29,9 @@ from hogar_provider.plugins.api.runtime import runtime
 API = "/api/v1"
 """Where the API's own routes are, below the application's place."""
 
-_ERRORS = {status: {"model": ErrorReply} for status in (401, 403, 404, 409, 422, 503, 504)}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorReply} for status in (401, 403, 404, 409, 422, 503, 504)
+}
 
 
 def create_app() -> FastAPI:

@@ -54,7 +54,7 @@ def batch_changes(dag_id: str) -> list[BatchChangeRecord]:
     with create_session() as session:
         rows = session.execute(
             select(Log.dttm, Log.owner, Log.extra)
-            .where(Log.dag_id == dag_id, Log.event == BATCH_EVENT)
+            .where(Log.dag_id == dag_id, Log.event == BATCH_EVENT, Log.dttm.is_not(None))
             .order_by(Log.id.desc())
             .limit(MOST_CHANGES)
         ).all()
@@ -62,12 +62,9 @@ def batch_changes(dag_id: str) -> list[BatchChangeRecord]:
     for when, owner, extra in rows:
         said = json.loads(extra or "{}")
         changes.append(
-            BatchChangeRecord(
-                at=when.timestamp(),
-                who=owner or "",
-                node=said["node"],
-                before=BatchSettingView(**said["from"]),
-                after=BatchSettingView(**said["to"]),
+            BatchChangeRecord.model_validate(
+                {"at": when.timestamp(), "who": owner or ""}
+                | {key: said[key] for key in ("node", "from", "to")}
             )
         )
     return changes

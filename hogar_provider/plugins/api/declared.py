@@ -81,12 +81,6 @@ def find_declared(dag_id: str) -> Declared:
     return kept.declared
 
 
-def forget() -> None:
-    """Ask the database again at the next call."""
-    with _lock:
-        _kept.clear()
-
-
 def hogar_dag_ids() -> list[str]:
     """The DAGs that are made of UDGL files, by their tag; ``find_declared`` knows for certain."""
     from airflow.models.dag import DagModel, DagTag

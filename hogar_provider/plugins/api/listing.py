@@ -1,4 +1,4 @@
-"""All deployed graphs, asked of the agents once for all who look within a second."""
+"""All deployed graphs, asked of the agents once for all who look within two seconds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from hogar_provider.plugins.api.errors import ApiError
 from hogar_provider.plugins.api.graph_view import graph_view, summary
 from hogar_provider.plugins.api.looking import Looker
 
-FRESH = 1.0
+FRESH = 2.0
 """Seconds for which the agents are not asked again."""
 
 MOST_GRAPHS = 200
-"""Graphs whose figures are told; more are named without them."""
+"""Graphs of one agent that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
+class Listed:
+    """What the agents told, ``at`` in seconds of the monotonic clock."""
+
     at: float
     graphs: tuple[GraphSummary, ...]
     agent: AgentView | None
@@ -30,37 +32,28 @@ class _Listed:
 
 
 _lock = threading.Lock()
-_listed: _Listed | None = None
+_listed: Listed | None = None
 _lookers: dict[tuple[str, str], Looker] = {}
 
 
-def list_graphs(readable: Collection[str], all_dags: bool) -> GraphList:
-    """The deployed graphs of the DAGs in ``readable``; with ``all_dags`` those of no DAG, too.
-    Blocks."""
-    listed = _current()
+def list_graphs(listed: Listed, readable: Collection[str], all_dags: bool) -> GraphList:
+    """The deployed graphs of the DAGs in ``readable``; with ``all_dags`` those of no DAG, too."""
     graphs = [
         one for one in listed.graphs if (all_dags if one.orphaned else one.dag_id in readable)
     ]
     return GraphList(graphs=graphs, agent=listed.agent, message=listed.message)
 
 
-def forget() -> None:
-    """Ask the agents again at the next call."""
+def current() -> Listed:
+    """All graphs, at most :data:`FRESH` seconds old; blocks while the agents are asked."""
     global _listed
-    with _lock:
-        _listed = None
-
-
-def _current() -> _Listed:
-    global _listed
-    # Whoever comes meanwhile waits for the same answer.
     with _lock:
         if _listed is None or time.monotonic() - _listed.at > FRESH:
             _listed = _ask_all()
         return _listed
 
 
-def _ask_all() -> _Listed:
+def _ask_all() -> Listed:
     dag_of = {deployed_name_of(dag_id): dag_id for dag_id in hogar_dag_ids()}
     graphs: list[GraphSummary] = []
     default: AgentView | None = None
@@ -74,23 +67,26 @@ def _ask_all() -> _Listed:
     for path, engine in engines().items():
         try:
             version, pid = ask(engine.home, lambda agent: agent.hello())
-            names = [one.name for one in ask(engine.home, lambda agent: agent.graphs())]
+            statuses = ask(engine.home, lambda agent: agent.graphs())
         except ApiError as error:
             if path == default_home:
                 messages.append(error.message)
             continue
         if path == default_home:
             default = AgentView(home=str(path), version=version, pid=pid)
-        for name in names[:MOST_GRAPHS]:
+        if len(statuses) > MOST_GRAPHS:
+            messages.append(f"Only {MOST_GRAPHS} of {len(statuses)} graphs in {path} are listed.")
+        for status in statuses[:MOST_GRAPHS]:
+            name = status.name
             key = (str(path), name)
             seen.add(key)
             looker = _lookers.setdefault(key, Looker(engine.home, name))
             dag_id = dag_of.get(name, "")
             plain = Declared(dag_id, name, "", "", "", "", None)
-            view = graph_view(plain, looker.look(), None, looker.events)
+            view = graph_view(plain, looker.look(status), None, looker.events)
             if view.deployed:
                 graphs.append(summary(view, orphaned=not dag_id))
     for key in set(_lookers) - seen:
         del _lookers[key]
     graphs.sort(key=lambda one: (one.orphaned, one.name))
-    return _Listed(time.monotonic(), tuple(graphs), default, " ".join(messages))
+    return Listed(time.monotonic(), tuple(graphs), default, " ".join(messages))

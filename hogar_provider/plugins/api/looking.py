@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from earg.client import AgentClient
     from earg.home import Home
     from earg.plan import Plan
-    from earg.status import Event
+    from earg.status import Event, GraphStatus
 
 
 class Looker:
@@ -30,18 +30,22 @@ class Looker:
         self._plan_texts = ("", "")
         self._plan: Plan | None = None
 
-    def look(self) -> Look:
-        """What the agent tells now; raises nothing for an agent that does not answer. Blocks."""
+    def look(self, status: GraphStatus | None = None) -> Look:
+        """What the agent tells now; raises nothing for an agent that does not answer. Blocks.
+
+        ``status`` is the graph's where the agent has just been asked for it.
+        """
         at = time.time()
         try:
-            return ask(self.home, lambda agent: self._look(agent, at))
+            return ask(self.home, lambda agent: self._look(agent, at, status))
         except ApiError as error:
             return Look(at, reachable=error.code != "no_agent", trouble=error.message)
 
-    def _look(self, agent: AgentClient, at: float) -> Look:
+    def _look(self, agent: AgentClient, at: float, status: GraphStatus | None) -> Look:
         from earg.client import AgentError, NoAgentError
 
-        status = next((one for one in agent.graphs() if one.name == self.name), None)
+        if status is None:
+            status = next((one for one in agent.graphs() if one.name == self.name), None)
         self._follow_events(agent)
         if status is None:
             return Look(at, reachable=True)

@@ -14,10 +14,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hogar_provider.plugins.api.agents import engine_of
 from hogar_provider.plugins.api.declared import find_declared
@@ -183,6 +183,7 @@ class Runtime:
         self._polls: dict[str, Poll] = {}
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="hogar-api")
         self._waiting = 0
+        self._shared: dict[str, Future[Any]] = {}
 
     @property
     def polls(self) -> dict[str, Poll]:
@@ -230,25 +231,41 @@ class Runtime:
         return frame
 
     async def call(
-        self, function: Callable[..., T], *arguments: object, timeout: float = CALL_DEADLINE
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        timeout: float = CALL_DEADLINE,
+        key: str = "",
     ) -> T:
         """What a function that blocks returns, from a thread. Raises :class:`ApiError` where none
-        is free, or it takes more than ``timeout`` seconds; then it is left to end by itself."""
+        is free, or it takes more than ``timeout`` seconds; then it is left to end by itself.
+
+        Calls with one ``key`` at one time are one call.
+        """
+        future = self._submit(key, partial(function, *arguments))
+        try:
+            async with asyncio.timeout(timeout):
+                # Whoever stops waiting must not take the answer from the others.
+                return await asyncio.shield(asyncio.wrap_future(future))
+        except TimeoutError:
+            raise ApiError(
+                504, "no_answer", f"There was no answer within {timeout:.0f} s; try again."
+            ) from None
+
+    def _submit(self, key: str, function: Callable[[], T]) -> Future[T]:
         with self._lock:
+            if key in self._shared:
+                return self._shared[key]
             if self._waiting >= WORKERS + MOST_WAITING:
                 raise ApiError(
                     503, "busy", "This API server waits for too many answers; try again shortly."
                 )
             self._waiting += 1
-        future = self._threads.submit(partial(function, *arguments))
-        future.add_done_callback(self._done)
-        try:
-            async with asyncio.timeout(timeout):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise ApiError(
-                504, "no_answer", f"There was no answer within {timeout:.0f} s; try again."
-            ) from None
+            future = self._threads.submit(function)
+            if key:
+                self._shared[key] = future
+        future.add_done_callback(partial(self._done, key))
+        return future
 
     def close(self) -> None:
         """Stop all polls."""
@@ -258,9 +275,10 @@ class Runtime:
         for poll in polls:
             poll.stop()
 
-    def _done(self, _: object) -> None:
+    def _done(self, key: str, _: object) -> None:
         with self._lock:
             self._waiting -= 1
+            self._shared.pop(key, None)
 
     def _has_ended(self, poll: Poll) -> bool:
         """Whether the poll is over, as nobody has looked for a while. One that failed is forgotten,

@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from hogar_provider.plugins.api.access import SEES, SEES_DAG, User, may_read_all_dags
 from hogar_provider.plugins.api.datamodels.graphs import GraphList, GraphView
 from hogar_provider.plugins.api.declared import find_declared
-from hogar_provider.plugins.api.listing import list_graphs
+from hogar_provider.plugins.api.listing import current, list_graphs
 from hogar_provider.plugins.api.runtime import runtime
 from hogar_provider.plugins.api.streams import graph_events, streams
 
@@ -22,9 +22,11 @@ router = APIRouter(tags=["graphs"])
 async def get_graphs(user: User) -> GraphList:
     """The deployed graphs whose DAG the user may read, and those of no DAG for who may read all."""
 
+    listed = await runtime.call(current, key="graphs")
+
     def work() -> GraphList:
         readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-        return list_graphs(readable, may_read_all_dags(user))
+        return list_graphs(listed, readable, may_read_all_dags(user))
 
     return await runtime.call(work)
 

@@ -22,6 +22,7 @@ from hogar_provider.plugins.api.runtime import runtime
 from hogar_provider.plugins.api.window import report_of
 
 if TYPE_CHECKING:
+    from earg.client import AgentClient
     from earg.statistics import Histogram
 
 router = APIRouter(tags=["nodes"], dependencies=SEES_DAG)
@@ -95,14 +96,17 @@ def _logs(dag_id: str, index: int, lines: int, proxy: bool, backup: bool) -> Log
     declared = find_declared(dag_id)
     home = engine_of(declared.conn_id).home
 
-    def question(agent: object) -> tuple[str, str]:
-        text = agent.node_log(declared.name, index, lines, proxy=proxy, backup=backup)  # type: ignore[attr-defined]
-        if index == 0:
-            return text, ""
-        node = next((one for one in agent.graph(declared.name).nodes if one.index == index), None)  # type: ignore[attr-defined]
+    def question(agent: AgentClient) -> tuple[str, str]:
+        text = agent.node_log(declared.name, index, lines, proxy=proxy, backup=backup)
         role = "backup" if backup else "primary"
-        pair = next((one for one in node.pairs if one.role.value == role), None) if node else None
-        return text, "" if pair is None else pair.proxy_log if proxy else pair.model_log
+        paths = [
+            pair.proxy_log if proxy else pair.model_log
+            for node in agent.graph(declared.name).nodes
+            if node.index == index
+            for pair in node.pairs
+            if pair.role.value == role
+        ]
+        return text, paths[0] if paths else ""
 
     text, path = ask(home, question)
     return LogView(lines=text.splitlines(), path=path)
