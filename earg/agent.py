@@ -448,6 +448,13 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
         return await self._answer(context, work())
 
+    async def Plan(self, request: hogar_pb2.GraphRequest, context: Context) -> hogar_pb2.GraphPlan:
+        async def work() -> hogar_pb2.GraphPlan:
+            plan = self._graph(request.graph).plan
+            return hogar_pb2.GraphPlan(config=plan.text, extras=plan.extras_text)
+
+        return await self._answer(context, work())
+
     async def Shutdown(self, request: hogar_pb2.Done, context: Context) -> hogar_pb2.Done:
         await self.close()
         self._stop()

@@ -243,6 +243,12 @@ class AgentClient:
         known = ", ".join(graph.name for graph in graphs) or "none"
         raise AgentError(f"no graph {name!r} is deployed here (deployed: {known})")
 
+    def plan(self, graph: str) -> tuple[str, str]:
+        """What a deployed graph runs from: its static EARG config and the text of its extras."""
+        request = hogar_pb2.GraphRequest(graph=graph)
+        reply = self._call(self._stub.Plan, request, CALL_TIMEOUT)
+        return reply.config, reply.extras
+
     def node_log(
         self,
         graph: str,

@@ -1,0 +1,80 @@
+"""One node of a graph."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class PairView(BaseModel):
+    """A model and its proxy. ``host`` is the address without the port; pids are 0 for what does
+    not run."""
+
+    role: str
+    state: str
+    host: str
+    address: str
+    model_pids: list[int]
+    proxy_pid: int
+    reason: str
+
+
+class DeclaredView(BaseModel):
+    """What UDGL declares of a node; ``batch`` as in an EARG config (0: one call a request, below 0:
+    dynamic)."""
+
+    version: str
+    image: str
+    batch: int
+
+
+class BatchView(BaseModel):
+    """How a node batches. ``limit`` is in force, ``most`` the highest that a dynamic one takes;
+    ``objective_ms`` 0 is the usual objective. ``mean`` is the mean batch of the last half minute
+    and ``fill`` its share of the limit, both None while nothing was computed. ``declared`` is the
+    declared batch, None for a node that is not declared."""
+
+    limit: int
+    most: int
+    dynamic: bool
+    wait_ms: float
+    objective_ms: float
+    set_by: str
+    declared: int | None
+    mean: float | None
+    fill: float | None
+    hint: str = ""
+
+
+class NodeView(BaseModel):
+    """One node as it is now. Figures are None where its proxy does not answer, latencies also where
+    nothing passed in the last half minute. ``since`` is when its state began, None where the agent
+    does not know any more. ``cpu`` is in cores, ``memory`` in bytes, of all its processes."""
+
+    index: int
+    name: str
+    version: str
+    image: str
+    stateful: bool
+    state: str
+    reason: str
+    since: float | None
+    declared: DeclaredView | None
+    drift: list[str]
+    pairs: list[PairView]
+    queued: int | None = None
+    running: int | None = None
+    leaving: int | None = None
+    requests: int | None = None
+    errors: int | None = None
+    requests_per_second: float | None = None
+    errors_per_second: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    queue_p95_ms: float | None = None
+    compute_p95_ms: float | None = None
+    batch: BatchView | None = None
+    lag_ms: float | None = None
+    exits: int = 0
+    cpu: float | None = None
+    memory: int | None = None

@@ -1,0 +1,1 @@
+"""What the provider adds to flask-appbuilder, by which FAB's roles know of HOGAR."""
