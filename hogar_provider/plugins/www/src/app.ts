@@ -340,7 +340,7 @@ export class HogarApp extends LitElement {
   private panel(node: NodeView, closable: boolean) {
     const live = this.live!;
     return html`<hogar-node-panel .api=${this.api} .dag=${this.dag} .node=${node} .now=${this.now} .at=${live.view!.at} .seen=${live.seen.get(node.index) ?? []}
-      .events=${live.events} .part=${this.route.part} .closable=${closable}
+      .events=${live.events} .section=${this.route.part} .closable=${closable}
       @part=${(e: CustomEvent<string>) => this.go({ part: e.detail, node: closable ? node.index : this.route.node })}
       @close-panel=${() => this.go({ node: 0, part: "" })} @changed=${() => void live.refresh()}></hogar-node-panel>`;
   }
