@@ -1,4 +1,4 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig } from "vite";
 
 // One ES module with everything in it: the host imports it by its address, and shares no library.
 export default defineConfig({
@@ -9,8 +9,6 @@ export default defineConfig({
     target: "es2022",
     minify: "esbuild",
     reportCompressedSize: false,
-    codeSplitting: false,
   },
   define: { "process.env.NODE_ENV": '"production"' },
-  test: { environment: "happy-dom", include: ["test/**/*.test.ts"], setupFiles: ["test/setup.ts"] },
-} as Parameters<typeof defineConfig>[0]);
+});

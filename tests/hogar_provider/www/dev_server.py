@@ -144,21 +144,37 @@ class Handler(BaseHTTPRequestHandler):
 
     def _api(self, parts: list[str], query: dict[str, str], body: dict[str, Any]) -> None:
         if self.stage.broken:
-            self._refuse(503, "no_agent", "The agent does not answer: its socket is there, but nobody listens.")
+            self._refuse(
+                503,
+                "no_agent",
+                "The agent does not answer: its socket is there, but nobody listens.",
+            )
             return
         if parts == ["graphs"]:
             up = [graph.summary() for graph in self.stage.graphs.values() if graph.deployed]
-            self._json({"graphs": up, "agent": {"home": "/srv/hogar", "version": "0.1.0", "pid": 77}, "message": ""})
+            self._json(
+                {
+                    "graphs": up,
+                    "agent": {"home": "/srv/hogar", "version": "0.1.0", "pid": 77},
+                    "message": "",
+                }
+            )
             return
         graph = self.stage.graphs.get(parts[1])
         if parts[1] == "Secret":
-            self._refuse(403, "forbidden", "You may not read the DAG Secret. Ask an administrator for it.")
+            self._refuse(
+                403, "forbidden", "You may not read the DAG Secret. Ask an administrator for it."
+            )
         elif graph is None:
-            self._refuse(404, "not_a_hogar_graph", f"The DAG {parts[1]} does not come from a UDGL file.")
+            self._refuse(
+                404, "not_a_hogar_graph", f"The DAG {parts[1]} does not come from a UDGL file."
+            )
         else:
             self._graph(graph, parts[2:], query, body)
 
-    def _graph(self, graph: Played, parts: list[str], query: dict[str, str], body: dict[str, Any]) -> None:
+    def _graph(
+        self, graph: Played, parts: list[str], query: dict[str, str], body: dict[str, Any]
+    ) -> None:
         match parts:
             case ["graph"]:
                 self._json(graph.view())
@@ -179,7 +195,10 @@ class Handler(BaseHTTPRequestHandler):
                 else:
                     self._json(graph.set_batching(int(index), body))
             case ["nodes", index, "logs"]:
-                lines = [f"2026-01-0{1 + k % 9} 12:00:{k % 60:02} INFO model: computed batch {k} of node {index}" for k in range(60)]
+                lines = [
+                    f"2026-01-0{1 + k % 9} 12:00:{k % 60:02} INFO model: computed batch {k} of node {index}"
+                    for k in range(60)
+                ]
                 self._json({"lines": lines, "path": f"/srv/hogar/logs/{index}/model.log"})
             case ["batching", "changes"]:
                 self._json({"changes": graph.changes})
@@ -205,7 +224,15 @@ class Handler(BaseHTTPRequestHandler):
             return
         reply = {"sentiment": 0.82, "subject": ["service"], "said": body.get("body", "")}
         trace = f"00-{'4bf92f3577b34da6a3ce929d0e0e4736'}-00f067aa0ba902b7-01"
-        self._json({"status": 200, "content_type": "application/json", "body": json.dumps(reply), "ms": 41.7, "traceparent": trace})
+        self._json(
+            {
+                "status": 200,
+                "content_type": "application/json",
+                "body": json.dumps(reply),
+                "ms": 41.7,
+                "traceparent": trace,
+            }
+        )
 
     def _stream(self, graph: Played) -> None:
         self.send_response(HTTPStatus.OK)
@@ -237,7 +264,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        self._bytes(json.dumps({"error": {"code": code, "message": message}}).encode(), "application/json", status)
+        self._bytes(
+            json.dumps({"error": {"code": code, "message": message}}).encode(),
+            "application/json",
+            status,
+        )
 
     def _json(self, value: object) -> None:
         self._bytes(json.dumps(value).encode(), "application/json")

@@ -121,14 +121,23 @@ class Played:
         for node in nodes:
             node.since = self.began - 3 * 3600
             if deployed:
-                self._tell(node, "wired, and its model answers", "starting", "ready", 3 * 3600 - node.index)
+                self._tell(
+                    node, "wired, and its model answers", "starting", "ready", 3 * 3600 - node.index
+                )
             else:
                 node.state = "undeployed"
 
     def _tell(self, node: PlayedNode, what: str, before: str, after: str, ago: float = 0.0) -> None:
         number = len(self.events) + 1
         self.events.append(
-            {"number": number, "at": time.time() - ago, "node": node.name, "what": what, "before": before, "after": after}
+            {
+                "number": number,
+                "at": time.time() - ago,
+                "node": node.name,
+                "what": what,
+                "before": before,
+                "after": after,
+            }
         )
 
     def change(self, node: PlayedNode, state: str, reason: str, what: str = "") -> None:
@@ -156,7 +165,9 @@ class Played:
             ]
         steps.append((7.0, "ready", ""))
         for after, state, reason in steps:
-            timer = threading.Timer(after * slowly, self.change, (node, state, reason, reason or "serves again"))
+            timer = threading.Timer(
+                after * slowly, self.change, (node, state, reason, reason or "serves again")
+            )
             timer.daemon = True
             timer.start()
             self._timers.append(timer)
@@ -178,11 +189,21 @@ class Played:
         noise = random.Random(int(at) * 131 + node.index).uniform(-1, 1)
         load = max(0.0, self.load * (1 + 0.12 * wave + 0.05 * noise))
         slow = 6 + 5 * (node.index % 4) + (18 if node.index == 1 else 0)
-        mean = min(node.limit, max(1.0, load * slow / 1000 * (1.6 + 0.5 * wave) + node.wait_ms / 20))
+        mean = min(
+            node.limit, max(1.0, load * slow / 1000 * (1.6 + 0.5 * wave) + node.wait_ms / 20)
+        )
         queue = slow * (0.35 + 0.12 * wave) * max(1.0, 6 / node.limit) + node.wait_ms / 2
         compute = slow * (0.8 + mean / 24)
         p50 = queue * 0.55 + compute * 0.8
-        return {"load": load, "mean": mean, "queue": queue, "compute": compute, "p50": p50, "wave": wave, "noise": noise}
+        return {
+            "load": load,
+            "mean": mean,
+            "queue": queue,
+            "compute": compute,
+            "p50": p50,
+            "wave": wave,
+            "noise": noise,
+        }
 
     def node(self, node: PlayedNode, at: float) -> dict[str, Any]:
         f = self._figures(node, at)
@@ -191,9 +212,18 @@ class Played:
         role = "primary"
         pairs: list[dict[str, Any]] = []
         if self.deployed:
-            pairs.append(self._pair(node, role, node.state, "10.0.0.4" if node.index % 2 else "10.0.0.5"))
+            pairs.append(
+                self._pair(node, role, node.state, "10.0.0.4" if node.index % 2 else "10.0.0.5")
+            )
             if node.stateful:
-                pairs.append(self._pair(node, "backup", "starting" if slack else node.backup, "10.0.0.5" if node.index % 2 else "10.0.0.4"))
+                pairs.append(
+                    self._pair(
+                        node,
+                        "backup",
+                        "starting" if slack else node.backup,
+                        "10.0.0.5" if node.index % 2 else "10.0.0.4",
+                    )
+                )
         fill = round(f["mean"] / node.limit, 3)
         hint = ""
         if node.limit > 8 and fill < 0.3:
@@ -208,7 +238,9 @@ class Played:
         )  # fmt: skip
         if serves:
             figures = {
-                "queued": round(abs(f["wave"]) * 3) + (140 if slack else 0) + (60 if node.state == "busy" else 0),
+                "queued": round(abs(f["wave"]) * 3)
+                + (140 if slack else 0)
+                + (60 if node.state == "busy" else 0),
                 "running": round(f["mean"]),
                 "leaving": 0,
                 "requests": round((at - self.began + 9000) * self.load),
@@ -237,19 +269,28 @@ class Played:
             "drift": [*node.drift, *self._drift(node)],
             "pairs": pairs,
             **figures,
-            "batch": self.batch(node, f["mean"] if serves else None, fill if serves else None, hint) if self.deployed else None,
+            "batch": self.batch(node, f["mean"] if serves else None, fill if serves else None, hint)
+            if self.deployed
+            else None,
             "exits": node.exits,
         }
 
     def _drift(self, node: PlayedNode) -> list[str]:
-        if self.deployed and (node.limit, node.dynamic) != (max(1, abs(node.declared)), node.declared < 0):
-            return [f"batch: declared {node.declared}, runs with {-node.limit if node.dynamic else node.limit}"]
+        if self.deployed and (node.limit, node.dynamic) != (
+            max(1, abs(node.declared)),
+            node.declared < 0,
+        ):
+            return [
+                f"batch: declared {node.declared}, runs with {-node.limit if node.dynamic else node.limit}"
+            ]
         return []
 
-    def batch(self, node: PlayedNode, mean: float | None, fill: float | None, hint: str) -> dict[str, Any]:
+    def batch(
+        self, node: PlayedNode, mean: float | None, fill: float | None, hint: str
+    ) -> dict[str, Any]:
         return {
-            "limit": node.limit,
-            "most": max(64, node.limit) if node.dynamic else node.limit,
+            "limit": max(1, node.limit * 3 // 8) if node.dynamic else node.limit,
+            "most": node.limit,
             "dynamic": node.dynamic,
             "wait_ms": node.wait_ms,
             "objective_ms": node.objective_ms,
@@ -277,7 +318,9 @@ class Played:
             nodes = [self.node(node, at) for node in self.nodes]
             states = {node.state for node in self.nodes}
             order = ("dead", "recovering", "degraded", "starting", "busy")
-            state = "draining" if self.draining else next((s for s in order if s in states), "ready")
+            state = (
+                "draining" if self.draining else next((s for s in order if s in states), "ready")
+            )
             rates = {n["index"]: n["requests_per_second"] for n in nodes}
             return {
                 "dag_id": self.dag_id,
@@ -350,10 +393,26 @@ class Played:
         for k in range(min(most, 9)):
             node = self.nodes[k % len(self.nodes)]
             age = 140 * (9 - k) + (now * 1000 + 37 * k) % 90
-            positions = [{"index": node.index, "node": node.name, "stage": ("queue", "compute", "leave")[k % 3], "ms": age / 3}]
+            positions = [
+                {
+                    "index": node.index,
+                    "node": node.name,
+                    "stage": ("queue", "compute", "leave")[k % 3],
+                    "ms": age / 3,
+                }
+            ]
             if node.index == 3 and len(self.nodes) > 3:
-                positions.append({"index": 4, "node": self.nodes[3].name, "stage": "compute", "ms": 8.0})
-            rows.append({"id": 88_000 + int(now) % 1000 + k, "ms": age, "attempt": 1 if k else 2, "positions": positions})
+                positions.append(
+                    {"index": 4, "node": self.nodes[3].name, "stage": "compute", "ms": 8.0}
+                )
+            rows.append(
+                {
+                    "id": 88_000 + int(now) % 1000 + k,
+                    "ms": age,
+                    "attempt": 1 if k else 2,
+                    "positions": positions,
+                }
+            )
         return {"total": 9, "requests": rows}
 
     def traces(self, most: int) -> dict[str, Any]:
@@ -362,12 +421,27 @@ class Played:
         for k in range(min(most, 12)):
             pick = random.Random(now - k)
             start, hops, ends = 0.0, [], {}
-            before = {t: [s for s, target, _ in self.flows if target == t] for _, t, _ in self.flows}
+            before = {
+                t: [s for s, target, _ in self.flows if target == t] for _, t, _ in self.flows
+            }
             for node in self.nodes[:8]:
-                start = max((ends.get(s, 0.0) for s in before.get(node.index, [])), default=0.0) + 0.4
+                start = (
+                    max((ends.get(s, 0.0) for s in before.get(node.index, [])), default=0.0) + 0.4
+                )
                 queue, compute = pick.uniform(0.2, 6), pick.uniform(3, 22)
                 ends[node.index] = start + queue + compute + 0.6
-                hops.append({"index": node.index, "node": node.name, "start_ms": start, "queue_ms": queue, "compute_ms": compute, "leave_ms": 0.6, "batch": pick.randint(1, 12), "replica": 0})
+                hops.append(
+                    {
+                        "index": node.index,
+                        "node": node.name,
+                        "start_ms": start,
+                        "queue_ms": queue,
+                        "compute_ms": compute,
+                        "leave_ms": 0.6,
+                        "batch": pick.randint(1, 12),
+                        "replica": 0,
+                    }
+                )
             traces.append(
                 {
                     "request": 88_000 - k,
@@ -380,7 +454,9 @@ class Played:
             )  # fmt: skip
         return {"traces": traces}
 
-    def set_batching(self, index: int, setting: dict[str, Any], who: str = "maria") -> dict[str, Any]:
+    def set_batching(
+        self, index: int, setting: dict[str, Any], who: str = "maria"
+    ) -> dict[str, Any]:
         with self.lock:
             node = self.nodes[index - 1]
 
@@ -400,8 +476,12 @@ class Played:
                 for key, value in setting.items():
                     setattr(node, key, value)
                 node.set_by = who
-            self.changes.insert(0, {"at": time.time(), "who": who, "node": node.name, "from": before, "to": now()})
-            self._tell(node, f"{who} set the batch limit from {before['limit']} to {node.limit}", "", "")
+            self.changes.insert(
+                0, {"at": time.time(), "who": who, "node": node.name, "from": before, "to": now()}
+            )
+            self._tell(
+                node, f"{who} set the batch limit from {before['limit']} to {node.limit}", "", ""
+            )
             return self.batch(node, None, None, "")
 
 
@@ -413,7 +493,9 @@ def sentiment(dag_id: str = "SentiAnalyzer", **more: Any) -> Played:
 
 def chain(dag_id: str, size: int) -> Played:
     """``size`` nodes one after the other."""
-    nodes = [PlayedNode(k, f"Step-{k}", "1", f"chain/step-{k}:v1", False, 8) for k in range(1, size + 1)]
+    nodes = [
+        PlayedNode(k, f"Step-{k}", "1", f"chain/step-{k}:v1", False, 8) for k in range(1, size + 1)
+    ]
     return Played(dag_id, dag_id, nodes, [(k, k + 1, "distribute") for k in range(1, size)])
 
 
@@ -429,7 +511,16 @@ def wide(dag_id: str = "Everything", layers: int = 12, a_layer: int = 17, seed: 
         for k in range(size):
             index = len(nodes) + 1
             row.append(index)
-            nodes.append(PlayedNode(index, f"L{layer:02}-Scorer-{k:02}", "1", f"all/scorer-{layer}-{k}:v1", index % 9 == 0, 16))
+            nodes.append(
+                PlayedNode(
+                    index,
+                    f"L{layer:02}-Scorer-{k:02}",
+                    "1",
+                    f"all/scorer-{layer}-{k}:v1",
+                    index % 9 == 0,
+                    16,
+                )
+            )
         rows.append(row)
     for before, after in zip(rows, rows[1:], strict=False):
         seen = set()
@@ -440,7 +531,15 @@ def wide(dag_id: str = "Everything", layers: int = 12, a_layer: int = 17, seed: 
                 seen.add(target)
         for target in after:
             if target not in seen:
-                flows.append((before[min(len(before) - 1, after.index(target) * len(before) // len(after))], target, "distribute"))
+                flows.append(
+                    (
+                        before[
+                            min(len(before) - 1, after.index(target) * len(before) // len(after))
+                        ],
+                        target,
+                        "distribute",
+                    )
+                )
     graph = Played(dag_id, "Everything", nodes, flows, load=310.0)
     graph.kill(57, "dead")
     graph.kill(120, "hold")
@@ -461,10 +560,15 @@ def gallery() -> Played:
         "starting": "its model loads",
         "draining": "the graph takes no new requests",
     }
-    nodes = [PlayedNode(k, f"{s.capitalize()}-{k}", "1", f"all/{s}:v1", k % 2 == 0, 16) for k, s in enumerate(states, start=1)]
+    nodes = [
+        PlayedNode(k, f"{s.capitalize()}-{k}", "1", f"all/{s}:v1", k % 2 == 0, 16)
+        for k, s in enumerate(states, start=1)
+    ]
     kinds = ("distribute", "switch", "split", "reduce")
     flows = [(1, 2), (1, 3), (1, 4), (2, 5), (3, 6), (4, 7), (5, 8), (6, 8), (7, 8)]
-    graph = Played("States", "States", nodes, [(s, t, kinds[k % 4]) for k, (s, t) in enumerate(flows)])
+    graph = Played(
+        "States", "States", nodes, [(s, t, kinds[k % 4]) for k, (s, t) in enumerate(flows)]
+    )
     for node, state in zip(nodes, states, strict=True):
         if state != "ready":
             graph.change(node, state, why[state])

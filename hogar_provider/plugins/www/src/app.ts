@@ -61,6 +61,7 @@ export class HogarApp extends LitElement {
       [role="tab"] { border: 0; border-radius: 0; background: none; min-height: 38px; padding: 6px 12px; color: var(--fg-muted); border-bottom: 2px solid transparent; }
       [role="tab"][aria-selected="true"] { color: var(--fg); border-bottom-color: var(--accent); font-weight: 600; }
       [role="tab"]:focus-visible { outline-offset: -3px; }
+      .alone { flex: 1; min-height: 0; overflow: auto; }
       [role="tabpanel"] { flex: 1; min-height: 0; display: flex; flex-direction: column; overflow: auto; }
       .both { flex: 1; min-height: 0; display: flex; }
       .both > hogar-graph { flex: 1; min-width: 0; min-height: 420px; }
@@ -353,7 +354,7 @@ export class HogarApp extends LitElement {
         <div class="both">${view.nodes.length ? html`<hogar-graph .view=${view} .now=${this.now} .selected=${this.route.node} @pick=${this.pick}></hogar-graph>` : nothing}
         ${view.nodes.filter((n) => n.index === this.route.node).map((n) => this.panel(n, true))}</div>`;
     }
-    return html`${this.notes(view)}${this.panel(node, false)}<div class="sr" role="status" aria-live="polite">${this.announcement}</div>`;
+    return html`${this.notes(view)}<div class="alone">${this.panel(node, false)}</div><div class="sr" role="status" aria-live="polite">${this.announcement}</div>`;
   }
 }
 

@@ -4,6 +4,7 @@ import { css, html, LitElement, nothing, type PropertyValues } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
 import { decimal, percent } from "./format";
+import { BULB } from "./states";
 import { shared } from "./styles";
 import type { BatchSetting, BatchView, NodeView } from "./types";
 
@@ -50,7 +51,7 @@ export class HogarBatchEditor extends LitElement {
       .slide { display: flex; gap: 10px; align-items: center; min-width: 0; }
       .slide input[type="range"] { flex: 1; min-width: 60px; }
       input[type="number"] { width: 92px; }
-      .choice { display: inline-flex; border: 1px solid var(--border-strong); border-radius: 6px; overflow: hidden; }
+      .choice { display: inline-flex; justify-self: start; border: 1px solid var(--border-strong); border-radius: 6px; overflow: hidden; }
       .choice label { padding: 5px 12px; cursor: pointer; position: relative; }
       .choice label + label { border-left: 1px solid var(--border-strong); }
       .choice input { position: absolute; opacity: 0; }
@@ -142,7 +143,7 @@ export class HogarBatchEditor extends LitElement {
     const changed = drifted || batch.wait_ms !== 0 || batch.objective_ms !== 0 || batch.set_by !== "";
     return html`<form @submit=${this.apply} novalidate aria-label="Batching of ${this.node.name}">
       <div class="fill"><span>batches of ${decimal(batch.mean)}, ${percent(batch.fill)} of ${batch.limit}</span><span class="bar"><i style="width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%"></i></span></div>
-      ${batch.hint ? html`<div class="note"><span aria-hidden="true">💡</span><span>${batch.hint}</span></div>` : nothing}
+      ${batch.hint ? html`<div class="note">${BULB}<span>${batch.hint}</span></div>` : nothing}
       <div class="field"><span id="kind" class="small">Kind</span>
         <span class="choice" role="radiogroup" aria-labelledby="kind">
           <label><input type="radio" name="kind" .checked=${!draft.dynamic} @change=${() => this.edit({ dynamic: false })} />static</label>

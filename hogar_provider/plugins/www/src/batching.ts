@@ -7,7 +7,7 @@ import type { Api } from "./api";
 import { declaredWords } from "./batch-editor";
 import { decimal, moment, ms, percent, rate } from "./format";
 import { limitWords } from "./node-charts";
-import { glyph, look } from "./states";
+import { BULB, glyph, look } from "./states";
 import { shared } from "./styles";
 import type { BatchChange, GraphView, NodeView } from "./types";
 import "./batch-editor";
@@ -45,7 +45,7 @@ export class HogarBatching extends LitElement {
       .fill { display: flex; align-items: center; gap: 8px; justify-content: flex-end; white-space: nowrap; }
       .bar { width: 72px; height: 6px; border-radius: 3px; background: var(--bg-muted); overflow: hidden; }
       .bar i { display: block; height: 100%; background: var(--accent); }
-      .hint { color: var(--fg-muted); font-size: 12px; padding: 0 10px 8px 33px; }
+      .hint { display: flex; gap: 6px; align-items: center; color: var(--fg-muted); font-size: 12px; padding: 0 10px 8px 33px; }
       tr.has td { border-bottom: 0; padding-bottom: 3px; }
       tr.hints td { padding: 0; }
       .off { color: var(--fg-muted); }
@@ -134,7 +134,7 @@ export class HogarBatching extends LitElement {
       }
     </tr>`;
     if (!batch?.hint) return row;
-    return html`${row}<tr class="hints ${on ? "on" : ""}" @click=${pick}><td colspan="9"><div class="hint"><span aria-hidden="true">💡</span> ${batch.hint}</div></td></tr>`;
+    return html`${row}<tr class="hints ${on ? "on" : ""}" @click=${pick}><td colspan="9"><div class="hint">${BULB} ${batch.hint}</div></td></tr>`;
   }
 
   private history() {

@@ -4,7 +4,7 @@ import { css, html, LitElement, type PropertyValues, unsafeCSS } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 import uPlot from "uplot";
 import uplotCss from "uplot/dist/uPlot.min.css?inline";
-import { clock } from "./format";
+import { clock, span } from "./format";
 import { shared } from "./styles";
 
 export interface Line {
@@ -88,7 +88,7 @@ export class HogarChart extends LitElement {
             html`<span class="key ${line.dash ? "dash" : ""}" style="--line:${line.color}"><i></i>${line.label} <b>${this.unit(this.cursor === null ? last(line.values) : line.values[at])}</b></span>`,
         )}
         ${this.cursor === null ? "" : html`<span class="key">at ${clock(this.times[at] ?? 0)}</span>`}</div>
-      <div class="plot" role="img" aria-label="${this.heading} over the last ${Math.round(this.seconds / 60)} minutes; now: ${spoken}">
+      <div class="plot" role="img" aria-label="${this.heading} over the last ${span(this.seconds)}; now: ${spoken}">
         ${empty ? html`<div class="none">nothing passed in this time</div>` : ""}</div>
       ${this.note ? html`<p class="note">${this.note}</p>` : ""}<i class="probe"></i>`;
   }
@@ -142,7 +142,7 @@ export class HogarChart extends LitElement {
         width,
         height: HEIGHT,
         legend: { show: false },
-        padding: [8, 6, 0, 0],
+        padding: [8, 18, 0, 0],
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false }, sync: { key: "hogar" } },
         scales: {
           x: { time: true, range: (_u, min, max) => [Math.min(min, max - this.seconds), max] },
@@ -154,13 +154,13 @@ export class HogarChart extends LitElement {
             size: 20,
             gap: 2,
             space: 70,
-            values: (_u, ticks) => ticks.map((t) => clock(t).slice(0, 5)),
+            values: (_u, ticks) => ticks.map((t) => (this.seconds < 240 ? clock(t) : clock(t).slice(0, 5))),
           },
           {
             ...axis,
             size: 56,
             gap: 4,
-            space: 28,
+            space: 24,
             values: (_u, ticks) => ticks.map((t) => this.unit(t)),
           },
         ],

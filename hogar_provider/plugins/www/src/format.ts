@@ -19,6 +19,7 @@ export function count(value: number | null | undefined): string {
 
 export function ms(value: number | null | undefined): string {
   if (value == null) return NONE;
+  if (value === 0) return "0 ms";
   if (value < 1) return `${value.toFixed(2)} ms`;
   if (value < 10) return `${value.toFixed(1)} ms`;
   if (value < 1000) return `${Math.round(value)} ms`;

@@ -76,7 +76,7 @@ export class HogarGraph extends LitElement {
       .node:hover:not(:disabled) { background: var(--bg); border-color: var(--s); }
       .node.selected { outline: 3px solid var(--accent); outline-offset: 2px; }
       .node.faded { opacity: 0.28; }
-      .node.s-undeployed { border-style: dashed; border-left-style: dashed; }
+      .node.s-undeployed { border-style: dashed; border-left-style: solid; }
       .node.s-dead, .node.s-dead:hover:not(:disabled) { border-color: var(--dead); background: var(--dead-bg); box-shadow: 0 0 0 4px color-mix(in srgb, var(--dead) 28%, transparent); animation: alarm 1.2s ease-in-out infinite; }
       .node.s-recovering, .node.s-recovering:hover:not(:disabled) { border-color: var(--recovering); background: color-mix(in srgb, var(--recovering) 8%, var(--bg)); }
       .node.s-degraded { border-color: color-mix(in srgb, var(--degraded) 60%, var(--bg)); border-left-color: var(--degraded); }
@@ -97,7 +97,7 @@ export class HogarGraph extends LitElement {
       .pairs span { display: inline-flex; gap: 3px; align-items: center; min-width: 0; }
       .why { padding: 5px 10px 0; font-size: 12px; line-height: 1.3; overflow: hidden; display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; }
 
-      .brief .top { font-size: 22px; padding: 12px 12px 0; line-height: 1.15; }
+      .brief .top { font-size: 20px; padding: 12px 12px 0; line-height: 1.15; }
       .brief .state { font-size: 19px; padding: 3px 12px 0; }
       .brief .figures { grid-template-columns: 1fr 1fr; padding: 8px 12px 0; }
       .brief .figures dd { font-size: 20px; }

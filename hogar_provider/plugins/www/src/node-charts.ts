@@ -100,6 +100,7 @@ export class HogarNodeCharts extends LitElement {
       color: string,
       more: Partial<Line> = {},
     ): Line => ({ label, values, color, ...more });
+    const seconds = at.length ? Math.min(900, Math.max(60, at[at.length - 1]! - at[0]!)) : 900;
     const since = at.length && at[at.length - 1]! - at[0]! < 880 ? "Since this page was opened." : "";
     return html`${history.problem ? html`<div class="note warn" role="alert" style="margin-bottom:10px"><span>${history.problem}</span></div>` : nothing}
       <div class="charts">
@@ -110,7 +111,7 @@ export class HogarNodeCharts extends LitElement {
       ${
         this.brief
           ? nothing
-          : html`<hogar-chart heading="p95 split" .times=${at} .unit=${ms} .marks=${marks} note=${since}
+          : html`<hogar-chart heading="p95 split" .times=${at} .unit=${ms} .marks=${marks} note=${since} seconds=${seconds}
             .lines=${[
               line(
                 "waits in queue",
@@ -126,7 +127,7 @@ export class HogarNodeCharts extends LitElement {
           <hogar-chart heading="Queue" .times=${times} .unit=${count} .marks=${marks} least="4"
             .lines=${[line("queued", history.column("queued"), P95, { fill: true }), line("running", history.column("running"), P50)]}></hogar-chart>
           <hogar-heat-map .times=${[...times]} .samples=${history.samples} limit=${this.node.batch?.limit ?? 1}></hogar-heat-map>
-          <hogar-chart heading="CPU" .times=${at} .unit=${percent} least="0.1" note=${since} .lines=${[
+          <hogar-chart heading="CPU" .times=${at} .unit=${percent} least="0.1" note=${since} seconds=${seconds} .lines=${[
             line(
               "of a core",
               this.seen.map((s) => s.cpu),
@@ -134,7 +135,7 @@ export class HogarNodeCharts extends LitElement {
               { fill: true },
             ),
           ]}></hogar-chart>
-          <hogar-chart heading="Memory" .times=${at} .unit=${bytes} least="1000000" note=${since} .lines=${[
+          <hogar-chart heading="Memory" .times=${at} .unit=${bytes} least="1000000" note=${since} seconds=${seconds} .lines=${[
             line(
               "resident",
               this.seen.map((s) => s.memory),

@@ -39,12 +39,12 @@ export class HogarNodePanel extends LitElement {
   static override styles = [
     shared,
     css`
-      :host { background: var(--bg); }
+      :host { background: var(--bg); min-height: 0; }
       header { padding: 12px 14px 8px; display: grid; gap: 8px; }
       h3 { font-size: 16px; }
       .why { font-size: 13px; }
       .why.bad { border-color: var(--dead); }
-      .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(94px, 1fr)); gap: 8px 12px; padding: 2px 0 4px; }
+      .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)); gap: 8px; padding: 2px 0 4px; }
       .facts dt { font-size: 11px; color: var(--fg-muted); }
       .facts dd { font-size: 14px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
       .pairs { display: grid; gap: 4px; }
@@ -84,16 +84,16 @@ export class HogarNodePanel extends LitElement {
     const serves = node.requests_per_second != null;
     return html`
       <header>
-        <div class="row wrap"><h3 class="cut">${node.name}</h3>${badge(node.state)}
-          ${node.since != null ? html`<span class="small muted">for ${span(this.now - node.since)}, since ${moment(node.since)}</span>` : nothing}
-          <span class="grow"></span>${this.closable ? html`<button class="quiet icon" aria-label="Close ${node.name}" @click=${() => this.dispatchEvent(new CustomEvent("close-panel"))}>✕</button>` : nothing}</div>
+        <div class="row"><h3 class="cut">${node.name}</h3>${badge(node.state)}<span class="grow"></span>
+          ${this.closable ? html`<button class="quiet icon" aria-label="Close ${node.name}" @click=${() => this.dispatchEvent(new CustomEvent("close-panel"))}>✕</button>` : nothing}</div>
+        ${node.since != null ? html`<p class="small muted">${look(node.state).word} for ${span(this.now - node.since)}, since ${moment(node.since)}</p>` : nothing}
         ${node.reason ? html`<div class="note ${node.state === "dead" ? "bad" : ""} why">${glyph(node.state, 16)}<span>${node.reason}</span></div>` : nothing}
         ${
           serves
             ? html`<dl class="facts">
               ${this.fact("requests/s", rate(node.requests_per_second))}${this.fact("errors/s", rate(node.errors_per_second))}
               ${this.fact("p50", ms(node.p50_ms))}${this.fact("p95", ms(node.p95_ms))}${this.fact("p99", ms(node.p99_ms))}
-              ${this.fact("queued", count(node.queued))}${this.fact("running", count(node.running))}${this.fact("cpu of a core", percent(node.cpu))}${this.fact("memory", bytes(node.memory))}
+              ${this.fact("queued", count(node.queued))}${this.fact("running", count(node.running))}${this.fact("cpu", percent(node.cpu))}${this.fact("memory", bytes(node.memory))}
             </dl>`
             : html`<p class="small muted">${node.state === "undeployed" ? "It is declared and not deployed: there are no figures." : "No figures at present: its proxy does not answer."}</p>`
         }

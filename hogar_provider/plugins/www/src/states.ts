@@ -68,6 +68,9 @@ export function badge(state: string): TemplateResult {
   return html`<span class="badge s-${state}" title=${look(state).means || nothing}>${glyph(state, 14)}<span>${look(state).word}</span></span>`;
 }
 
+/** Stands before a hint. */
+export const BULB = html`<svg class="bulb" width="14" height="14" viewBox="0 0 16 16" aria-hidden="true"><path d="M5.7 11.2a4.6 4.6 0 1 1 4.6 0v1.3H5.7z" fill="none" stroke="currentColor" stroke-width="1.5"/><path d="M6.2 14.8h3.6" stroke="currentColor" stroke-width="1.5" stroke-linecap="round"/></svg>`;
+
 /** From worst to best: what a person has to look at first. */
 const ORDER: State[] = [
   "dead",

@@ -85,10 +85,10 @@ export const shared = css`
     font-size: 13px; font-weight: 500; cursor: pointer; text-decoration: none; color: var(--fg); white-space: nowrap;
   }
   button:hover:not(:disabled) { background: var(--bg-muted); }
-  button:disabled { cursor: not-allowed; color: var(--fg-muted); background: var(--bg-subtle); border-color: var(--border); }
+  button:disabled { cursor: not-allowed; opacity: 0.5; border-color: var(--border); }
   button.primary { background: var(--solid); border-color: var(--solid); color: #fff; }
   button.primary:hover:not(:disabled) { background: color-mix(in srgb, var(--solid) 86%, #000); }
-  button.primary:disabled { background: var(--bg-muted); border-color: var(--border); color: var(--fg-muted); }
+  button.primary:disabled { background: var(--bg-muted); border-color: var(--border); color: var(--fg); }
   button.danger { color: var(--dead); border-color: color-mix(in srgb, var(--dead) 45%, var(--bg)); }
   button.danger.primary { background: light-dark(#b91c1c, #b91c1c); border-color: #b91c1c; color: #fff; }
   button.quiet { border-color: transparent; background: transparent; padding: 4px 8px; }
@@ -100,13 +100,14 @@ export const shared = css`
   }
   textarea { width: 100%; font-family: var(--mono); font-size: 12px; resize: vertical; }
   input[type="checkbox"] { min-height: 0; accent-color: var(--solid); }
-  input[type="range"] { accent-color: var(--solid); padding: 0; border: 0; background: transparent; min-height: 24px; }
+  .bulb { flex: none; color: var(--degraded); margin-top: 2px; }
+  input[type="range"] { accent-color: var(--accent); padding: 0; border: 0; background: transparent; min-height: 24px; }
   label { font-size: 13px; }
 
   table { border-collapse: collapse; width: 100%; font-size: 13px; }
   th { text-align: left; font-weight: 500; color: var(--fg-muted); font-size: 12px; white-space: nowrap; }
   th, td { padding: 7px 10px; border-bottom: 1px solid var(--border); vertical-align: middle; }
-  th.right, td.right { text-align: right; font-variant-numeric: tabular-nums; }
+  th.right, td.right { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
   tbody tr:last-child td { border-bottom: 0; }
   .scroll { overflow: auto; }
 
@@ -114,7 +115,7 @@ export const shared = css`
   .pad { padding: 12px 14px; }
   .note {
     display: flex; gap: 8px; align-items: flex-start; padding: 8px 12px; border-radius: 6px; font-size: 13px;
-    border: 1px solid var(--border); background: var(--bg-subtle);
+    border: 1px solid var(--border); background: color-mix(in srgb, var(--fg-muted) 7%, var(--bg));
   }
   .note.warn { border-color: color-mix(in srgb, var(--degraded) 40%, var(--bg)); background: color-mix(in srgb, var(--degraded) 8%, var(--bg)); }
   .note.bad { border-color: var(--dead); background: var(--dead-bg); }
