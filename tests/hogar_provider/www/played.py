@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 OPERATORS = (
@@ -182,7 +183,7 @@ class Played:
         for timer in self._timers:
             timer.cancel()
 
-    # -- what the API answers -----------------------------------------------------------------------
+    # ---- what the API answers
 
     def _figures(self, node: PlayedNode, at: float) -> dict[str, float]:
         wave = math.sin(at / 9 + node.index) + 0.4 * math.sin(at / 2.3 + 2 * node.index)
@@ -227,15 +228,29 @@ class Played:
         fill = round(f["mean"] / node.limit, 3)
         hint = ""
         if node.limit > 8 and fill < 0.3:
-            hint = f"It fills {f['mean']:.0f} of {node.limit}: the limit is not what holds this node back."
+            mean = f"{f['mean']:.0f}"
+            hint = f"fills {mean} of {node.limit}: limit is not what holds this node back"
         elif fill > 0.9 and node.limit > 1:
             hint = "Its batches are full: a higher limit may carry more requests a second."
         figures: dict[str, Any] = dict.fromkeys(
             (
-                "queued", "running", "leaving", "requests", "errors", "requests_per_second", "errors_per_second", "p50_ms",
-                "p95_ms", "p99_ms", "queue_p95_ms", "compute_p95_ms", "lag_ms", "cpu", "memory",
+                "queued",
+                "running",
+                "leaving",
+                "requests",
+                "errors",
+                "requests_per_second",
+                "errors_per_second",
+                "p50_ms",
+                "p95_ms",
+                "p99_ms",
+                "queue_p95_ms",
+                "compute_p95_ms",
+                "lag_ms",
+                "cpu",
+                "memory",
             )
-        )  # fmt: skip
+        )
         if serves:
             figures = {
                 "queued": round(abs(f["wave"]) * 3)
@@ -281,7 +296,8 @@ class Played:
             node.declared < 0,
         ):
             return [
-                f"batch: declared {node.declared}, runs with {-node.limit if node.dynamic else node.limit}"
+                f"batch: declared {node.declared}, "
+                f"runs with {-node.limit if node.dynamic else node.limit}"
             ]
         return []
 
@@ -335,11 +351,21 @@ class Played:
                 "at": at,
                 "nodes": nodes,
                 "flows": [
-                    {"source": s, "target": t, "kind": kind, "label": "", "requests_per_second": rates[s] if rates[t] is not None else (0.0 if rates[s] is not None else None)}
+                    {
+                        "source": s,
+                        "target": t,
+                        "kind": kind,
+                        "label": "",
+                        "requests_per_second": rates[s]
+                        if rates[t] is not None
+                        else (0.0 if rates[s] is not None else None),
+                    }
                     for s, t, kind in self.flows
                 ],
-                "in_graph": sum((n["running"] or 0) + (n["queued"] or 0) for n in nodes) if self.deployed else None,
-            }  # fmt: skip
+                "in_graph": sum((n["running"] or 0) + (n["queued"] or 0) for n in nodes)
+                if self.deployed
+                else None,
+            }
 
     def summary(self) -> dict[str, Any]:
         view = self.view()
@@ -451,7 +477,7 @@ class Played:
                     "error": "the model of Conclusion raised ValueError" if k == 4 else "",
                     "hops": hops,
                 }
-            )  # fmt: skip
+            )
         return {"traces": traces}
 
     def set_batching(
@@ -522,24 +548,19 @@ def wide(dag_id: str = "Everything", layers: int = 12, a_layer: int = 17, seed: 
                 )
             )
         rows.append(row)
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         seen = set()
         for at, source in enumerate(before):
             near = at * len(after) // len(before)
             for target in {after[min(len(after) - 1, near + d)] for d in range(pick.randint(1, 2))}:
                 flows.append((source, target, "distribute"))
                 seen.add(target)
-        for target in after:
-            if target not in seen:
-                flows.append(
-                    (
-                        before[
-                            min(len(before) - 1, after.index(target) * len(before) // len(after))
-                        ],
-                        target,
-                        "distribute",
-                    )
-                )
+        # Whoever got none is fed by the one that stands beside it.
+        flows += [
+            (before[at * len(before) // len(after)], target, "distribute")
+            for at, target in enumerate(after)
+            if target not in seen
+        ]
     graph = Played(dag_id, "Everything", nodes, flows, load=310.0)
     graph.kill(57, "dead")
     graph.kill(120, "hold")
