@@ -87,9 +87,9 @@ export class HogarGraph extends LitElement {
       .state span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--fg-muted); }
       .s-dead .state b { text-transform: uppercase; letter-spacing: 0.04em; }
       .figures { display: grid; grid-template-columns: 1fr 1fr 1.15fr; gap: 2px 8px; padding: 7px 10px 0; font-variant-numeric: tabular-nums; }
-      .figures div { min-width: 0; }
-      .figures dt, .label { font-size: 10.5px; color: var(--fg-muted); line-height: 1.2; }
-      .figures dd { font-size: 13px; font-weight: 600; white-space: nowrap; }
+      .figure { min-width: 0; display: grid; }
+      .figure small { font-size: 10.5px; color: var(--fg-muted); line-height: 1.2; }
+      .figure b { font-size: 13px; font-weight: 600; white-space: nowrap; }
       .batch { padding: 6px 10px 0; display: flex; align-items: center; gap: 7px; font-size: 11px; color: var(--fg-muted); font-variant-numeric: tabular-nums; white-space: nowrap; }
       .bar { flex: 1; height: 5px; border-radius: 3px; background: var(--bg-muted); overflow: hidden; }
       .bar i { display: block; height: 100%; background: var(--accent); border-radius: 3px; }
@@ -100,15 +100,15 @@ export class HogarGraph extends LitElement {
       .brief .top { font-size: 20px; padding: 12px 12px 0; line-height: 1.15; }
       .brief .state { font-size: 19px; padding: 3px 12px 0; }
       .brief .figures { grid-template-columns: 1fr 1fr; padding: 8px 12px 0; }
-      .brief .figures dd { font-size: 20px; }
-      .brief .figures dt { font-size: 15px; }
+      .brief .figure b { font-size: 20px; }
+      .brief .figure small { font-size: 15px; }
       .brief .flow { font-size: 18px; }
       .brief .kind { display: none; }
       .tiny .node { border-left-width: 22px; border-radius: 20px; background: color-mix(in srgb, var(--s) 22%, var(--bg)); align-items: center; justify-content: center; }
       .tiny .node .name { font-size: 44px; font-weight: 600; line-height: 1.05; max-width: 96%; overflow: hidden; overflow-wrap: anywhere; max-height: 2.1em; text-align: center; }
       .tiny .node.s-dead { background: var(--dead); color: var(--bg); box-shadow: 0 0 0 16px color-mix(in srgb, var(--dead) 40%, transparent); --on-state: var(--dead); }
       .tiny .node.s-dead .glyph { color: var(--bg); }
-      .dots .node .name { display: none; }
+      .dots .node .name { position: absolute; clip-path: inset(50%); }
       .tiny .edge { stroke-width: 4; }
       .tiny .edge.moving { display: none; }
       .scalebar { font-size: 12px; min-width: 44px; text-align: center; font-variant-numeric: tabular-nums; color: var(--fg-muted); }
@@ -368,12 +368,11 @@ export class HogarGraph extends LitElement {
       })}
       style=${`left:${at.x}px;top:${at.y}px`}
       data-index=${node.index}
-      aria-label=${this.spoken(node)}
       aria-pressed=${node.index === this.selected}
       title=${detail === "full" ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${node.reason}` : ""}`}
       @click=${() => this.pick(node.index)}
     >
-      ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span>` : detail === "brief" ? this.brief(node) : this.full(node)}
+      ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span><span class="sr">${look(node.state).word}</span>` : detail === "brief" ? this.brief(node) : this.full(node)}
     </button>`;
   }
 
@@ -382,51 +381,36 @@ export class HogarGraph extends LitElement {
       node.since != null && node.state !== "ready" && node.state !== "undeployed"
         ? `for ${span(this.now - node.since)}`
         : "";
-    return html`<div class="state"><b>${look(node.state).word}</b><span>${since}${since && node.reason ? ": " : ""}${node.reason}</span></div>`;
+    return html`<span class="state"><b>${look(node.state).word}</b> <span>${since}${since && node.reason ? ": " : ""}${node.reason}</span></span>`;
   }
 
+  // A button holds text alone, so everything in it is a span; its name is what can be read in it.
   private full(node: NodeView) {
-    const batch = node.batch;
+    const { batch } = node;
+    const silent = node.requests_per_second == null;
+    const declared = node.declared ? `, batch ${node.declared.batch}` : "";
     return html`
-      <div class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span>${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</div>
+      <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
       ${this.state(node)}
       ${
-        node.state === "dead" || node.requests_per_second == null
-          ? html`<div class="why">${node.state === "dead" ? `${node.reason || "It serves nothing."}` : node.state === "undeployed" ? `${node.image}` : "No figures: its proxy does not answer."}</div>`
-          : html`<dl class="figures">
-            <div><dt>requests/s</dt><dd>${rate(node.requests_per_second)}</dd></div>
-            <div><dt>p95</dt><dd>${ms(node.p95_ms)}</dd></div>
-            <div><dt>run · queue</dt><dd>${count(node.running)} · ${count(node.queued)}</dd></div>
-          </dl>
-          ${batch ? html`<div class="batch"><span>batch ${decimal(batch.mean)} of ${batch.limit}${batch.dynamic ? " dyn" : ""}</span><span class="bar"><i style=${`width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%`}></i></span></div>` : nothing}`
+        node.state === "dead" || silent
+          ? html`<span class="why">${node.state === "dead" ? node.reason || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
+          : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
+          ${batch ? html`<span class="batch"><span>batch ${decimal(batch.mean)} of ${batch.limit}${batch.dynamic ? " dyn" : ""}</span><span class="bar"><i style=${`width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%`}></i></span></span>` : nothing}`
       }
-      <div class="pairs">${node.pairs.slice(0, 3).map((pair) => html`<span>${glyph(pair.state, 10)}<span class="cut">${pair.role}${pair.host ? ` ${pair.host}` : ""}</span></span>`)}${node.pairs.length > 3 ? html`<span>+${node.pairs.length - 3}</span>` : nothing}</div>
+      <span class="pairs">${node.pairs.slice(0, 3).map((pair) => html`<span>${glyph(pair.state, 10)}<span class="cut">${pair.role}${pair.host ? ` ${pair.host}` : ""}</span></span> `)}${node.pairs.length > 3 ? html`<span>+${node.pairs.length - 3}</span>` : nothing}</span>
     `;
   }
 
   private brief(node: NodeView) {
     return html`
-      <div class="top">${glyph(node.state, 26)}<span class="grow cut">${node.name}</span></div>
+      <span class="top">${glyph(node.state, 26)}<span class="grow cut">${node.name}</span></span>
       ${this.state(node)}
-      <dl class="figures">
-        <div><dt>requests/s</dt><dd>${rate(node.requests_per_second)}</dd></div>
-        <div><dt>p95</dt><dd>${ms(node.p95_ms)}</dd></div>
-      </dl>
+      <span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))}</span>
     `;
   }
+}
 
-  private spoken(node: NodeView): string {
-    const parts = [`${node.name}: ${look(node.state).word}`];
-    if (node.since != null && node.state !== "ready") parts.push(`for ${span(this.now - node.since)}`);
-    if (node.reason) parts.push(node.reason);
-    if (node.requests_per_second != null) {
-      parts.push(
-        `${rate(node.requests_per_second)} requests a second`,
-        `p95 ${ms(node.p95_ms)}`,
-        `${count(node.running)} running, ${count(node.queued)} queued`,
-      );
-    }
-    if (node.batch) parts.push(`batch ${decimal(node.batch.mean)} of ${node.batch.limit}`);
-    return parts.join(", ");
-  }
+function figure(name: string, value: string) {
+  return html`<span class="figure"><small>${name}</small> <b>${value}</b></span>`;
 }

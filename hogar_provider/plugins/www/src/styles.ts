@@ -15,11 +15,11 @@ export const tokens = css`
     --accent: var(--chakra-colors-blue-solid, light-dark(#2563eb, #60a5fa));
     --accent-text: light-dark(var(--chakra-colors-blue-700, #1d4ed8), var(--chakra-colors-blue-300, #93c5fd));
     --solid: light-dark(var(--chakra-colors-blue-600, #2563eb), var(--chakra-colors-blue-700, #1d4ed8));
-    --ready: light-dark(var(--chakra-colors-green-700, #15803d), var(--chakra-colors-green-300, #4ade80));
+    --ready: light-dark(var(--chakra-colors-green-700, #136b33), var(--chakra-colors-green-300, #4ade80));
     --busy: light-dark(var(--chakra-colors-blue-700, #1d4ed8), var(--chakra-colors-blue-300, #93c5fd));
     --degraded: light-dark(var(--chakra-colors-orange-700, #b45309), var(--chakra-colors-orange-300, #fdba74));
     --recovering: light-dark(var(--chakra-colors-purple-700, #7e22ce), var(--chakra-colors-purple-300, #d8b4fe));
-    --dead: light-dark(var(--chakra-colors-red-600, #dc2626), var(--chakra-colors-red-400, #f87171));
+    --dead: light-dark(var(--chakra-colors-red-700, #b91c1c), var(--chakra-colors-red-400, #f87171));
     --dead-bg: light-dark(var(--chakra-colors-red-50, #fef2f2), var(--chakra-colors-red-950, #450a0a));
     --starting: light-dark(var(--chakra-colors-cyan-700, #0e7490), var(--chakra-colors-cyan-300, #67e8f9));
     --draining: light-dark(var(--chakra-colors-gray-600, #4a5568), var(--chakra-colors-gray-400, #a3aec0));

@@ -73,15 +73,13 @@ export function view(nodes: NodeView[] = [node(1), node(2)], part: Partial<Graph
     message: "",
     at: Date.now() / 1000,
     nodes,
-    flows: nodes
-      .slice(1)
-      .map((n) => ({
-        source: n.index - 1,
-        target: n.index,
-        kind: "distribute",
-        label: "",
-        requests_per_second: 40,
-      })),
+    flows: nodes.slice(1).map((n) => ({
+      source: n.index - 1,
+      target: n.index,
+      kind: "distribute",
+      label: "",
+      requests_per_second: 40,
+    })),
     in_graph: 5,
     ...part,
   };

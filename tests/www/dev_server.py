@@ -1,6 +1,6 @@
 """A server for the front end alone: its files, a page that hosts it, and played graphs as its API.
 
-    python -m tests.hogar_provider.www.dev_server [PORT]
+    python -m tests.www.dev_server [PORT]
 
 Pages: ``/``, ``/dags/DAG``, ``/dags/DAG/tasks/TASK``, ``/graphs``, ``/card``; ``?theme=dark``.
 ``POST /play/DAG/kill?node=3&how=dead`` and ``/play/DAG/heal`` make things happen.
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.hogar_provider.www.played import EARG, UDGL, Played, chain, gallery, sentiment, wide
+from tests.www.played import EARG, UDGL, Played, chain, gallery, sentiment, wide
 
-WWW = Path(__file__).resolve().parents[3] / "hogar_provider" / "plugins" / "www"
+WWW = Path(__file__).resolve().parents[2] / "hogar_provider" / "plugins" / "www"
 BUNDLE = WWW / "dist" / "hogar.js"
 HOST = WWW / "build" / "host" / "host.js"
 STREAM_SECONDS = 30.0
