@@ -133,13 +133,13 @@ class Handler(BaseHTTPRequestHandler):
             self._api(parts[3:], query, body)
 
     def _page(self, parts: list[str], query: dict[str, str]) -> None:
-        name, dag, task = "HogarGraphs", "", ""
+        name, dag, task = "HOGAR graphs", "", ""
         if parts[0] == "dags":
-            name, dag = "HogarGraph", parts[1]
+            name, dag = "HOGAR graph", parts[1]
             if len(parts) > 3:
-                name, task = "HogarNode", parts[3]
+                name, task = "HOGAR node", parts[3]
         elif parts[0] == "card":
-            name = "HogarCard"
+            name = "HOGAR"
         theme = query.get("theme", "light")
         page = PAGE.format(theme=theme, tokens=tokens(theme), name=name, dag=dag, task=task)
         self._bytes(page.encode(), "text/html; charset=utf-8")

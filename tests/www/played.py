@@ -423,13 +423,13 @@ class Played:
                 {
                     "index": node.index,
                     "node": node.name,
-                    "stage": ("queue", "compute", "leave")[k % 3],
+                    "stage": ("queued", "running", "leaving")[k % 3],
                     "ms": age / 3,
                 }
             ]
             if node.index == 3 and len(self.nodes) > 3:
                 positions.append(
-                    {"index": 4, "node": self.nodes[3].name, "stage": "compute", "ms": 8.0}
+                    {"index": 4, "node": self.nodes[3].name, "stage": "running", "ms": 8.0}
                 )
             rows.append(
                 {

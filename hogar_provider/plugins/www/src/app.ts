@@ -1,8 +1,9 @@
 /** The outermost element: which of the views is shown where, and the states around them. */
 
 import { css, html, LitElement, nothing, type PropertyValues } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import { Api, apiBase } from "./api";
+import { customElement } from "./element";
 import { count, plural, rate, span } from "./format";
 import { LiveGraph } from "./live";
 import { type Route, read, VIEWS, type ViewName, write } from "./route";
@@ -50,9 +51,10 @@ export class HogarApp extends LitElement {
     tokens,
     shared,
     css`
-      :host { display: flex; flex-direction: column; min-height: 0; container-type: inline-size; background: var(--bg); height: 100%; }
+      :host { display: flex !important; flex-direction: column; min-height: 0; container-type: inline-size; background: var(--bg); height: 100%; }
       :host([place="nav"]), :host([place="dag"]), :host([place="task"]) { min-height: 560px; }
       :host([place="dashboard"]) { height: auto; }
+      :host(:fullscreen) { width: 100vw; height: 100vh; }
       header { display: flex; align-items: center; gap: 6px 14px; padding: 10px 14px; flex-wrap: wrap; border-bottom: 1px solid var(--border); }
       header h2 { display: flex; gap: 8px; align-items: baseline; min-width: 0; }
       header .figure { font-size: 13px; color: var(--fg-muted); white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -190,6 +192,11 @@ export class HogarApp extends LitElement {
     this.go({ view: "graph", node: event.detail === this.route.node ? 0 : event.detail });
   };
 
+  private enlarge = (): void => {
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else void this.requestFullscreen?.().catch(() => {});
+  };
+
   private keyTab = (event: KeyboardEvent): void => {
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (!step) return;
@@ -251,6 +258,7 @@ export class HogarApp extends LitElement {
       }
       ${view.url ? html`<span class="figure mono cut" title="Where clients send requests">${view.url}</span>` : nothing}
       <span class="grow"></span>
+      <button title="Full screen; Escape leaves it" @click=${this.enlarge}>Full screen</button>
       ${view.deployed ? html`<hogar-stopping .api=${this.api} .dag=${this.dag} .view=${view} @done=${() => void this.live?.refresh()}></hogar-stopping>` : nothing}
     </header>`;
   }

@@ -1,8 +1,9 @@
 /** How one node batches, to be changed while it runs. */
 
 import { css, html, LitElement, nothing, type PropertyValues } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
+import { customElement } from "./element";
 import { decimal, percent } from "./format";
 import { BULB } from "./states";
 import { shared } from "./styles";

@@ -1,10 +1,11 @@
 /** How every node batches, and the means to change it. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import type { Api } from "./api";
 import { declaredWords } from "./batch-editor";
+import { customElement } from "./element";
 import { decimal, moment, ms, percent, rate } from "./format";
 import { limitWords } from "./node-charts";
 import { BULB, glyph, look } from "./states";

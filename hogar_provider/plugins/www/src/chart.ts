@@ -1,9 +1,10 @@
 /** A chart over time: lines, a legend with the figures under the pointer, marks for what was changed. */
 
 import { css, html, LitElement, type PropertyValues, unsafeCSS } from "lit";
-import { customElement, property, query, state } from "lit/decorators.js";
+import { property, query, state } from "lit/decorators.js";
 import uPlot from "uplot";
 import uplotCss from "uplot/dist/uPlot.min.css?inline";
+import { customElement } from "./element";
 import { clock, span } from "./format";
 import { shared } from "./styles";
 
@@ -195,6 +196,7 @@ export class HogarChart extends LitElement {
     const ratio = devicePixelRatio || 1;
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    const ground = this.color("var(--bg)");
     let free = left;
     for (const mark of [...this.marks].sort((a, b) => a.at - b.at)) {
       const x = Math.round(plot.valToPos(mark.at, "x", true));
@@ -210,6 +212,9 @@ export class HogarChart extends LitElement {
       const wide = ctx.measureText(mark.text).width + 8 * ratio;
       const start = x + wide > left + width ? x - wide : x + 4 * ratio;
       if (start >= free) {
+        ctx.fillStyle = ground;
+        ctx.fillRect(start - 2 * ratio, top, wide - 4 * ratio, 14 * ratio);
+        ctx.fillStyle = color;
         ctx.fillText(mark.text, start, top + 11 * ratio);
         free = start + wide;
       }

@@ -1,8 +1,9 @@
 /** What happened, the newest first. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
+import { customElement } from "./element";
 import { moment, plural } from "./format";
 import { glyph, LOOKS } from "./states";
 import { shared } from "./styles";

@@ -1,9 +1,10 @@
 /** The live graph: nodes left to right as HTML over edges as SVG, to be moved, zoomed and searched. */
 
 import { css, html, LitElement, nothing, type PropertyValues, svg } from "lit";
-import { customElement, property, query, state } from "lit/decorators.js";
+import { property, query, state } from "lit/decorators.js";
 import { classMap } from "lit/directives/class-map.js";
 import { repeat } from "lit/directives/repeat.js";
+import { customElement } from "./element";
 import { count, decimal, ms, plural, rate, span } from "./format";
 import { curve, type Layout, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } from "./layout";
 import { glyph, look, severity, troubled } from "./states";
@@ -376,12 +377,12 @@ export class HogarGraph extends LitElement {
     </button>`;
   }
 
-  private state(node: NodeView) {
+  private state(node: NodeView, reason = node.reason) {
     const since =
       node.since != null && node.state !== "ready" && node.state !== "undeployed"
         ? `for ${span(this.now - node.since)}`
         : "";
-    return html`<span class="state"><b>${look(node.state).word}</b> <span>${since}${since && node.reason ? ": " : ""}${node.reason}</span></span>`;
+    return html`<span class="state"><b>${look(node.state).word}</b> <span>${since}${since && reason ? ": " : ""}${reason}</span></span>`;
   }
 
   // A button holds text alone, so everything in it is a span; its name is what can be read in it.
@@ -391,7 +392,7 @@ export class HogarGraph extends LitElement {
     const declared = node.declared ? `, batch ${node.declared.batch}` : "";
     return html`
       <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
-      ${this.state(node)}
+      ${this.state(node, node.state === "dead" ? "" : node.reason)}
       ${
         node.state === "dead" || silent
           ? html`<span class="why">${node.state === "dead" ? node.reason || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`

@@ -1,9 +1,10 @@
 /** All graphs: as a page, and as a small card. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import type { Api } from "./api";
 import { sentence } from "./api";
+import { customElement } from "./element";
 import { ms, plural, rate } from "./format";
 import { badge, glyph, severity } from "./states";
 import { shared } from "./styles";

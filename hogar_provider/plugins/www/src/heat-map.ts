@@ -1,7 +1,8 @@
 /** Batch sizes over time: the darker a cell, the more of the batches of its half minute had that size. */
 
 import { css, html, LitElement, svg } from "lit";
-import { customElement, property } from "lit/decorators.js";
+import { property } from "lit/decorators.js";
+import { customElement } from "./element";
 import { clock } from "./format";
 import { shared } from "./styles";
 import type { Sample } from "./types";

@@ -118,6 +118,12 @@ export class LiveGraph extends EventTarget {
         | { events: GraphEvent[] };
       this.add(Array.isArray(data) ? data : data.events);
     });
+    source.addEventListener("failed", (message) => {
+      const { error } = JSON.parse((message as MessageEvent<string>).data) as {
+        error: { code: string; message: string };
+      };
+      this.fail(new ApiError(503, error.code, error.message));
+    });
     source.addEventListener("error", () => {
       // While it is CONNECTING the browser tries again by itself: each stream ends within a minute.
       if (source.readyState === EventSource.CLOSED) {

@@ -7,12 +7,13 @@ interface React {
   createElement(type: string, props: Record<string, unknown>): unknown;
 }
 
-/** The names under which the plugin registers its apps, and where each is shown. */
+/** The names under which the plugin registers its apps, and where each is shown. All are set at once:
+ * Airflow loads no app whose component is there. */
 export const PLACES = {
-  HogarGraphs: "nav",
-  HogarGraph: "dag",
-  HogarNode: "task",
-  HogarCard: "dashboard",
+  "HOGAR graphs": "nav",
+  "HOGAR graph": "dag",
+  "HOGAR node": "task",
+  HOGAR: "dashboard",
 } as const;
 
 const host = globalThis as unknown as Record<string, unknown> & { React: React };

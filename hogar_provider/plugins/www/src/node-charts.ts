@@ -1,9 +1,10 @@
 /** The charts of one node over the last quarter of an hour. */
 
 import { css, html, LitElement, nothing, type PropertyValues } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import type { Api } from "./api";
 import type { Line, Mark } from "./chart";
+import { customElement } from "./element";
 import { bytes, count, ms, percent, rate } from "./format";
 import { NodeHistory } from "./history";
 import type { Seen } from "./live";

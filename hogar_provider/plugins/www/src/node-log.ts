@@ -1,8 +1,9 @@
 /** The last lines that a node's processes wrote. */
 
 import { css, html, LitElement, nothing, type PropertyValues } from "lit";
-import { customElement, property, query, state } from "lit/decorators.js";
+import { property, query, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
+import { customElement } from "./element";
 import { shared } from "./styles";
 import type { LogReply, NodeView } from "./types";
 

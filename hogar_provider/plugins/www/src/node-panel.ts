@@ -1,9 +1,10 @@
 /** All about one node. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import type { Api } from "./api";
 import { declaredWords } from "./batch-editor";
+import { customElement } from "./element";
 import { bytes, count, moment, ms, percent, rate, span } from "./format";
 import type { Seen } from "./live";
 import { badge, glyph, look } from "./states";

@@ -1,9 +1,10 @@
 /** The requests in flight, and the way of recorded ones. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import { type Api, sentence } from "./api";
+import { customElement } from "./element";
 import { clock, count, ms, plural } from "./format";
 import { shared } from "./styles";
 import type { GraphView, Position, RequestsReply, Trace } from "./types";
@@ -36,6 +37,7 @@ export class HogarRequests extends LitElement {
         section + section { border-left: 0; border-top: 1px solid var(--border); }
       }
       .head { display: flex; gap: 10px; align-items: center; margin-bottom: 8px; min-height: 32px; }
+      td:first-child { white-space: nowrap; }
       .where { display: flex; gap: 4px 8px; flex-wrap: wrap; }
       .at { border: 1px solid var(--border); border-radius: 6px; padding: 1px 7px; font-size: 12px; min-height: 24px; }
       .pick { border: 0; background: none; padding: 0; min-height: 22px; font-weight: 500; }

@@ -1,8 +1,9 @@
 /** Sends one request to the graph, and shows its reply. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
+import { customElement } from "./element";
 import { bytes, ms } from "./format";
 import { shared } from "./styles";
 import type { GraphView, SendReply } from "./types";

@@ -1,8 +1,9 @@
 /** What the graph is written as, and what it was compiled to. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { property, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
+import { customElement } from "./element";
 import { earg, type Piece, udgl } from "./highlight";
 import { shared } from "./styles";
 import type { SourceReply } from "./types";

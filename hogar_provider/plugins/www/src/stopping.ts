@@ -1,8 +1,9 @@
 /** Draining a graph and taking it down, each after a question. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property, query, state } from "lit/decorators.js";
+import { property, query, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
+import { customElement } from "./element";
 import { count } from "./format";
 import { shared } from "./styles";
 import type { GraphView } from "./types";

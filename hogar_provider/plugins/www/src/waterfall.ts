@@ -1,7 +1,8 @@
 /** One recorded request: how long it waited and computed at each node. */
 
 import { css, html, LitElement, nothing } from "lit";
-import { customElement, property } from "lit/decorators.js";
+import { property } from "lit/decorators.js";
+import { customElement } from "./element";
 import { moment, ms } from "./format";
 import { shared } from "./styles";
 import type { Hop, Trace } from "./types";

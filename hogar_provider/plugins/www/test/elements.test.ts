@@ -64,9 +64,10 @@ describe("the app", () => {
     await (graph as unknown as { updateComplete: Promise<unknown> }).updateComplete;
     const dead = graph.shadowRoot!.querySelector('[data-index="2"]')!;
     expect(dead.classList.contains("s-dead")).toBe(true);
-    expect(dead.getAttribute("aria-label")).toContain(
-      "Node-2: dead, for 3 s, its model was killed by signal 9",
-    );
+    const told = dead.textContent!.replace(/\s+/g, " ");
+    expect(told).toContain("Node-2");
+    expect(told).toMatch(/dead for [23] s/);
+    expect(told).toContain("its model was killed by signal 9");
   });
 
   it("shows a declared graph that is not deployed, and says how to deploy it", async () => {
@@ -214,6 +215,27 @@ describe("all graphs", () => {
     const element = await mount<HTMLElement>("hogar-card", { api });
     await until(() => /2\s*graphs up/.test(text(element)), "the graphs");
     expect(text(element)).toMatch(/2\s*nodes dead/);
+  });
+});
+
+describe("the module", () => {
+  it("can be loaded again under another address", async () => {
+    const first = customElements.get("hogar-app");
+    vi.resetModules();
+    await import("../src/main");
+    expect(customElements.get("hogar-app")).toBe(first);
+  });
+});
+
+describe("the stream", () => {
+  it("says in a sentence why there is no news", async () => {
+    fakeApi({ "GET /dags/Senti/graph": view(), "GET /dags/Senti/events": { events: [] } });
+    const element = await app({ dagId: "Senti" });
+    await until(() => PlayedStream.last !== null, "the stream");
+    PlayedStream.last!.send("failed", { error: { code: "no_agent", message: "The agent does not answer." } });
+    await until(() => text(element).includes("The agent does not answer."), "the sentence");
+    PlayedStream.last!.send("graph", view());
+    await until(() => !text(element).includes("The agent does not answer."), "that it is over");
   });
 });
 
