@@ -99,7 +99,8 @@ export class HogarApp extends LitElement {
       attributeFilter: ["class", "style", "data-theme"],
     });
     this.ticker = setInterval(() => {
-      if (this.live && !document.hidden) this.now = this.live.now();
+      // News brings the time with it; without news, time goes on all the same.
+      if (this.live && !document.hidden && this.live.now() - this.now > 1.4) this.now = this.live.now();
     }, 1000);
     this.attach();
   }

@@ -56,7 +56,7 @@ export class HogarGraph extends LitElement {
       .edge.stuck { stroke: var(--dead); stroke-dasharray: 6 5; }
       .edge.reduce { stroke-width: 2; }
       .edge.switch, .edge.split { stroke-dasharray: 2 4; stroke-linecap: round; }
-      .edge.moving { stroke-dasharray: 2 16; stroke-linecap: round; stroke-width: 5; stroke: var(--accent); animation: run 1.1s linear infinite; }
+      .edge.moving { stroke-dasharray: 2 16; stroke-linecap: round; stroke-width: 5; stroke: var(--accent); animation: run 1.2s steps(14) infinite; }
       @keyframes run { to { stroke-dashoffset: -18; } }
       .tip { fill: var(--border-strong); }
       .tip.flows { fill: color-mix(in srgb, var(--accent) 70%, var(--border-strong)); }
@@ -78,10 +78,12 @@ export class HogarGraph extends LitElement {
       .node.selected { outline: 3px solid var(--accent); outline-offset: 2px; }
       .node.faded { opacity: 0.28; }
       .node.s-undeployed { border-style: dashed; border-left-style: solid; }
-      .node.s-dead, .node.s-dead:hover:not(:disabled) { border-color: var(--dead); background: var(--dead-bg); box-shadow: 0 0 0 4px color-mix(in srgb, var(--dead) 28%, transparent); animation: alarm 1.2s ease-in-out infinite; }
+      .node.s-dead, .node.s-dead:hover:not(:disabled) { border-color: var(--dead); background: var(--dead-bg); box-shadow: 0 0 0 4px color-mix(in srgb, var(--dead) 28%, transparent); overflow: visible; }
+      .node.s-dead::after { content: ""; position: absolute; inset: -10px; border-radius: 18px; border: 5px solid var(--dead); pointer-events: none; animation: alarm 1.2s ease-in-out infinite; }
+      .tiny .node.s-dead::after { inset: -34px; border-width: 18px; border-radius: 50px; }
       .node.s-recovering, .node.s-recovering:hover:not(:disabled) { border-color: var(--recovering); background: color-mix(in srgb, var(--recovering) 8%, var(--bg)); }
       .node.s-degraded { border-color: color-mix(in srgb, var(--degraded) 60%, var(--bg)); border-left-color: var(--degraded); }
-      @keyframes alarm { 50% { box-shadow: 0 0 0 9px color-mix(in srgb, var(--dead) 14%, transparent); } }
+      @keyframes alarm { from, to { opacity: 0.1; } 50% { opacity: 0.65; } }
       .top { display: flex; align-items: center; gap: 7px; padding: 8px 10px 0; font-size: 14px; font-weight: 600; }
       .state { padding: 1px 10px 0; font-size: 12px; display: flex; gap: 5px; min-width: 0; }
       .state b { color: var(--s); font-weight: 600; white-space: nowrap; }

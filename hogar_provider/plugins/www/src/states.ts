@@ -41,7 +41,7 @@ export const LOOKS: Record<State, Look> = {
   recovering: {
     word: "recovering",
     means: "a process of it has died and is being replaced; its requests wait",
-    shape: svg`<g class="spin"><path d="M13.7 8a5.7 5.7 0 1 1-1.8-4.2" fill="none" stroke="currentColor" stroke-width="2.2" stroke-linecap="round"/><path d="M13.9.9v4.2H9.7z" fill="currentColor"/></g>`,
+    shape: svg`<g><path d="M13.7 8a5.7 5.7 0 1 1-1.8-4.2" fill="none" stroke="currentColor" stroke-width="2.2" stroke-linecap="round"/><path d="M13.9.9v4.2H9.7z" fill="currentColor"/></g>`,
   },
   dead: {
     word: "dead",

@@ -67,7 +67,8 @@ export const shared = css`
   .s-draining { --s: var(--draining); }
   .s-undeployed { --s: var(--undeployed); }
   .glyph { color: var(--s, var(--fg-muted)); flex: none; display: block; }
-  .spin { transform-origin: 8px 8px; animation: spin 1.6s linear infinite; }
+  /* The whole picture turns: that costs the page's own thread nothing. */
+  .glyph.s-recovering { animation: spin 1.6s linear infinite; }
   @keyframes spin { to { transform: rotate(360deg); } }
   .badge {
     display: inline-flex; align-items: center; gap: 6px; padding: 2px 9px 2px 7px; border-radius: 999px;
