@@ -1,7 +1,7 @@
 # "make" and "make help" list what there is. Set PYTHON to choose the interpreter of the set-up.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint lock clean
+.PHONY: help setup demo test test-fast test-www lint lock clean
 
 help: ## list the targets
 	@echo "HOGAR: ML serving graphs on Airflow"
@@ -15,12 +15,15 @@ setup: ## make .venv with the pinned versions (the other targets do so by themse
 demo: setup ## start Airflow, deploy the example graph, send it a spoken sentence (EXIT=1: then stop)
 	@exec .venv/bin/python scripts/demo.py $(if $(filter-out 0,$(EXIT)),--exit)
 
-test: lint ## lint, type check and run the whole test suite (some minutes: it starts real Airflow)
+test: lint test-www ## lint, type check and run the whole test suite (some minutes: it starts real Airflow)
 	@scripts/test_tools.sh
 	.venv/bin/python -m pytest -n auto --maxprocesses 4
 
 test-fast: setup ## run the tests that need no Airflow service
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+
+test-www: setup ## check, build and test the live view's front end
+	.venv/bin/python scripts/build_www.py test
 
 lint: setup ## check style and types
 	.venv/bin/ruff check

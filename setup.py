@@ -1,7 +1,9 @@
-"""The one build step that setup.cfg cannot say: write the gRPC code from earg/protos/*.proto."""
+"""The build steps that setup.cfg cannot say: the gRPC code from earg/protos/*.proto, and the live
+view's front end from hogar_provider/plugins/www/."""
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,11 +12,16 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
+# A build backend does not put the folder of setup.py on the path.
+sys.path.insert(0, str(ROOT / "scripts"))
+import build_www  # noqa: E402
 
-class BuildWithProtos(build_py):
-    """``build_py`` that puts ``*_pb2`` modules beside the ``.proto`` files they come from.
 
-    In an editable install they go into the checkout, where git ignores them; otherwise into the
+class BuildWithOutput(build_py):
+    """``build_py`` that puts ``*_pb2`` modules beside the ``.proto`` files they come from, and the
+    front end into ``hogar_provider/plugins/www/dist/``.
+
+    In an editable install both go into the checkout, where git ignores them; otherwise into the
     build folder, and the checkout stays as it is.
     """
 
@@ -22,6 +29,7 @@ class BuildWithProtos(build_py):
         super().run()
         target = ROOT if self.editable_mode else Path(self.build_lib)
         write_protos(target)
+        build_www.build_for_setup(target / "hogar_provider" / "plugins" / "www" / "dist")
 
 
 def write_protos(target: Path) -> None:
@@ -43,4 +51,8 @@ def write_protos(target: Path) -> None:
         raise SystemExit("protoc failed; its messages are above")
 
 
-setup(cmdclass={"build_py": BuildWithProtos})
+setup(
+    cmdclass={"build_py": BuildWithOutput},
+    # pip reads these before it builds: a machine with a Node of its own fetches no other.
+    setup_requires=build_www.build_requires(),
+)

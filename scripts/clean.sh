@@ -9,5 +9,7 @@ if [ -e .demo/lock.json ] && ! flock --nonblock .demo/lock.json true; then
 fi
 rm -rf .venv .airflow .demo build dist ./*.egg-info test-output \
     .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+    hogar_provider/plugins/www/node_modules hogar_provider/plugins/www/dist \
+    hogar_provider/plugins/www/build \
     earg/protos/*_pb2.py earg/protos/*_pb2.pyi earg/protos/*_pb2_grpc.py
 find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -101,7 +101,13 @@ exec 9<Makefile
 flock 9
 
 libraries="$(pwd) $(digest requirements.lock)"
-package="$(digest setup.cfg pyproject.toml setup.py earg/protos/*.proto)"
+# What the front end is built from; its tests and tools are no part of it.
+www="$(find hogar_provider/plugins/www -type f \( -path '*/www/src/*' -o -path '*/www/scripts/*' \) \
+    -not -path '*/node_modules/*' | LC_ALL=C sort)
+hogar_provider/plugins/www/package-lock.json hogar_provider/plugins/www/vite.config.ts"
+# shellcheck disable=SC2086
+package="$(digest setup.cfg pyproject.toml setup.py scripts/build_www.py earg/protos/*.proto $www)\
+${HOGAR_SKIP_WWW:+ without the front end}"
 
 if [ "$(cat $VENV/.libraries 2>/dev/null)" != "$libraries" ] || ! $VENV/bin/python -c '' 2>/dev/null
 then

@@ -1,0 +1,192 @@
+/** A graph as it is now: follows the API's stream, and what it has seen of each node. */
+
+import { type Api, ApiError } from "./api";
+import type { GraphEvent, GraphView, NodeView } from "./types";
+
+/** Seconds that are kept of what the stream told. */
+export const KEPT = 900;
+const MOST_EVENTS = 500;
+/** Milliseconds without news after which the view says that it may be old. */
+const STALE = 5000;
+const FIRST_RETRY = 1000;
+const LAST_RETRY = 15_000;
+
+/** What the history of the API does not hold, kept while the page is open. */
+export interface Seen {
+  at: number;
+  queue: number | null;
+  compute: number | null;
+  cpu: number | null;
+  memory: number | null;
+}
+
+/** Tells of changes by a `change` event. Closed, and opened again, as the page is hidden and shown. */
+export class LiveGraph extends EventTarget {
+  view: GraphView | null = null;
+  error: ApiError | null = null;
+  events: GraphEvent[] = [];
+  readonly seen = new Map<number, Seen[]>();
+  /** How far the server's clock is ahead of this one's, in seconds. */
+  skew = 0;
+
+  private source: EventSource | null = null;
+  private retry = FIRST_RETRY;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private heard = 0;
+  private wasStale = false;
+  private watch: ReturnType<typeof setInterval> | undefined;
+  private running = false;
+
+  constructor(
+    readonly api: Api,
+    readonly dag: string,
+  ) {
+    super();
+  }
+
+  /** Whether nothing has come for some seconds though the stream should run. */
+  get stale(): boolean {
+    return this.running && this.view !== null && Date.now() - this.heard > STALE;
+  }
+
+  /** Unix seconds by the server's clock. */
+  now(): number {
+    return Date.now() / 1000 + this.skew;
+  }
+
+  start(): void {
+    if (this.running) return;
+    this.running = true;
+    document.addEventListener("visibilitychange", this.shown);
+    this.watch = setInterval(() => {
+      if (this.stale !== this.wasStale) {
+        this.wasStale = this.stale;
+        this.tell();
+      }
+    }, 1000);
+    void this.load();
+  }
+
+  stop(): void {
+    this.running = false;
+    document.removeEventListener("visibilitychange", this.shown);
+    clearInterval(this.watch);
+    this.disconnect();
+  }
+
+  /** Asks anew at once, as after a change that the user has made. */
+  async refresh(): Promise<void> {
+    try {
+      this.take(await this.api.graph(this.dag));
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private async load(): Promise<void> {
+    await this.refresh();
+    if (!this.running) return;
+    if (this.error) {
+      // A DAG that is no graph stays none until its file changes.
+      if (this.error.code !== "not_a_hogar_graph" && this.error.status !== 403) this.again();
+      return;
+    }
+    void this.loadEvents();
+    this.connect();
+  }
+
+  private async loadEvents(): Promise<void> {
+    try {
+      this.add((await this.api.events(this.dag)).events);
+    } catch {
+      // The stream brings the next ones; the events view says what it lacks by being empty.
+    }
+  }
+
+  private connect(): void {
+    this.disconnect();
+    if (!this.running || document.hidden) return;
+    const source = new EventSource(this.api.streamUrl(this.dag), { withCredentials: true });
+    this.source = source;
+    source.addEventListener("graph", (message) => {
+      this.retry = FIRST_RETRY;
+      this.take(JSON.parse((message as MessageEvent<string>).data) as GraphView);
+    });
+    source.addEventListener("events", (message) => {
+      const data = JSON.parse((message as MessageEvent<string>).data) as
+        | GraphEvent[]
+        | { events: GraphEvent[] };
+      this.add(Array.isArray(data) ? data : data.events);
+    });
+    source.addEventListener("failed", (message) => {
+      const { error } = JSON.parse((message as MessageEvent<string>).data) as {
+        error: { code: string; message: string };
+      };
+      this.fail(new ApiError(503, error.code, error.message));
+    });
+    source.addEventListener("error", () => {
+      // While it is CONNECTING the browser tries again by itself: each stream ends within a minute.
+      if (source.readyState === EventSource.CLOSED) {
+        this.disconnect();
+        this.again();
+      }
+    });
+  }
+
+  private disconnect(): void {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+
+  private again(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.load(), this.retry);
+    this.retry = Math.min(this.retry * 2, LAST_RETRY);
+  }
+
+  private shown = (): void => {
+    if (document.hidden) this.disconnect();
+    else void this.load();
+  };
+
+  private take(view: GraphView): void {
+    this.heard = Date.now();
+    this.skew = view.at - this.heard / 1000;
+    this.error = null;
+    this.view = view;
+    for (const node of view.nodes) this.keep(view.at, node);
+    this.tell();
+  }
+
+  private keep(at: number, node: NodeView): void {
+    const kept = this.seen.get(node.index) ?? [];
+    if (kept.length && kept[kept.length - 1]!.at >= at) return;
+    kept.push({
+      at,
+      queue: node.queue_p95_ms,
+      compute: node.compute_p95_ms,
+      cpu: node.cpu,
+      memory: node.memory,
+    });
+    while (kept.length && kept[0]!.at < at - KEPT) kept.shift();
+    this.seen.set(node.index, kept);
+  }
+
+  private add(events: GraphEvent[]): void {
+    const last = this.events.length ? this.events[this.events.length - 1]!.number : 0;
+    const fresh = events.filter((event) => event.number > last);
+    if (!fresh.length) return;
+    this.events = [...this.events, ...fresh].slice(-MOST_EVENTS);
+    this.tell();
+  }
+
+  private fail(error: unknown): void {
+    this.error = error instanceof ApiError ? error : new ApiError(0, "broken", String(error));
+    this.tell();
+  }
+
+  private tell(): void {
+    this.dispatchEvent(new Event("change"));
+  }
+}

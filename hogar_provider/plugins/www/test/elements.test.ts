@@ -1,0 +1,259 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import "../src/app";
+import type { HogarApp } from "../src/app";
+import { batch, fakeApi, mount, node, PlayedStream, text, until, view } from "./fixtures";
+
+const base = "http://localhost/hogar/api/v1";
+
+beforeEach(() => {
+  vi.stubGlobal("EventSource", PlayedStream);
+  PlayedStream.last = null;
+  location.hash = "";
+});
+
+afterEach(() => {
+  document.body.replaceChildren();
+  vi.unstubAllGlobals();
+});
+
+async function app(properties: Record<string, unknown>): Promise<HogarApp> {
+  return mount<HogarApp>("hogar-app", { apiBase: base, ...properties });
+}
+
+describe("the app", () => {
+  it("explains itself on a DAG that is no graph, and asks no more", async () => {
+    const { calls } = fakeApi({
+      "GET /dags/Plain/graph": Response.json(
+        { error: { code: "not_a_hogar_graph", message: "It does not come from a UDGL file." } },
+        { status: 404 },
+      ),
+    });
+    const element = await app({ dagId: "Plain" });
+    await until(() => text(element).includes("Not a HOGAR graph"), "the explanation");
+    await new Promise((resolve) => setTimeout(resolve, 1300));
+    expect(calls).toHaveLength(1);
+  });
+
+  it("says why it may not show a graph", async () => {
+    fakeApi({
+      "GET /dags/Secret/graph": Response.json(
+        { error: { code: "forbidden", message: "You may not read the DAG Secret." } },
+        { status: 403 },
+      ),
+    });
+    const element = await app({ dagId: "Secret" });
+    await until(() => text(element).includes("You may not read the DAG Secret."), "the sentence");
+  });
+
+  it("follows the stream: a node that dies is told in the bar, in the graph and to a screen reader", async () => {
+    fakeApi({ "GET /dags/Senti/graph": view(), "GET /dags/Senti/events": { events: [] } });
+    const element = await app({ dagId: "Senti" });
+    await until(() => PlayedStream.last !== null, "the stream");
+    const at = Date.now() / 1000;
+    PlayedStream.last!.send(
+      "graph",
+      view([node(1), node(2, { state: "dead", since: at - 3, reason: "its model was killed by signal 9" })], {
+        at,
+      }),
+    );
+    await element.updateComplete;
+    const bar = element.shadowRoot!.querySelector(".alarm.dead")!;
+    expect(bar.textContent).toMatch(/Node-2\s+has been dead for [23] s: its model was killed by signal 9/);
+    expect(element.shadowRoot!.querySelector("[aria-live]")!.textContent).toContain("Node-2 is dead");
+    const graph = element.shadowRoot!.querySelector("hogar-graph")!;
+    await (graph as unknown as { updateComplete: Promise<unknown> }).updateComplete;
+    const dead = graph.shadowRoot!.querySelector('[data-index="2"]')!;
+    expect(dead.classList.contains("s-dead")).toBe(true);
+    const told = dead.textContent!.replace(/\s+/g, " ");
+    expect(told).toContain("Node-2");
+    expect(told).toMatch(/dead for [23] s/);
+    expect(told).toContain("its model was killed by signal 9");
+  });
+
+  it("shows a declared graph that is not deployed, and says how to deploy it", async () => {
+    fakeApi({
+      "GET /dags/Senti/graph": view(
+        [node(1, { state: "undeployed", requests_per_second: null, batch: null })],
+        {
+          deployed: false,
+          state: "undeployed",
+        },
+      ),
+      "GET /dags/Senti/events": { events: [] },
+    });
+    const element = await app({ dagId: "Senti" });
+    await until(() => text(element).includes("Trigger its DAG"), "how to deploy it");
+    expect(element.shadowRoot!.querySelector("hogar-stopping")).toBeNull();
+  });
+
+  it("opens from a link what it was made for", async () => {
+    location.hash = "#hogar?view=batching";
+    fakeApi({
+      "GET /dags/Senti/graph": view(),
+      "GET /dags/Senti/events": { events: [] },
+      "GET /dags/Senti/batching/changes": { changes: [] },
+    });
+    const element = await app({ dagId: "Senti" });
+    await until(() => element.shadowRoot!.querySelector("hogar-batching") !== null, "the batching view");
+  });
+
+  it("shows a task's node", async () => {
+    fakeApi({ "GET /dags/Senti/graph": view(), "GET /dags/Senti/events": { events: [] } });
+    const element = await app({ dagId: "Senti", taskId: "probe.Node-2", place: "task" });
+    await until(() => element.shadowRoot!.querySelector("hogar-node-panel") !== null, "the node");
+    expect(text(element.shadowRoot!.querySelector<HTMLElement>("hogar-node-panel")!)).toContain("Node-2");
+  });
+
+  it("closes its stream when it leaves the page", async () => {
+    fakeApi({ "GET /dags/Senti/graph": view(), "GET /dags/Senti/events": { events: [] } });
+    const element = await app({ dagId: "Senti" });
+    await until(() => PlayedStream.last !== null, "the stream");
+    element.remove();
+    expect(PlayedStream.last!.readyState).toBe(2);
+  });
+});
+
+describe("the batch editor", () => {
+  const put = "PUT /dags/Senti/nodes/1/batching";
+
+  async function editor(answer: unknown, part = {}) {
+    const { api, calls } = fakeApi({ [put]: answer });
+    const element = await mount<HTMLElement & { updateComplete: Promise<unknown> }>("hogar-batch-editor", {
+      api,
+      dag: "Senti",
+      node: node(1, { batch: batch(part) }),
+    });
+    const find = <T extends HTMLElement>(selector: string) => element.shadowRoot!.querySelector<T>(selector)!;
+    const type = async (selector: string, value: string) => {
+      const input = find<HTMLInputElement>(selector);
+      input.value = value;
+      input.dispatchEvent(new Event("input"));
+      await element.updateComplete;
+    };
+    const submit = () =>
+      find<HTMLFormElement>("form").dispatchEvent(new Event("submit", { cancelable: true }));
+    return { element, calls, find, type, submit };
+  }
+
+  it("sends only what was changed, and says that it is set", async () => {
+    const { element, calls, find, type, submit } = await editor(batch({ limit: 16, set_by: "maria" }));
+    expect(find<HTMLButtonElement>("button.primary").disabled).toBe(true);
+    await type("#limit", "16");
+    expect(find<HTMLInputElement>('input[type="range"]').value).toBe("16");
+    submit();
+    await until(() => text(element).includes("Limit 16, from the next batch on."), "that it is set");
+    expect(calls).toEqual([{ method: "PUT", path: "/dags/Senti/nodes/1/batching", body: { limit: 16 } }]);
+  });
+
+  it("keeps what is being typed while new figures come", async () => {
+    const { element, find, type } = await editor(batch());
+    await type("#limit", "9");
+    Object.assign(element, { node: node(1, { batch: batch({ limit: 20 }) }) });
+    await element.updateComplete;
+    expect(find<HTMLInputElement>("#limit").value).toBe("9");
+  });
+
+  it("refuses what cannot be, before it is sent", async () => {
+    const { element, calls, type, submit } = await editor(batch());
+    await type("#limit", "0");
+    submit();
+    expect(text(element)).toContain("at least 1");
+    expect(calls).toEqual([]);
+  });
+
+  it("shows the API's sentence where it refuses", async () => {
+    const refusal = Response.json(
+      { error: { code: "forbidden", message: "You may see it, not change it." } },
+      { status: 403 },
+    );
+    const { element, type, submit } = await editor(refusal);
+    await type("#limit", "8");
+    submit();
+    await until(() => text(element).includes("You may see it, not change it."), "the sentence");
+  });
+
+  it("resets alone", async () => {
+    const { element, calls, find } = await editor(batch(), { limit: 8, set_by: "maria" });
+    find<HTMLButtonElement>('button[type="button"]').click();
+    await until(() => text(element).includes("Reset to what is declared."), "that it is reset");
+    expect(calls[0]!.body).toEqual({ reset: true });
+  });
+});
+
+describe("all graphs", () => {
+  const summary = (name: string, nodes_dead: number) => ({
+    dag_id: name,
+    name,
+    version: "1",
+    state: nodes_dead ? "dead" : "ready",
+    url: "",
+    nodes: 3,
+    nodes_dead,
+    requests_per_second: 1,
+    errors_per_second: 0,
+    p95_ms: 3,
+    warnings: [],
+    orphaned: false,
+  });
+
+  it("stand with the worst first", async () => {
+    const { api } = fakeApi({
+      "GET /graphs": { graphs: [summary("Fine", 0), summary("Ill", 1)], agent: null, message: "" },
+    });
+    const element = await mount<HTMLElement>("hogar-graphs", { api });
+    await until(() => element.shadowRoot!.querySelectorAll("tbody tr").length === 2, "two graphs");
+    expect([...element.shadowRoot!.querySelectorAll("tbody a")].map((link) => link.textContent)).toEqual([
+      "Ill",
+      "Fine",
+    ]);
+  });
+
+  it("are counted on the card", async () => {
+    const { api } = fakeApi({
+      "GET /graphs": { graphs: [summary("Fine", 0), summary("Ill", 2)], agent: null, message: "" },
+    });
+    const element = await mount<HTMLElement>("hogar-card", { api });
+    await until(() => /2\s*graphs up/.test(text(element)), "the graphs");
+    expect(text(element)).toMatch(/2\s*nodes dead/);
+  });
+});
+
+describe("the module", () => {
+  it("can be loaded again under another address", async () => {
+    const first = customElements.get("hogar-app");
+    vi.resetModules();
+    await import("../src/main");
+    expect(customElements.get("hogar-app")).toBe(first);
+  });
+});
+
+describe("the stream", () => {
+  it("says in a sentence why there is no news", async () => {
+    fakeApi({ "GET /dags/Senti/graph": view(), "GET /dags/Senti/events": { events: [] } });
+    const element = await app({ dagId: "Senti" });
+    await until(() => PlayedStream.last !== null, "the stream");
+    PlayedStream.last!.send("failed", { error: { code: "no_agent", message: "The agent does not answer." } });
+    await until(() => text(element).includes("The agent does not answer."), "the sentence");
+    PlayedStream.last!.send("graph", view());
+    await until(() => !text(element).includes("The agent does not answer."), "that it is over");
+  });
+});
+
+describe("the host's components", () => {
+  it("are one for each place, by the names that the plugin registers", async () => {
+    const created: [string, Record<string, unknown>][] = [];
+    vi.stubGlobal("React", {
+      createElement: (tag: string, props: Record<string, unknown>) => created.push([tag, props]),
+    });
+    const { PLACES } = await import("../src/main");
+    for (const name of Object.keys(PLACES)) {
+      (globalThis as unknown as Record<string, (props: object) => void>)[name]!({
+        dagId: "Senti",
+        taskId: "deploy.A",
+      });
+    }
+    expect(created.map(([tag, props]) => [tag, props.place, props["dag-id"], props["task-id"]])).toEqual(
+      ["nav", "dag", "task", "dashboard"].map((place) => ["hogar-app", place, "Senti", "deploy.A"]),
+    );
+  });
+});

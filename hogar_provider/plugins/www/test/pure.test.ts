@@ -1,0 +1,217 @@
+import { describe, expect, it } from "vitest";
+import { ApiError, apiBase } from "../src/api";
+import { declaredWords } from "../src/batch-editor";
+import { bytes, count, ms, rate, span } from "../src/format";
+import { heat } from "../src/heat-map";
+import { earg, udgl } from "../src/highlight";
+import { NodeHistory } from "../src/history";
+import { NODE_WIDTH, place, shapeOf } from "../src/layout";
+import { read, VIEWS, write } from "../src/route";
+import { LOOKS, tally } from "../src/states";
+import { fakeApi, node, sample } from "./fixtures";
+
+describe("figures", () => {
+  it("are short, and a dash where nothing is known", () => {
+    expect([rate(null), rate(0), rate(0.04), rate(4.26), rate(41.7)]).toEqual([
+      "–",
+      "0",
+      "<0.1",
+      "4.3",
+      "42",
+    ]);
+    expect([ms(0), ms(0.5), ms(9.94), ms(180), ms(2500), ms(125_000)]).toEqual([
+      "0 ms",
+      "0.50 ms",
+      "9.9 ms",
+      "180 ms",
+      "2.50 s",
+      "2 min 5 s",
+    ]);
+    expect([count(12), count(12_345), bytes(182_000_000)]).toEqual(["12", "12.3k", "182 MB"]);
+    expect([span(-1), span(59), span(61), span(7300)]).toEqual(["0 s", "59 s", "1 min 1 s", "2 h 1 min"]);
+  });
+});
+
+describe("links", () => {
+  it("open what they were made for", () => {
+    for (const name of VIEWS) {
+      const route = { view: name, node: 7, dag: "a graph/ü", part: "log" };
+      expect(read(write(route))).toEqual(route);
+    }
+  });
+  it("of another kind open the graph", () => {
+    const graph = { view: "graph", node: 0, dag: "", part: "" };
+    expect(read("#something")).toEqual(graph);
+    expect(read("#hogar?view=nonsense&node=-3")).toEqual(graph);
+  });
+});
+
+describe("the API's address", () => {
+  it("is beside the module, also below a base path", () => {
+    expect(apiBase("https://host/hogar/static/hogar.js?v=1")).toBe("https://host/hogar/api/v1");
+    expect(apiBase("https://host/air/flow/hogar/static/hogar.js")).toBe("https://host/air/flow/hogar/api/v1");
+  });
+});
+
+describe("a refusal", () => {
+  it("is the API's sentence", async () => {
+    const { api } = fakeApi({
+      "PUT /dags/a%20b/nodes/1/batching": Response.json(
+        { error: { code: "invalid", message: "limit has to be at least 1." } },
+        { status: 422 },
+      ),
+    });
+    const refused = api.setBatching("a b", 1, { limit: 0 });
+    await expect(refused).rejects.toThrowError(ApiError);
+    await expect(refused).rejects.toMatchObject({
+      status: 422,
+      code: "invalid",
+      message: "limit has to be at least 1.",
+    });
+  });
+  it("without a sentence gets one that can be acted on", async () => {
+    const { api } = fakeApi({
+      "GET /graphs": new Response("<html>", { status: 502 }),
+      "GET /dags/x/source": Response.json({}, { status: 401 }),
+    });
+    await expect(api.graphs()).rejects.toThrow("answered 502");
+    await expect(api.source("x")).rejects.toThrow("signed out");
+  });
+});
+
+describe("the layout", () => {
+  const nodes = [1, 2, 3, 4].map((index) => node(index));
+  const flow = (source: number, target: number) => ({
+    source,
+    target,
+    kind: "distribute" as const,
+    label: "",
+    requests_per_second: 1,
+  });
+  it("goes from left to right", () => {
+    const { nodes: at } = place(nodes, [flow(1, 2), flow(1, 3), flow(2, 4), flow(3, 4)]);
+    expect(at.get(2)!.x).toBeGreaterThanOrEqual(at.get(1)!.x + NODE_WIDTH);
+    expect(at.get(3)!.x).toBe(at.get(2)!.x);
+    expect(at.get(4)!.x).toBeGreaterThan(at.get(2)!.x);
+    expect(Math.abs(at.get(2)!.y - at.get(3)!.y)).toBeGreaterThan(100);
+  });
+  it("survives a flow to a node that is not there, and is the same for the same shape", () => {
+    expect(place(nodes, [flow(1, 9)]).edges[0]!.points).toEqual([]);
+    expect(shapeOf(nodes, [flow(1, 2)])).toBe(
+      shapeOf([...nodes.map((n) => ({ ...n, queued: 9 }))], [flow(1, 2)]),
+    );
+  });
+  it("of 200 nodes takes moments", () => {
+    const many = Array.from({ length: 200 }, (_, k) => node(k + 1));
+    const flows = many.slice(14).map((n) => flow(n.index - 14, n.index));
+    const began = performance.now();
+    expect(place(many, flows).nodes.size).toBe(200);
+    expect(performance.now() - began).toBeLessThan(4000);
+  });
+});
+
+describe("states", () => {
+  it("each have a word and a shape of their own", () => {
+    const shapes = Object.values(LOOKS).map((look) => look.shape.strings.join(""));
+    expect(new Set(shapes).size).toBe(shapes.length);
+    expect(new Set(Object.values(LOOKS).map((look) => look.word)).size).toBe(shapes.length);
+  });
+  it("are counted, the worst first", () => {
+    const nodes = [node(1), node(2, { state: "dead" }), node(3), node(4, { state: "degraded" })];
+    expect(tally(nodes)).toEqual([
+      ["dead", 1],
+      ["degraded", 1],
+      ["ready", 2],
+    ]);
+  });
+});
+
+describe("the heat map", () => {
+  it("gives each half minute its shares, by mean batch", () => {
+    const { sizes, cells } = heat(
+      [871, 872, 899],
+      [
+        sample({ requests: 10, batches: 10 }),
+        sample({ requests: 40, batches: 10 }),
+        sample({ requests: 64, batches: 2 }),
+      ],
+      32,
+      900,
+    );
+    expect(sizes).toEqual([1, 2, 4, 8, 16, 32]);
+    const last = cells[cells.length - 1]!;
+    expect(last.map((share) => Number(share.toFixed(2)))).toEqual([0.45, 0, 0.45, 0, 0, 0.09]);
+  });
+});
+
+describe("a node's history", () => {
+  it("is joined from pieces that overlap, and keeps what a restarted proxy has forgotten", () => {
+    const { api } = fakeApi({});
+    const history = new NodeHistory(api, "Senti", 1);
+    const piece = (end: number, n: number, queued: number) => ({
+      step: 1,
+      end,
+      samples: Array.from({ length: n }, () => sample({ queued })),
+      queue: null,
+      compute: null,
+      total: null,
+      batches: null,
+    });
+    history.merge(piece(1000, 10, 1));
+    history.merge(piece(1004.2, 6, 2));
+    expect(history.times).toEqual(Array.from({ length: 14 }, (_, k) => 991 + k));
+    expect(history.column("queued")).toEqual([...Array(8).fill(1), ...Array(6).fill(2)]);
+    history.merge(piece(2500, 900, 3));
+    expect(history.times.length).toBe(900);
+    expect(history.column("p95_ms").every((value) => value === 15)).toBe(true);
+  });
+  it("has no latency where nothing passed", () => {
+    const { api } = fakeApi({});
+    const history = new NodeHistory(api, "Senti", 1);
+    history.merge({
+      step: 1,
+      end: 10,
+      samples: [sample({ requests: 0, p95_ms: 0 })],
+      queue: null,
+      compute: null,
+      total: null,
+      batches: null,
+    });
+    expect(history.column("p95_ms")).toEqual([null]);
+    expect(history.column("requests")).toEqual([0]);
+  });
+});
+
+describe("highlighting", () => {
+  const source =
+    "# why\nmeta\nname Senti, version 3\noperator batch\nimage a/b:v1 , batch 32\nlogical flow\ndistribute\nbatch → Other,reduce\nreduce → X\n\n";
+  it("loses no character", () => {
+    for (const color of [udgl, earg]) {
+      expect(
+        color(source)
+          .map((line) => line.map((piece) => piece.text).join(""))
+          .join("\n"),
+      ).toBe(source);
+    }
+  });
+  it("takes names for names, also those that are words of the language", () => {
+    const kinds = udgl(source).map((line) =>
+      line.filter((piece) => piece.kind).map((piece) => `${piece.kind}:${piece.text.trim()}`),
+    );
+    expect(kinds[0]).toEqual(["comment:# why"]);
+    expect(kinds[3]).toEqual(["key:operator", "name:batch"]);
+    expect(kinds[4]).toEqual(["key:image", "value:a/b:v1", "key:batch", "value:32"]);
+    expect(kinds[7]).toEqual(["name:batch", "flow:→", "name:Other", "name:reduce"]);
+    expect(kinds[8]).toEqual(["name:reduce", "flow:→", "name:X"]);
+  });
+});
+
+describe("what is declared", () => {
+  it("is said in words", () => {
+    expect([declaredWords(0), declaredWords(8), declaredWords(-32)]).toEqual([
+      "one call a request",
+      "static, 8",
+      "dynamic, at most 32",
+    ]);
+  });
+});
