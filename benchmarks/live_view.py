@@ -2,13 +2,12 @@
 
     PYTHONPATH=. .venv/bin/python benchmarks/live_view.py [--viewers 50] [--nodes 20] [--seconds 60]
 
-Starts an API server with one worker and a graph that is a chain of echoing models, and asks one
-after the other, for so many seconds each: nobody looks; everybody has the graph's stream open, in a
-process apart; and everybody has, while one client sends requests. Prints the CPU time a second of
-wall time of the API server, of the agent and of all the nodes' proxies and models together, the
-looks a viewer got a second, and the latency of the client's requests with viewers and without. In
-a minute every stream ends once and begins anew, so that is part of it. On a machine with few cores
-the viewers' own process is felt in the latency; what it uses is printed as well.
+Starts an API server with one worker and a graph that is a chain of echoing models. Takes the CPU
+time a second of wall time of the API server, of the agent, of all the nodes' proxies and models
+together and of the viewers, first while nobody looks and then while everybody has the graph's
+stream open, in a process apart; in a minute every stream ends once and begins anew, so that is part
+of it. Then one client sends requests, without viewers and with them in turns, so that what else the
+machine does falls on both alike, and the latency of each turn is taken.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -35,6 +34,9 @@ from tests.hogar_provider import api_server as servers
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MODELS = Path(__file__).resolve().parent
+TURNS, TURN = 4, 8.0
+"""So many times, for so many seconds each, requests are sent without viewers and with them."""
+
 USERS = tuple(f"viewer{number}" for number in range(5))
 
 VIEWERS = """
@@ -101,7 +103,7 @@ def measure(
     url: str,
     options: argparse.Namespace,
 ) -> dict[str, object]:
-    """The figures of all three phases."""
+    """All figures."""
     assert server.process is not None
     pids = {
         "api_server": children_of(server.process.pid),
@@ -122,26 +124,27 @@ def measure(
     }
     time.sleep(10)
     found["nobody"] = cores(pids, options.seconds)
-    found["latency_ms_nobody"] = latency(url, options.seconds / 3)
-    time.sleep(5)
-    with viewers(stream, tokens, options) as process:
+    with viewers(stream, tokens, options, options.seconds) as process:
         found["viewers_only"] = cores(pids | {"viewers": [process.pid]}, options.seconds)
         looks = json.loads(process.stdout.readline())["looks"]  # type: ignore[union-attr]
         found["looks_a_second_each"] = round(looks / options.viewers / options.seconds, 2)
-    with viewers(stream, tokens, options):
-        client = threading.Thread(
-            target=lambda: found.update(latency_ms_viewers=latency(url, options.seconds / 3))
-        )
-        client.start()
-        found["viewers_and_requests"] = cores(pids, options.seconds / 3)
-        client.join()
+    without, with_them = [], []
+    for _ in range(TURNS):
+        # The poll goes on for some seconds after the last viewer.
+        time.sleep(8)
+        without.append(latency(url, TURN))
+        with viewers(stream, tokens, options, 3 * TURN):
+            with_them.append(latency(url, TURN))
+    found["latency_ms_without_viewers"], found["latency_ms_with_viewers"] = without, with_them
     return found
 
 
 @contextlib.contextmanager
-def viewers(stream: str, tokens: list[str], options: argparse.Namespace):
+def viewers(
+    stream: str, tokens: list[str], options: argparse.Namespace, seconds: float
+) -> Iterator[subprocess.Popen[str]]:
     """All viewers, in a process of their own, once each has its stream."""
-    arguments = [stream, str(options.viewers), str(options.seconds), *tokens]
+    arguments = [stream, str(options.viewers), str(seconds), *tokens]
     process = subprocess.Popen(
         [sys.executable, "-c", VIEWERS, *arguments], stdout=subprocess.PIPE, text=True
     )

@@ -38,6 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     with api_server(folder, SIMPLE, "admin", "editor", "viewer") as made:
         made.start()
         yield made
+        assert "Traceback" not in made.log.read_text()
         try:
             with connect(made.earg, start=False) as agent:
                 agent.shutdown()
