@@ -1,7 +1,7 @@
 #!/bin/sh
-# Gets what the tests need besides Python and Node. Debian's prometheus and promtool are unpacked into
-# build/test-tools and PostgreSQL into build/test-postgres, so that no service of theirs ever starts;
-# its chromium is installed. Does nothing for what is on this machine, or there already.
+# Puts what the tests need besides Python into build: Debian's prometheus and promtool into
+# build/test-tools, and PostgreSQL into build/test-postgres. Packages are unpacked, not installed,
+# so no service of them ever starts. Does nothing for what is on this machine, or there already.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -79,29 +79,6 @@ install it so that its programs are on the PATH."
     mv "$work/tools" "$folder"
     rm -rf "$work"
 }
-
-# A browser needs the libraries of its package, so it is installed as they are.
-if ! command -v chromium >/dev/null; then
-    packages="chromium fonts-dejavu-core"
-    command -v apt-get >/dev/null || fail "there is no chromium, and no apt-get to install it with; \
-install Chromium so that it is on the PATH."
-    if [ "$(id -u)" -ne 0 ]; then
-        fail "there is no chromium. Run this, then try again:
-    sudo apt-get update && sudo apt-get install -y $packages"
-    fi
-    say "Installing Debian's chromium, for the tests"
-    browser_log=$(mktemp)
-    export DEBIAN_FRONTEND=noninteractive
-    # shellcheck disable=SC2086
-    if ! { apt-get update && apt-get install -y --no-install-recommends $packages; } \
-        >"$browser_log" 2>&1
-    then
-        tail -n 20 "$browser_log" >&2
-        rm -f "$browser_log"
-        fail "apt-get could not install chromium; its last lines are above."
-    fi
-    rm -f "$browser_log"
-fi
 
 has_prometheus || fetch prometheus $TOOLS download
 has_postgres || fetch postgresql $POSTGRES download_all

@@ -62,7 +62,7 @@ def server(built: None) -> Iterator[DevServer]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
-    assert chromium, "there is no chromium; scripts/test_tools.sh installs it"
+    assert chromium, "there is no chromium; scripts/test_browser.sh installs it"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
         yield browser

@@ -68,9 +68,10 @@ export class HogarApp extends LitElement {
       .both { flex: 1; min-height: 0; display: flex; }
       .both > hogar-graph { flex: 1; min-width: 0; min-height: 420px; }
       .both > hogar-node-panel { width: min(460px, 44%); border-left: 1px solid var(--border); overflow: auto; flex: none; }
-      @container (max-width: 860px) {
+      @container (max-width: 1000px) { header .url { display: none; } }
+      @container (max-width: 1000px) {
         .both.open { flex-direction: column; overflow: auto; }
-        .both.open > hogar-graph { flex: none; height: 420px; }
+        .both.open > hogar-graph { flex: none; height: 340px; min-height: 0; }
         .both > hogar-node-panel { width: 100%; border-left: 0; border-top: 1px solid var(--border); overflow: visible; }
       }
       .alarm { display: flex; gap: 6px 12px; align-items: center; flex-wrap: wrap; padding: 7px 14px; font-size: 13px; font-weight: 500; border-bottom: 1px solid var(--border); }
@@ -257,10 +258,10 @@ export class HogarApp extends LitElement {
             <span class="figure"><b>${rate(errors)}</b> errors/s</span>`
           : nothing
       }
-      ${view.url ? html`<span class="figure mono cut" title="Where clients send requests">${view.url}</span>` : nothing}
+      ${view.url ? html`<span class="figure mono cut url" title="Where clients send requests">${view.url}</span>` : nothing}
       <span class="grow"></span>
-      <button title="Full screen; Escape leaves it" @click=${this.enlarge}>Full screen</button>
-      ${view.deployed ? html`<hogar-stopping .api=${this.api} .dag=${this.dag} .view=${view} @done=${() => void this.live?.refresh()}></hogar-stopping>` : nothing}
+      <span class="row"><button title="Full screen; Escape leaves it" @click=${this.enlarge}>Full screen</button>
+      ${view.deployed ? html`<hogar-stopping .api=${this.api} .dag=${this.dag} .view=${view} @done=${() => void this.live?.refresh()}></hogar-stopping>` : nothing}</span>
     </header>`;
   }
 

@@ -173,7 +173,8 @@ export class HogarChart extends LitElement {
             width: 1.5,
             dash: line.dash,
             fill: line.fill ? this.color(`color-mix(in srgb, ${line.color} 18%, transparent)`) : undefined,
-            points: { show: false },
+            // A value that stands alone is a point: no line leads to it.
+            points: { show: () => false, size: 4 },
           })),
         ],
         hooks: {

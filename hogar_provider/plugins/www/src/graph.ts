@@ -9,7 +9,7 @@ import { count, decimal, ms, plural, rate, span } from "./format";
 import { curve, type Layout, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } from "./layout";
 import { glyph, look, severity, troubled } from "./states";
 import { shared } from "./styles";
-import type { FlowView, GraphView, NodeView } from "./types";
+import type { BatchView, FlowView, GraphView, NodeView } from "./types";
 
 const SMALLEST = 0.06;
 const LARGEST = 1.6;
@@ -100,11 +100,13 @@ export class HogarGraph extends LitElement {
       .pairs span { display: inline-flex; gap: 3px; align-items: center; min-width: 0; }
       .why { padding: 5px 10px 0; font-size: 12px; line-height: 1.3; overflow: hidden; display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; }
 
-      .brief .top { font-size: 20px; padding: 12px 12px 0; line-height: 1.15; }
-      .brief .state { font-size: 19px; padding: 3px 12px 0; }
-      .brief .figures { grid-template-columns: 1fr 1fr; padding: 8px 12px 0; }
-      .brief .figure b { font-size: 20px; }
-      .brief .figure small { font-size: 15px; }
+      .brief .top { font-size: 20px; padding: 8px 10px 0; line-height: 1.15; }
+      .brief .state { font-size: 17px; padding: 0 10px; }
+      .brief .batch { font-size: 15px; padding: 3px 10px 0; }
+      .brief .bar { height: 7px; }
+      .brief .figures { grid-template-columns: auto auto auto; justify-content: space-between; padding: 4px 10px 0; }
+      .brief .figure b { font-size: 19px; line-height: 1.15; }
+      .brief .figure small { font-size: 14px; }
       .brief .flow { font-size: 18px; }
       .brief .kind { display: none; }
       .tiny .node { border-left-width: 22px; border-radius: 20px; background: color-mix(in srgb, var(--s) 22%, var(--bg)); align-items: center; justify-content: center; }
@@ -399,19 +401,35 @@ export class HogarGraph extends LitElement {
         node.state === "dead" || silent
           ? html`<span class="why">${node.state === "dead" ? node.reason || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
           : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
-          ${batch ? html`<span class="batch"><span>batch ${decimal(batch.mean)} of ${batch.limit}${batch.dynamic ? " dyn" : ""}</span><span class="bar"><i style=${`width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%`}></i></span></span>` : nothing}`
+          ${batch ? html`<span class="batch"><span>${batched(batch)}${batch.dynamic ? " dyn" : ""}</span>${bar(batch.fill)}</span>` : nothing}`
       }
       <span class="pairs">${node.pairs.slice(0, 3).map((pair) => html`<span>${glyph(pair.state, 10)}<span class="cut">${pair.role}${pair.host ? ` ${pair.host}` : ""}</span></span> `)}${node.pairs.length > 3 ? html`<span>+${node.pairs.length - 3}</span>` : nothing}</span>
     `;
   }
 
   private brief(node: NodeView) {
+    const { batch } = node;
     return html`
-      <span class="top">${glyph(node.state, 26)}<span class="grow cut">${node.name}</span></span>
+      <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
       ${this.state(node)}
-      <span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))}</span>
+      ${
+        node.requests_per_second == null
+          ? nothing
+          : html`<span class="figures">${figure("req/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
+          ${batch ? html`<span class="batch"><span>${batched(batch)}</span>${bar(batch.fill)}</span>` : nothing}`
+      }
     `;
   }
+}
+
+function batched(batch: BatchView): string {
+  return batch.mean === null
+    ? `batch limit ${batch.limit}`
+    : `batch ${decimal(batch.mean)} of ${batch.limit}`;
+}
+
+function bar(fill: number | null) {
+  return html`<span class="bar"><i style=${`width:${Math.round(100 * Math.min(1, fill ?? 0))}%`}></i></span>`;
 }
 
 function figure(name: string, value: string) {

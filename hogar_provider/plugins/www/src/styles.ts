@@ -12,7 +12,7 @@ export const tokens = css`
     --fg-muted: var(--chakra-colors-fg-muted, light-dark(#4a5568, #a3aec0));
     --border: var(--chakra-colors-border, light-dark(#dde1e8, #2b323f));
     --border-strong: var(--chakra-colors-border-emphasized, light-dark(#c3cad5, #3d4656));
-    --accent: var(--chakra-colors-blue-solid, light-dark(#2563eb, #60a5fa));
+    --accent: light-dark(var(--chakra-colors-blue-600, #2563eb), var(--chakra-colors-blue-400, #60a5fa));
     --accent-text: light-dark(var(--chakra-colors-blue-700, #1d4ed8), var(--chakra-colors-blue-300, #93c5fd));
     --solid: light-dark(var(--chakra-colors-blue-600, #2563eb), var(--chakra-colors-blue-700, #1d4ed8));
     --ready: light-dark(var(--chakra-colors-green-700, #136b33), var(--chakra-colors-green-300, #4ade80));

@@ -21,6 +21,7 @@ export class HogarWaterfall extends LitElement {
       .compute { background: var(--accent); }
       .leave { background: var(--border-strong); }
       .label { position: absolute; top: 2px; font-size: 11px; color: var(--fg-muted); white-space: nowrap; font-variant-numeric: tabular-nums; padding: 0 5px; }
+      .label.inside { color: var(--bg); font-weight: 600; top: 3px; }
       .scale { display: flex; justify-content: space-between; margin-left: 160px; font-size: 11px; color: var(--fg-muted); padding-bottom: 3px; }
       .key { display: flex; gap: 14px; font-size: 12px; color: var(--fg-muted); margin-top: 8px; flex-wrap: wrap; }
       .key i { display: inline-block; width: 18px; height: 10px; margin-right: 5px; }
@@ -47,13 +48,19 @@ export class HogarWaterfall extends LitElement {
     const computes = hop.start_ms + hop.queue_ms;
     const leaves = computes + hop.compute_ms;
     const end = leaves + hop.leave_ms;
-    const beside = end / whole > 0.62 ? `right:${100 - (100 * hop.start_ms) / whole}%` : `left:${at(end)}`;
+    // Beside the bar where there is room, on it where it leaves none.
+    const inside = end / whole > 0.62 && hop.start_ms / whole < 0.5;
+    const beside = inside
+      ? `left:${at(computes)}`
+      : end / whole > 0.62
+        ? `right:${100 - (100 * hop.start_ms) / whole}%`
+        : `left:${at(end)}`;
     return html`<li class="hop"><span class="cut" title=${hop.node}>${hop.node}</span>
       <div class="track" role="img" aria-label="waits ${ms(hop.queue_ms)}, computes ${ms(hop.compute_ms)} in a batch of ${hop.batch}">
         <i class="queue" style="left:${at(hop.start_ms)};width:${at(hop.queue_ms)}"></i>
         <i class="compute" style="left:${at(computes)};width:${at(hop.compute_ms)}"></i>
         <i class="leave" style="left:${at(leaves)};width:${at(hop.leave_ms)}"></i>
-        <span class="label" style=${beside}>${ms(hop.queue_ms)} + ${ms(hop.compute_ms)}, batch of ${hop.batch}${hop.replica ? `, replica ${hop.replica}` : ""}</span>
+        <span class="label ${inside ? "inside" : ""}" style=${beside}>${ms(hop.queue_ms)} + ${ms(hop.compute_ms)}, batch of ${hop.batch}${hop.replica ? `, replica ${hop.replica}` : ""}</span>
       </div></li>`;
   }
 }
