@@ -18,17 +18,33 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
 
-def task_page(ti_key: Any) -> str:
-    """The page of a task instance in Airflow's web UI, which shows its log."""
+def _base() -> str:
     from airflow.configuration import conf
 
-    base = conf.get("api", "base_url", fallback="") or ""
+    return (conf.get("api", "base_url", fallback="") or "").rstrip("/")
+
+
+def live_view(operator: BaseOperator, ti_key: Any, part: str = "") -> str:
+    """Where Airflow shows the task's graph, or its node, live (and that part of the node's panel);
+    empty for a task of a DAG that is not the graph's own."""
+    # As udgl.targets.earg.deployed_name has it.
+    if ti_key.dag_id.replace("-", "_") != getattr(operator, "graph", ""):
+        return ""
+    place = f"{_base()}/dags/{quote(ti_key.dag_id, safe='')}/plugin/hogar"
+    index = getattr(operator, "index", 0)
+    if not index:
+        return place
+    return f"{place}#hogar?node={index}" + (f"&part={part}" if part else "")
+
+
+def task_page(ti_key: Any) -> str:
+    """The page of a task instance in Airflow's web UI, which shows its log."""
     parts = [quote(str(part), safe="") for part in (ti_key.dag_id, ti_key.run_id, ti_key.task_id)]
     path = "/dags/{}/runs/{}/tasks/{}".format(*parts)
     index = getattr(ti_key, "map_index", -1)
     if index is not None and index >= 0:
         path += f"/mapped/{index}"
-    return base.rstrip("/") + path
+    return _base() + path
 
 
 class _NodeLink(BaseOperatorLink):
@@ -42,17 +58,29 @@ class _NodeLink(BaseOperatorLink):
 
 
 class LiveViewLink(_NodeLink):
-    """The graph as it is served: the frontend's description of it."""
+    """The graph, live, at this task's node; in a DAG of somebody's own the frontend's description
+    of it."""
 
     name = "Live view"
     key = "live"
 
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """As of Airflow's operator links."""
+        served = getattr(operator, "shown", {}).get(self.key)
+        return (served and live_view(operator, ti_key)) or served or task_page(ti_key)
+
 
 class NodeLogLink(_NodeLink):
-    """The node's log: the task's own one ends with the first lines of it, and says where it is."""
+    """The last lines of the node's log; else the task's own log, which ends with the first ones and
+    says where it is."""
 
     name = "Node log"
     key = "log"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """As of Airflow's operator links."""
+        served = getattr(operator, "shown", {}).get("live")
+        return (served and live_view(operator, ti_key, "log")) or task_page(ti_key)
 
 
 class MetricsLink(_NodeLink):

@@ -198,7 +198,7 @@ def test_a_warm_up_holds_no_worker_and_a_dag_scheduled_on_the_graph_runs_when_it
     assert "A | " in log(service, path, "deploy.A")
     links = service.call("GET", f"{path}/taskInstances/probe.A/links")["extra_links"]
     assert set(links) == {"Live view", "Node log", "Metrics"}
-    assert links["Node log"].startswith(f"{service.url}/dags/Small/runs/")
+    assert links["Node log"] == f"{service.url}/dags/Small/plugin/hogar#hogar?node=1&part=log"
     for name in ("Live view", "Metrics"):
         with urllib.request.urlopen(links[name], timeout=20) as page:
             assert page.status == 200

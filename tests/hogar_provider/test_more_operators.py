@@ -167,12 +167,24 @@ def test_serving_updates_the_graphs_asset(words: GraphDag) -> None:
     assert ServeGraphOperator(task_id="serve", graph="{{ params.graph }}").outlets == []
 
 
-def test_links_lead_to_what_is_there(words: GraphDag, agent: AgentClient) -> None:
+def test_links_lead_to_what_is_there(
+    words: GraphDag, agent: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.example/base/")
+    live = "http://airflow.example/base/dags/Small/plugin/hogar"
+    elsewhere = SimpleNamespace(**vars(KEY) | {"dag_id": "mine"})
     for task_id in ("deploy.A", "probe.A", "wire", "serve"):
         task = prepared(words, task_id)
         task.execute({})
         links = {link.name: link.get_link(task, ti_key=KEY) for link in task.operator_extra_links}
-        with urllib.request.urlopen(links["Live view"], timeout=20) as page:
+        if task_id in ("wire", "serve"):
+            assert links["Live view"] == live
+        else:
+            assert links["Live view"] == f"{live}#hogar?node=1"
+            assert links["Node log"] == f"{live}#hogar?node=1&part=log"
+        # In a DAG of somebody's own there is no such page.
+        link = task.operator_extra_links[0].get_link(task, ti_key=elsewhere)
+        with urllib.request.urlopen(link, timeout=20) as page:
             assert json.load(page)["name"] == "Small"
         with urllib.request.urlopen(links["Metrics"], timeout=20) as page:
             assert b"# HELP" in page.read()
