@@ -38,16 +38,13 @@ def difference_from_deployed(
 ) -> str | None:
     """What ``udgl diff`` prints of the deployed graph and the one of ``config``, shortened where it
     is very long; None where none is deployed, empty where they are the same."""
-    from hogar_provider.redeploy import deployed_graph
-    from udgl.difference import difference
-    from udgl.targets.earg import from_static
+    from hogar_provider.redeploy import config_difference
 
     # One that was never wired is what a run before this one has left half way.
     wired = any(one.name == graph and one.url for one in agent.graphs())
-    old = deployed_graph(agent, graph) if wired else None
-    if old is None:
+    found = config_difference(agent, graph, version, config) if wired else None
+    if found is None:
         return None
-    found = difference(old, from_static(graph, version, config))
     text = str(found) if found else ""
     return text if len(text) <= LONGEST_DIFFERENCE else f"{text[:LONGEST_DIFFERENCE]}\n..."
 

@@ -39,12 +39,20 @@ def redeploy_difference(client: AgentClient, graph: ServingGraph) -> Difference 
     Only what EARG knows is compared: an owner or a tag is Airflow's alone. Raises UdglError where
     EARG cannot express ``graph``, and AgentError.
     """
-    from udgl.difference import difference
-    from udgl.targets.earg import deployed_name, from_static, to_static
+    from udgl.targets.earg import deployed_name, to_static
 
-    name, version = deployed_name(graph)
+    return config_difference(client, *deployed_name(graph), to_static(graph))
+
+
+def config_difference(
+    client: AgentClient, name: str, version: str, config: StaticConfig
+) -> Difference | None:
+    """As :func:`redeploy_difference`, of the graph that ``config`` is of; raises AgentError."""
+    from udgl.difference import difference
+    from udgl.targets.earg import from_static
+
     old = deployed_graph(client, name)
-    return None if old is None else difference(old, from_static(name, version, to_static(graph)))
+    return None if old is None else difference(old, from_static(name, version, config))
 
 
 def _runtime(client: AgentClient, status: GraphStatus) -> RuntimeConfig | None:
