@@ -76,7 +76,8 @@ def change(agent: AgentClient, graph: str, before: dict[str, Any], after: NodeSt
     phrases += [
         f"batch set live: {event.what}"
         for event in agent.events(graph, before["event"])
-        if event.node == after.name and event.what.startswith("has batch ")
+        # A change of state repeats as its cause what happened last.
+        if event.node == after.name and not event.after and event.what.startswith("has batch ")
     ]
     return "; ".join(phrases) or "unchanged"
 
