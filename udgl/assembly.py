@@ -8,25 +8,25 @@ keyword. What could not be read is a token of the type ERROR. :func:`assemble` m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lark import Transformer
 from lark.lexer import Token
 
 from udgl.diagnostics import Diagnostic, quote
+from udgl.factors import Factors, read_factors, span_of
 from udgl.gaps import Gaps
-from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
-
-LARGEST_BATCH = 999_999_999
-"""The largest batch limit; EARG's own readers take no more digits."""
+from udgl.graph import BatchStep, Flow, FlowKind, Operator, ServingGraph, Span, Training
+from udgl.vocabulary import NOT_IN_DEFAULTS, TRAINING_FACTORS
 
 
 class _Declaration(NamedTuple):
-    """An operator as declared; None where its name could not be read."""
+    """An operator as declared; None where its name could not be read. Its training, of which the
+    defaults may say something, is in ``factors`` alone."""
 
     operator: Operator | None
-    whole: bool
-    """Whether all of its factors could be read."""
+    factors: Factors
     found: list[Diagnostic]
 
 
@@ -36,6 +36,9 @@ class _Edge(NamedTuple):
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     spans: tuple[Span, ...]
+    cases: tuple[Token, ...] = ()
+    """For each target of a switch its condition, or the word ``otherwise``; of a split its
+    weight."""
 
 
 class Shape(Transformer[Any, Any]):
@@ -50,13 +53,31 @@ class Shape(Transformer[Any, Any]):
             return error
         sources, _, targets = parts
         return _Edge(
-            tuple(map(str, sources)), tuple(map(str, targets)), tuple(map(_span, sources + targets))
+            tuple(map(str, sources)),
+            tuple(map(str, targets)),
+            tuple(map(span_of, sources + targets)),
         )
+
+    def cases(self, parts: list[Any]) -> _Edge | Token:
+        if len(parts) == 1:
+            error: Token = parts[0]
+            return error
+        sources, _, *cases = parts
+        targets = [case[0] for case in cases]
+        return _Edge(
+            tuple(map(str, sources)),
+            tuple(map(str, targets)),
+            tuple(map(span_of, sources + targets)),
+            tuple(case[-1] for case in cases),
+        )
+
+    shares = cases
 
     def _as_list(self, parts: list[Any]) -> list[Any]:
         return parts
 
-    entry = factor = sources = targets = meta = flow = block = _as_list
+    entry = factor = sources = targets = case = share = _as_list
+    meta = defaults = flow = block = switch = split = _as_list
 
     def start(self, parts: list[Any]) -> list[Any]:
         return [part for part in parts if type(part) is not Token]
@@ -69,27 +90,31 @@ def assemble(sections: list[Any], source: str, gaps: Gaps) -> tuple[ServingGraph
     found: list[Diagnostic] = []
     meta: dict[str, Token] = {}
     meta_seen = False
-    operators: list[Operator] = []
+    defaults: Factors | None = None
+    declarations: list[_Declaration] = []
     edges: list[tuple[FlowKind, _Edge]] = []
     in_flow = False
     for section in sections:
         if type(section) is _Declaration:
             in_flow = False
             found += section.found
-            if section.operator is not None:
-                operators.append(section.operator)
-                if not section.whole:
-                    gaps.operators.add(section.operator.name)
+            declarations.append(section)
             continue
         keyword = section[0]
         kind = keyword.type
         if kind == "META":
             in_flow = False
             if meta_seen:
-                found.append(Diagnostic("U103", "a second meta section", _span(keyword)))
+                found.append(Diagnostic("U103", "a second meta section", span_of(keyword)))
             meta_seen = True
             if not _pairs(section[1:], meta, keyword, found):
                 gaps.meta = True
+        elif kind == "DEFAULTS":
+            in_flow = False
+            if defaults is not None:
+                found.append(Diagnostic("U134", "a second defaults section", span_of(keyword)))
+            read = _defaults(section, found)
+            defaults = defaults or read
         elif kind == "FLOW":
             in_flow = True
             strays = [edge for edge in section if type(edge) is _Edge]
@@ -102,21 +127,34 @@ def assemble(sections: list[Any], source: str, gaps: Gaps) -> tuple[ServingGraph
         else:
             if not in_flow:
                 message = f"{quote(keyword)} outside of a flow"
-                found.append(Diagnostic("U017", message, _span(keyword), _ABOVE_BLOCK))
+                found.append(Diagnostic("U017", message, span_of(keyword), _ABOVE_BLOCK))
                 in_flow = True
-            flow_kind = FlowKind.REDUCE if kind == "REDUCE" else FlowKind.DISTRIBUTE
+            flow_kind = _KINDS[kind]
             edges.extend((flow_kind, edge) for edge in section if type(edge) is _Edge)
-    return _graph(meta, operators, _flows(edges), source), found
+    operators = []
+    for declared in declarations:
+        operator = declared.operator
+        if operator is None:
+            continue
+        if not declared.factors.whole or (defaults is not None and not defaults.whole):
+            gaps.operators.add(operator.name)
+        if defaults is not None:
+            operator = _with_defaults(operator, declared.factors, defaults)
+        if declared.factors.training or declared.factors.steps:
+            operator = _with_training(operator, declared.factors, defaults, found)
+        operators.append(operator)
+    return _graph(meta, operators, _flows(edges, found), source), found
 
 
-_ABOVE_EDGE = "put 'distribute' or 'reduce' above it"
+_KINDS = {
+    "DISTRIBUTE": FlowKind.DISTRIBUTE,
+    "REDUCE": FlowKind.REDUCE,
+    "SWITCH": FlowKind.SWITCH,
+    "SPLIT": FlowKind.SPLIT,
+}
+
+_ABOVE_EDGE = "put 'distribute', 'reduce', 'switch' or 'split' above it"
 _ABOVE_BLOCK = "put 'logical flow' above it"
-
-
-def _span(token: Token) -> Span:
-    assert token.line is not None
-    assert token.column is not None
-    return Span(token.line, token.column, token.column + len(token))
 
 
 def _pairs(
@@ -132,7 +170,7 @@ def _pairs(
         key, value = pair
         if key.type in values:
             found.append(
-                Diagnostic("U104", f"{quote(key)} of {quote(owner)} is given twice", _span(key))
+                Diagnostic("U104", f"{quote(key)} of {quote(owner)} is given twice", span_of(key))
             )
         else:
             values[key.type] = value
@@ -142,60 +180,143 @@ def _pairs(
 def _operator(section: list[Any]) -> _Declaration:
     name = section[1]
     found: list[Diagnostic] = []
-    values: dict[str, Token] = {}
-    whole = _pairs(section[2:], values, name, found)
-    batch = _batch(values["KEY_BATCH"], found) if "KEY_BATCH" in values else 1
+    factors = read_factors(section[2:], name, found)
     if name.type == "ERROR":
-        return _Declaration(None, whole, found)
+        return _Declaration(None, factors, found)
+    values = dict(factors.values)
+    if "env" in values:
+        values["env"] = tuple(values["env"].items())
     operator = Operator(
         str(name),
-        str(values.get("KEY_VERSION", "1")),
-        str(values.get("KEY_IMAGE", "")),
-        batch,
-        "KEY_STATEFUL" in values and values["KEY_STATEFUL"].lower() in ("yes", "true"),
-        _span(name),
+        values.pop("version", "1"),
+        **values,
+        span=span_of(name),
+        spans=tuple(factors.spans),
     )
-    return _Declaration(operator, whole, found)
+    return _Declaration(operator, factors, found)
 
 
-def _batch(token: Token, found: list[Diagnostic]) -> int:
-    # Reading more digits than these would take time that grows with their square.
-    batch = int(token) if len(token) <= 12 else LARGEST_BATCH + 1
-    if 1 <= batch <= LARGEST_BATCH:
-        return batch
-    wrong = "is not at least 1" if batch < 1 or token.startswith("-") else "is too large"
-    hint = "1 is no batching" if batch < 1 else f"the most is {LARGEST_BATCH}"
-    found.append(Diagnostic("U109", f"batch {quote(token)} {wrong}", _span(token), hint))
-    return 1
+def _defaults(section: list[Any], found: list[Diagnostic]) -> Factors:
+    pairs = []
+    for pair in section[1:]:
+        word = pair[0].type.removeprefix("KEY_").lower() if len(pair) == 2 else ""
+        if word in NOT_IN_DEFAULTS:
+            message = f"{quote(pair[0])} cannot stand in defaults"
+            hint = "no two operators share it; write it in each operator"
+            found.append(Diagnostic("U135", message, span_of(pair[0]), hint))
+        else:
+            pairs.append(pair)
+    return read_factors(pairs, "defaults", found)
 
 
-def _flows(edges: list[tuple[FlowKind, _Edge]]) -> tuple[Flow, ...]:
-    """The edges as flows; reduce lines with the same target become one flow."""
-    joins: dict[str, list[_Edge]] = {}
+def _with_defaults(operator: Operator, own: Factors, defaults: Factors) -> Operator:
+    """The operator with the defaults' values for the factors that it does not give itself."""
+    given = {word for word, _ in own.spans}
+    values = {
+        name: value
+        for name, value in defaults.values.items()
+        if ("batch" if name == "dynamic" else name) not in given
+    }
+    if "env" in defaults.values:
+        values["env"] = tuple({**defaults.values["env"], **own.values.get("env", {})}.items())
+    spans = tuple((word, span) for word, span in defaults.spans if word not in given)
+    return replace(operator, **values, spans=(*operator.spans, *spans))
+
+
+def _with_training(
+    operator: Operator, own: Factors, defaults: Factors | None, found: list[Diagnostic]
+) -> Operator:
+    """The operator with its training, if it says a function."""
+    if "function" not in own.training:
+        if own.whole:
+            hint = "add 'train' and package.module:function, or delete it"
+            for word, span in own.spans:
+                if word in (*TRAINING_FACTORS, "step"):
+                    what = "a batch schedule" if word == "step" else quote(word)
+                    message = f"{what} in operator {quote(operator.name)}, which is not trained"
+                    found.append(Diagnostic("U129", message, span, hint))
+        return operator
+    values = {**(defaults.training if defaults else {}), **own.training}
+    params = {
+        **(defaults.training.get("params", {}) if defaults else {}),
+        **own.training.get("params", {}),
+    }
+    steps = own.steps
+    if defaults and "batch" not in own.values:
+        steps = defaults.steps
+    values["params"] = tuple(params.items())
+    schedule = (BatchStep(1, operator.batch), *steps)
+    return replace(operator, training=Training(**values, schedule=schedule))
+
+
+def _flows(edges: list[tuple[FlowKind, _Edge]], found: list[Diagnostic]) -> tuple[Flow, ...]:
+    """The edges as flows. Reduce lines with the same target become one flow, and so do switch and
+    split lines with the same source."""
+    grouped: dict[tuple[FlowKind, str], list[_Edge]] = {}
     for kind, edge in edges:
-        if kind is FlowKind.REDUCE and len(edge.targets) == 1:
-            joins.setdefault(edge.targets[0], []).append(edge)
+        key = _group(kind, edge)
+        if key is not None:
+            grouped.setdefault(key, []).append(edge)
     flows: list[Flow] = []
     for kind, edge in edges:
-        lines = [edge]
-        if kind is FlowKind.REDUCE and len(edge.targets) == 1:
-            lines = joins.pop(edge.targets[0], [])
-            if not lines:
-                continue
-        sources, targets, spans = edge.sources, edge.targets, edge.spans
-        extent = Span(spans[0].line, spans[0].column, spans[-1].end_column)
-        if len(lines) > 1:
+        key = _group(kind, edge)
+        lines = [edge] if key is None else grouped.pop(key, [])
+        if not lines:
+            continue
+        sources, targets, spans, cases = edge.sources, edge.targets, edge.spans, edge.cases
+        last = span_of(cases[-1]) if cases else spans[-1]
+        extent = Span(spans[0].line, spans[0].column, last.end_column)
+        if len(lines) > 1 and kind is FlowKind.REDUCE:
             sources = tuple(source for line in lines for source in line.sources)
             spans = (*(span for line in lines for span in line.spans[:-1]), spans[-1])
-        flows.append(Flow(kind, sources, targets, extent, spans))
+        elif len(lines) > 1:
+            targets = tuple(target for line in lines for target in line.targets)
+            spans = (spans[0], *(span for line in lines for span in line.spans[1:]))
+            cases = tuple(case for line in lines for case in line.cases)
+        if not cases:
+            flows.append(Flow(kind, sources, targets, span=extent, name_spans=spans))
+            continue
+        flows.append(
+            Flow(
+                kind,
+                sources,
+                targets,
+                tuple(map(_condition, cases)) if kind is FlowKind.SWITCH else (),
+                tuple(_weight(case, found) for case in cases) if kind is FlowKind.SPLIT else (),
+                extent,
+                spans,
+                tuple(map(span_of, cases)),
+            )
+        )
     return tuple(flows)
+
+
+def _group(kind: FlowKind, edge: _Edge) -> tuple[FlowKind, str] | None:
+    """What the lines of one flow have in common; None where a line is a flow by itself."""
+    if kind is FlowKind.REDUCE and len(edge.targets) == 1:
+        return kind, edge.targets[0]
+    if edge.cases and len(edge.sources) == 1:
+        return kind, edge.sources[0]
+    return None
+
+
+def _condition(case: Token) -> str | None:
+    return None if case.type == "OTHERWISE" else str(case).strip()
+
+
+def _weight(case: Token, found: list[Diagnostic]) -> int:
+    digits = case[:-1].strip()
+    if digits.isdecimal() and len(digits) <= 3 and 1 <= int(digits) <= 99:
+        return int(digits)
+    hint = "a weight is a whole number of percent, 1 to 99"
+    found.append(Diagnostic("U125", f"{quote(case)} is out of range", span_of(case), hint))
+    return 0
 
 
 def _graph(
     meta: dict[str, Token], operators: list[Operator], flows: tuple[Flow, ...], source: str
 ) -> ServingGraph:
     name, version = meta.get("KEY_NAME"), meta.get("KEY_VERSION")
-    tags = str(meta.get("KEY_TAGS", "")).split(",")
     return ServingGraph(
         name=str(name or ""),
         version=str(version or ""),
@@ -203,13 +324,26 @@ def _graph(
         flows=flows,
         description=_text(meta, "KEY_DESCRIPTION"),
         owner=_text(meta, "KEY_OWNER"),
-        tags=tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())),
+        tags=_words(meta, "KEY_TAGS"),
         schedule=_text(meta, "KEY_SCHEDULE"),
+        platforms=_words(meta, "KEY_PLATFORM"),
+        engine=_text(meta, "KEY_ENGINE"),
         source=source,
-        span=_span(name) if name else None,
-        version_span=_span(version) if version else None,
+        span=span_of(name) if name else None,
+        version_span=span_of(version) if version else None,
+        spans=tuple(
+            (key[4:].lower(), span_of(value))
+            for key, value in meta.items()
+            if key not in ("KEY_NAME", "KEY_VERSION")
+        ),
     )
 
 
 def _text(meta: dict[str, Token], key: str) -> str | None:
     return str(meta[key]).rstrip() if key in meta else None
+
+
+def _words(meta: dict[str, Token], key: str) -> tuple[str, ...]:
+    """The words between commas, each once."""
+    words = str(meta.get(key, "")).split(",")
+    return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from udgl.choice_checks import check_choices
 from udgl.diagnostics import Diagnostic, listing, quote
+from udgl.factor_checks import check_factors
 from udgl.gaps import Gaps
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
 from udgl.suggestions import Suggestions
@@ -24,6 +26,8 @@ def check(graph: ServingGraph, gaps: Gaps | None = None) -> list[Diagnostic]:
         found += unknown
     if not gaps.kinds:
         found += _check_arity(graph)
+        found += check_choices(graph)
+    found += check_factors(graph)
     edges, duplicates = _edges(graph, meant)
     found += duplicates
     found += (_cycle_diagnostic(cycle, edges, names) for cycle in _cycles(names, edges))
@@ -63,9 +67,10 @@ def _check_operators(graph: ServingGraph, gaps: Gaps) -> Iterator[Diagnostic]:
                 message = f"{quote(name)} and {quote(first.name)}{where} differ only in case"
                 hint = "platforms write names in small letters"
                 yield Diagnostic("U107", message, operator.span, hint)
-        if not operator.image and name not in gaps.operators:
+        if not operator.image and not operator.entrypoint and name not in gaps.operators:
             message = f"operator {quote(name)} has no image"
-            yield Diagnostic("U108", message, operator.span, "add 'image' and its reference")
+            hint = "add 'image' and its reference, or 'entrypoint' and package.module:Class"
+            yield Diagnostic("U108", message, operator.span, hint)
         if operator.batch < 1:
             message = f"batch {operator.batch} of operator {quote(name)} is not at least 1"
             yield Diagnostic("U109", message, operator.span)
@@ -96,8 +101,8 @@ def _name_span(flow: Flow, position: int) -> Span | None:
 def _check_arity(graph: ServingGraph) -> Iterator[Diagnostic]:
     for flow in graph.flows:
         sources, targets = flow.sources, flow.targets
-        if flow.kind is FlowKind.DISTRIBUTE and len(sources) > 1:
-            message = f"a distribute line has one source, found {len(sources)}"
+        if flow.kind is not FlowKind.REDUCE and len(sources) > 1:
+            message = f"a {flow.kind.value} line has one source, found {len(sources)}"
             hint = "write a line for each source; for a join, write it under 'reduce'"
             yield Diagnostic("U112", message, _name_span(flow, 1), hint)
         if flow.kind is FlowKind.REDUCE and len(targets) > 1:
@@ -122,6 +127,7 @@ def _edges(graph: ServingGraph, meant: dict[str, str | None]) -> tuple[_Edges, l
         # A line with several sources and several targets has an error of its own; were all its
         # pairs followed, the time would be quadratic.
         targets = flow.targets if source_count == 1 else flow.targets[:1]
+        cases: set[str] = set()
         for i, written_source in enumerate(flow.sources):
             source = meant.get(written_source, written_source)
             for j, written_target in enumerate(targets):
@@ -131,11 +137,14 @@ def _edges(graph: ServingGraph, meant: dict[str, str | None]) -> tuple[_Edges, l
                 position = i if source_count > 1 else source_count + j
                 span = _name_span(flow, position)
                 out = edges.setdefault(source, {})
-                if target in out:
+                # Several cases of a switch may lead to one target: that is how to say "or".
+                if target in out and target not in cases:
                     message = f"the edge {quote(source)} → {quote(target)} is given twice"
                     duplicates.append(Diagnostic("U115", message, span))
                 else:
                     out[target] = span
+                    if flow.kind is FlowKind.SWITCH:
+                        cases.add(target)
         if source_count > 1:
             # The other targets of such a line are used, all the same.
             for written_target in flow.targets[1:]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from udgl.diagnostics import quote
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph
+from udgl.writing import factor_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class Difference:
             yield f"~ {change}"
         for sign, operators in (("-", self.removed), ("+", self.added)):
             for operator in operators:
-                factors = (f"{name} {_shown(value)}" for name, value in _values(operator).items())
+                factors = (f"{word} {text}".lstrip() for word, text in factor_texts(operator))
                 yield f"{sign} operator {operator.name}: {', '.join(factors)}"
         for sign, flows in (("-", self.flows_removed), ("+", self.flows_added)):
             for flow in flows:

@@ -19,6 +19,12 @@ class FlowKind(Enum):
     REDUCE = "reduce"
     """Join: the target gets the replies of all sources of one request, in the file's order."""
 
+    SWITCH = "switch"
+    """Choice by the reply: each request goes to the first target whose condition holds."""
+
+    SPLIT = "split"
+    """Choice by weight: each request goes to one target, in the given shares."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -34,43 +40,162 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
-    """A vertex of the graph as declared.
+class BatchStep:
+    """From epoch ``epoch`` (the first is 1) on, a training takes ``batch`` samples at once."""
 
-    ``batch`` is the batch limit in requests (at least 1). ``span`` is where the name is declared;
-    it takes no part in comparisons.
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStop:
+    """Training ends where ``metric`` has not become better for ``patience`` epochs.
+
+    Less is better of a metric with ``loss`` or ``error`` in its name, more of any other.
+    """
+
+    patience: int
+    metric: str = "loss"
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a smaller value of the metric is the better one."""
+        return any(word in self.metric.lower() for word in ("loss", "error"))
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How an operator's model is trained before it serves.
+
+    ``function`` is ``package.module:function``. ``schedule`` holds the batch size in samples by
+    epoch: its first step is of epoch 1, the epochs rise. ``params`` are (name, value) pairs of
+    text that the function gets.
+    """
+
+    function: str
+    epochs: int = 1
+    schedule: tuple[BatchStep, ...] = (BatchStep(1, 1),)
+    learning_rate: float | None = None
+    early_stop: EarlyStop | None = None
+    dataset: str | None = None
+    params: tuple[tuple[str, str], ...] = ()
+
+    def batch_at(self, epoch: int) -> int:
+        """The batch size that the schedule says for ``epoch``, which counts from 1."""
+        return [step.batch for step in self.schedule if step.epoch <= epoch][-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A vertex of the graph as declared, with the values of ``defaults`` where it has none itself.
+
+    ``span`` is where the name is declared, ``spans`` has (factor, span of its value) for each
+    factor that the operator's own text gives; both take no part in comparisons.
     """
 
     name: str
     version: str
-    image: str
+    image: str = ""
+    """The container image that its model runs from; empty where there is an ``entrypoint``."""
+
     batch: int = 1
+    """The batch limit in requests, at least 1; where it is ``dynamic``, the most it can become."""
+
     stateful: bool = False
+    """Whether the model keeps state from request to request."""
+
+    dynamic: bool = False
+    """Whether the batch limit adapts to the load."""
+
+    wait: float = 0.0
+    """Seconds that a batch may wait to fill."""
+
+    latency: float | None = None
+    """Seconds that a batch may compute: the objective that a dynamic batch limit steers by."""
+
+    timeout: float | None = None
+    """Seconds that the model may take for one batch."""
+
+    retries: int = 0
+    """How often a batch that failed is computed again."""
+
+    replicas: int = 1
+    """Models that share the operator's requests."""
+
+    backup: int | None = None
+    """Backups of a stateful operator, 0 or 1; None is what the platform does by itself."""
+
+    cpu: float | None = None
+    """CPU cores of one model."""
+
+    memory: int | None = None
+    """Bytes of memory of one model."""
+
+    gpu: int = 0
+    """GPUs of one model."""
+
+    host: str | None = None
+    """Label of the hosts that it may be placed on."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment variables of the model, (name, value)."""
+
+    input: str | None = None
+    """Type of a request: text, json, bytes, a media type such as ``audio/wav``, or a tensor such
+    as ``fp32[3x224x224]``."""
+
+    output: str | None = None
+    """Type of a reply, as ``input``."""
+
+    entrypoint: str | None = None
+    """``package.module:Class``, a Python model in place of an image or, where processes run
+    without containers, beside it."""
+
+    training: Training | None = None
+    """How it is trained before it serves."""
+
     span: Span | None = field(default=None, compare=False, repr=False)
+    spans: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
+
+    def span_of(self, factor: str) -> Span | None:
+        """Where the value of ``factor`` (the language's word, such as ``learning-rate``) stands,
+        else where the operator is declared."""
+        for name, span in self.spans:
+            if name == factor:
+                return span
+        return self.span
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One source and one or more targets (distribute), or two or more sources and one target
-    (reduce). The reduce lines of one target are one flow, which stands where the first one does.
+    """One source and one or more targets (distribute, switch, split), or two or more sources and
+    one target (reduce). The reduce lines of one target are one flow, and so are the switch lines
+    and the split lines of one source; it stands where the first of them does.
 
-    ``span`` is the (first) line's extent, ``name_spans`` has one span for each source and then one
-    for each target; both take no part in comparisons.
+    ``conditions`` has one for each target of a switch: the text of a condition on the source's
+    reply (:mod:`earg.condition`), or None for ``otherwise``; a target may be named in several
+    cases. ``weights`` has the percent of each target of a split. ``span`` is the (first) line's
+    extent, ``name_spans`` has one span for each source and then one for each target, and
+    ``case_spans`` one for each condition or weight; these take no part in comparisons.
     """
 
     kind: FlowKind
     sources: tuple[str, ...]
     targets: tuple[str, ...]
+    conditions: tuple[str | None, ...] = ()
+    weights: tuple[int, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
     name_spans: tuple[Span, ...] = field(default=(), compare=False, repr=False)
+    case_spans: tuple[Span, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ServingGraph:
     """One UDGL file: name, version, operators and flows, in the file's order.
 
-    ``source`` is the file's name for messages; it and the spans (of the name and the version in
-    ``meta``) take no part in comparisons.
+    ``platforms`` are the targets (:mod:`udgl.targets`) to compile to beside EARG, ``engine`` is
+    what the nodes run on. ``source`` is the file's name for messages; it and the spans (of the name
+    and the version in ``meta``) take no part in comparisons.
     """
 
     name: str
@@ -81,9 +206,16 @@ class ServingGraph:
     owner: str | None = None
     tags: tuple[str, ...] = ()
     schedule: str | None = None
+    platforms: tuple[str, ...] = ()
+    engine: str | None = None
     source: str = field(default="<graph>", compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
     version_span: Span | None = field(default=None, compare=False, repr=False)
+    spans: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
+
+    def span_of(self, entry: str) -> Span | None:
+        """Where the value of the entry stands, else that of the graph's name."""
+        return dict(self.spans).get(entry, self.span)
 
     def operator(self, name: str) -> Operator:
         """The operator called ``name``; raises KeyError."""

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udgl.diagnostics import MOST_DIAGNOSTICS, Diagnostic, UdglError, normalise
+from udgl.diagnostics import MOST_DIAGNOSTICS, Diagnostic, Severity, UdglError, normalise
 from udgl.graph import ServingGraph, Span
 
 if TYPE_CHECKING:
@@ -60,8 +60,20 @@ def decode(data: bytes, source: str = "<string>") -> str:
 def parse(text: str, source: str = "<string>") -> ServingGraph:
     """The graph that ``text`` says, parsed and checked; ``source`` is its name in messages.
 
-    Raises :class:`UdglError` with all that is wrong, in the order of the text.
+    Raises :class:`UdglError` with all that is wrong, in the order of the text. Warnings alone are
+    no reason to; :func:`examine` returns them.
     """
+    graph, found = examine(text, source)
+    if graph is None:
+        raise UdglError(source, found, text)
+    return graph
+
+
+def examine(
+    text: str, source: str = "<string>"
+) -> tuple[ServingGraph | None, tuple[Diagnostic, ...]]:
+    """The graph that ``text`` says, None where it has an error, and all that there is to say of
+    it, in the order of the text. Never raises, for any text."""
     from lark.exceptions import UnexpectedInput
 
     from udgl.assembly import assemble
@@ -69,7 +81,7 @@ def parse(text: str, source: str = "<string>") -> ServingGraph:
     from udgl.recovery import Recovery
 
     if len(text) > LARGEST_TEXT:
-        raise UdglError(source, [_too_large()])
+        return None, (_too_large(),)
     plain = normalise(text) + "\n"
     recovery = Recovery(plain)
     parser = _parser()
@@ -77,21 +89,26 @@ def parse(text: str, source: str = "<string>") -> ServingGraph:
         sections: Any = parser.parse(plain, on_error=recovery.on_error)
     except UnexpectedInput:
         # Recovery gave up; what it reported so far is all there is to say.
-        raise _failure(source, recovery.diagnostics, text, more=True) from None
+        return None, _ordered(recovery.diagnostics, more=True)
     graph, found = assemble(sections, source, recovery.gaps)
     found += recovery.diagnostics
     found += check(graph, recovery.gaps)
-    if found:
-        raise _failure(source, found, text)
-    return graph
+    wrong = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
+    return None if wrong else graph, _ordered(found)
 
 
-def _failure(source: str, found: list[Diagnostic], text: str, *, more: bool = False) -> UdglError:
+def _ordered(found: list[Diagnostic], *, more: bool = False) -> tuple[Diagnostic, ...]:
     ordered = sorted(found, key=_place)
     if more or len(ordered) > MOST_DIAGNOSTICS:
-        ordered = ordered[:MOST_DIAGNOSTICS]
-        ordered.append(Diagnostic("U003", "there are more errors; these are the first"))
-    return UdglError(source, ordered, text)
+        # What makes the text no graph is never among those left out.
+        errors = [d for d in ordered if d.severity is Severity.ERROR] or ordered
+        ordered = errors[:MOST_DIAGNOSTICS]
+        severity = ordered[0].severity if ordered else Severity.ERROR
+        message = "there are more findings like these; these are the first"
+        if severity is Severity.ERROR:
+            message = "there are more errors; these are the first"
+        ordered.append(Diagnostic("U003", message, severity=severity))
+    return tuple(ordered)
 
 
 def _place(diagnostic: Diagnostic) -> tuple[int, int]:

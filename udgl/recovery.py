@@ -66,10 +66,25 @@ class Place(Enum):
     """After a comma or an arrow in a flow line."""
 
     TARGETS = "targets"
-    """After a target in a flow line."""
+    """After a target in a flow line, or the condition or weight of a target."""
+
+    CASE = "case"
+    """After a target under ``switch`` or ``split``, where its condition or weight has to be."""
+
+    CONDITION = "condition"
+    """After ``when``."""
 
 
-_SECTIONS = ("META", "OPERATOR", "FLOW", "DISTRIBUTE", "REDUCE")
+_SECTIONS = (
+    "META",
+    "DEFAULTS",
+    "OPERATOR",
+    "FLOW",
+    "DISTRIBUTE",
+    "REDUCE",
+    "SWITCH",
+    "SPLIT",
+)
 
 _NEEDS = {
     "NAME": ("a name", "a name has letters, digits, '_', '-' and '.', and starts with a letter"),
@@ -81,11 +96,31 @@ _NEEDS = {
         "a container image reference",
         "such as tokenizer:v1 or registry.example:5000/team/tokenizer:v1",
     ),
-    "INTEGER": ("a whole number", "such as 32"),
+    "INTEGER": ("a whole number", "such as 2"),
+    "BATCH_LIMIT": ("a whole number", "such as 32, or 'dynamic 64' for a limit that adapts"),
+    "NUMBER": ("a number", "such as 0.5"),
+    "DURATION": ("a time", "such as 5ms, 1.5s, 2m or 1h"),
+    "SIZE": ("an amount of memory", "such as 512MiB or 2GB"),
+    "LABEL": ("a label", "one word, such as gpu-box"),
+    "PAIR": ("NAME=value", "a value with white space or commas stands in double quotes"),
+    "PAYLOAD_TYPE": (
+        "a payload type",
+        "text, json, bytes, a media type such as audio/wav, or a tensor such as fp32[3x224x224]",
+    ),
+    "PYTHON_NAME": ("package.module:name", "such as models.tokenizer:Tokenizer"),
+    "EARLY_STOP": ("a number of epochs", "such as 3, or 'accuracy 3' for another metric than loss"),
+    "VALUE": ("a value", "one word, or text in double quotes"),
     "BOOLEAN": ("Yes or No", None),
     "TEXT": ("a text", None),
+    "CONDITION": ("a condition", 'such as label == "drowsy"'),
 }
 """What each value's terminal is called, and what its form is."""
+
+_BLOCK_OF = {
+    "when": "conditions stand under 'switch'",
+    "otherwise": "'otherwise' stands under 'switch'",
+    "%": "weights stand under 'split'",
+}
 
 _WORD = re.compile(r"[^\s,#→]++")
 _STARTS_LIKE_A_NAME = re.compile(r"[A-Za-z]")
@@ -143,6 +178,10 @@ class Recovery:
         kind = before.type if before is not None else ""
         if "ARROW" in accepted:
             return Place.SOURCES
+        if "WHEN" in accepted or "PERCENT" in accepted:
+            return Place.CASE
+        if kind == "WHEN":
+            return Place.CONDITION
         if "_COMMA" in accepted:
             return Place.TARGETS
         if kind.startswith("KEY_"):
@@ -189,6 +228,9 @@ class Recovery:
             self._report("U015", "nothing stands before this comma", word, "delete the comma")
         elif self._read_as_meant(word):
             return True
+        elif place is Place.OPERATOR_ITEM and word[0].isdigit():
+            hint = "a batch schedule reads: batch 32, 64 from epoch 3"
+            self._report("U011", f"{quote(word)} is no factor", word, hint)
         elif place is Place.TOP:
             self.gaps.declarations = self.gaps.edges = True
             hint = "a section starts with 'meta', 'operator NAME' or 'logical flow'"
@@ -204,6 +246,9 @@ class Recovery:
         word, before = self._word, self._before()
         if place is not Place.VALUE:
             self.gaps.edges = True
+        if place is Place.CASE:
+            self._in_case(word, before)
+            return self._replace()
         terminal = next(t for t in _NEEDS if t in self._accepted())
         needed, form = _NEEDS[terminal]
         no_name = self._nothing_there() or word in ("→", "->")
@@ -220,6 +265,19 @@ class Recovery:
             message = f"{quote(before or '')} needs {needed}, found {quote(word)}"
             self._report("U013", message, word, form)
         return self._replace()
+
+    def _in_case(self, word: Token, before: Token | None) -> None:
+        """After a target, where its condition or weight has to be."""
+        target = quote(before or "")
+        if "PERCENT" in self._accepted():
+            message = f"target {target} of a split has no weight"
+            hint = "a split reads: Router -> v1 90%, v2 10%"
+        else:
+            message = f"target {target} of a switch has no condition"
+            hint = 'a switch reads: Detector -> Fatigue when label == "drowsy", Echo otherwise'
+        if not self._nothing_there():
+            message += f", found {quote(word)}"
+        self._report("U016", message, word, hint)
 
     def _in_sources(self) -> bool:
         """After a source, where a comma or an arrow has to be."""
@@ -260,7 +318,8 @@ class Recovery:
                 hint = "write each edge on its own line"
                 self._report("U016", "a second arrow in one line", word, hint)
             else:
-                self._report("U016", f"a comma is missing before {quote(word)}", word)
+                block = _BLOCK_OF.get("%" if word.endswith("%") else str(word))
+                self._report("U016", f"a comma is missing before {quote(word)}", word, block)
             return self._replace()
         if place is Place.AFTER_FLOW:
             self._report("U015", f"unexpected {quote(word)}", word, "start a new line")
@@ -361,4 +420,4 @@ def _is_keyword(terminal: str) -> bool:
 
 def _keyword(terminal: str) -> str:
     """The word that a keyword's terminal stands for."""
-    return terminal.removeprefix("KEY_").lower()
+    return terminal.removeprefix("KEY_").lower().replace("_", "-")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 from lark import Lark
 from lark import logger as lark_logger
 
 from udgl.lexer import ContextLexer
-from udgl.parser import _GRAMMAR
-from udgl.recovery import _keyword
+from udgl.parser import _GRAMMAR, examine
+from udgl.recovery import _SECTIONS, _keyword
+from udgl.vocabulary import BLOCKS, CASES, ENTRIES, FACTORS, SECTIONS
+from udgl.writing import dumps
 
 
 def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
@@ -20,8 +23,49 @@ def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
     assert [r.getMessage() for r in caplog.records if "onflict" in r.getMessage()] == []
 
 
-def test_keywords_are_the_names_of_their_terminals() -> None:
+def test_the_grammar_and_the_vocabulary_have_the_same_words() -> None:
     parser = Lark(_GRAMMAR.read_text(encoding="utf-8"), parser="lalr", lexer=ContextLexer)
-    for terminal in parser.terminals:
-        if terminal.name.startswith("KEY_") or terminal.name in ("META", "OPERATOR", "FLOW"):
-            assert _keyword(terminal.name) in terminal.pattern.to_regexp()
+    terminals = {terminal.name: terminal.pattern.to_regexp() for terminal in parser.terminals}
+    keys = {_keyword(name) for name in terminals if name.startswith("KEY_")}
+    assert keys == {*ENTRIES, *FACTORS}
+    sections = {_keyword(name) for name in _SECTIONS}
+    assert sections == {*SECTIONS, *BLOCKS} - {"logical"}
+    for name, pattern in terminals.items():
+        if name.startswith("KEY_") or name in (*_SECTIONS, "WHEN", "OTHERWISE"):
+            assert _keyword(name) in pattern.replace("\\-", "-")
+    for word in (*ENTRIES.values(), *FACTORS.values(), *SECTIONS.values(), *CASES.values()):
+        assert not word.value or word.value in terminals, word
+
+
+def test_each_example_of_the_vocabulary_parses() -> None:
+    for word in FACTORS.values():
+        training = "" if word.word == "train" else "train a:b, epochs 9"
+        core = {"version": "version 1", "image": "image a", "batch": "batch dynamic 2"}
+        core |= {"train": training, "epochs": "epochs 9"} if word.word == "epochs" else {}
+        lines = [text for other, text in core.items() if other != word.word]
+        if word.word == "epochs":
+            lines = ["image a", "train a:b"]
+        elif word.word != "train":
+            lines.append(training)
+        if word.word == "backup":
+            lines.append("stateful Yes")
+        text = "meta\nname G\nversion 1\noperator A\n" + "\n".join([*lines, word.example])
+        graph, found = examine(text)
+        assert graph is not None, (word.word, found)
+        assert not found
+        assert examine(dumps(graph))[0] == graph
+    for word in ENTRIES.values():
+        core = {"name": "name G", "version": "version 1"}
+        meta = "\n".join([*(t for w, t in core.items() if w != word.word), word.example])
+        graph, found = examine(f"meta\n{meta}\noperator A\nimage a")
+        if word.word == "platform":
+            # Whether there is such a platform is another question.
+            found = tuple(d for d in found if d.code != "U136")
+        assert not found, word
+
+
+def test_a_break_before_a_value_knows_every_keyword() -> None:
+    text = _GRAMMAR.read_text(encoding="utf-8")
+    line = next(line for line in text.split("\n") if line.startswith("_BREAK:"))
+    named = set(re.search(r"\(\?!\(\?:([a-z|-]+)\)", line)[1].split("|"))  # type: ignore[index]
+    assert named == {*FACTORS, *SECTIONS, *BLOCKS} - {"logical"}

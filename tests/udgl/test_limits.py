@@ -54,7 +54,7 @@ def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     assert [d.code for d in caught.value.diagnostics] == ["U002"]
 
 
-@pytest.mark.parametrize("bad", ["what 1", "image a:b:c", "version"])
+@pytest.mark.parametrize("bad", ["foo 1", "image a:b:c", "version"])
 def test_syntax_errors_beyond_the_most_are_only_mentioned(bad: str) -> None:
     found = codes(META + "operator A\nimage a\n" + f"{bad}\n" * (MOST_DIAGNOSTICS * 2))
     assert len(found) == MOST_DIAGNOSTICS + 1
@@ -68,7 +68,7 @@ def test_errors_of_meaning_beyond_the_most_are_only_mentioned() -> None:
 
 
 def test_errors_up_to_the_most_are_all_told() -> None:
-    text = META + "operator A\nimage a\n" + "what 1\n" * MOST_DIAGNOSTICS
+    text = META + "operator A\nimage a\n" + "foo 1\n" * MOST_DIAGNOSTICS
     assert codes(text) == ["U011"] * MOST_DIAGNOSTICS
 
 
