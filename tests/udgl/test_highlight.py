@@ -61,9 +61,11 @@ A, B → C
 """
 
 words = st.sampled_from(
-    [*SECTIONS, *BLOCKS, *ENTRIES, *FACTORS, "logical flow", "when", "otherwise", "A", "B-", "->"]
-    + ["→", ",", "\n", "\r\n", "\r", "#", " ", "\t", '"', "\\", "%", "90%", "dynamic", "64 from"]
-    + ["epoch 3", "5ms", "=", "\ufeff", "\u2028", "\f", "\0", "é", "😋", "==", "and", "Yes", "1"]
+    [
+        *(*SECTIONS, *BLOCKS, *ENTRIES, *FACTORS, "logical flow", "when", "otherwise", "A", "B-"),
+        *("->", "→", ",", "\n", "\r\n", "\r", "#", " ", "\t", '"', "\\", "%", "90%", "dynamic"),
+        *("64 from", "epoch 3", "5ms", "=", "\ufeff", "\u2028", "\f", "\0", "é", "😋", "==", "Yes"),
+    ]
 )
 texts = st.lists(st.one_of(words, st.text(max_size=5)), max_size=60).map(" ".join) | st.lists(
     words, max_size=60
@@ -161,8 +163,10 @@ def test_pygments_colours_a_file_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "a.udgl"
     path.write_text("operator A\nimage a\n", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pygments", "-x", "-l", f"{ROOT}/udgl/highlight.py:UdglLexer"]
-        + ["-f", "raw", str(path)],
+        [
+            *(sys.executable, "-m", "pygments", "-x", "-f", "raw"),
+            *("-l", f"{ROOT}/udgl/highlight.py:UdglLexer", str(path)),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
