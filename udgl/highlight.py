@@ -77,7 +77,8 @@ class UdglLexer(Lexer):
         for word in scan(text):
             yield word.start, TOKENS[word.kind], text[word.start : word.end]
 
-    def analyse_text(text: str) -> float:  # noqa: N805 - Pygments makes it a static method
+    @staticmethod
+    def analyse_text(text: str) -> float:
         """How likely ``text`` is UDGL, 0 to 1."""
         kinds = set()
         for number, word in enumerate(scan(text[:4000])):
@@ -96,7 +97,7 @@ def lines(text: str) -> list[list[tuple[str, str]]]:
     options: dict[str, Any] = {"stripnl": False, "ensurenl": False}
     found: list[list[tuple[str, str]]] = [[]]
     for kind, piece in UdglLexer(**options).get_tokens(text):
-        name = next((name for parent, name in _CLASSES if kind in parent), "")
+        name = next((name for parent, name in _CLASSES if parent in kind.split()), "")
         # No word but white space holds a line end, and get_tokens() has made each one LF.
         for number, part in enumerate(piece.split("\n")):
             if number:

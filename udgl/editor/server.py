@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -145,7 +146,7 @@ class UdglServer(LanguageServer):
             self._cancel(uri)
         self._checker.shutdown(wait=False, cancel_futures=True)
         self._answerer.shutdown(wait=False, cancel_futures=True)
-        super().shutdown()
+        super().shutdown()  # type: ignore[no-untyped-call]
 
 
 def _version() -> str:
@@ -260,11 +261,9 @@ def _after(one: lsp.Position, other: lsp.Position) -> bool:
 
 def _formatted(document: Document) -> list[lsp.TextEdit] | None:
     """One edit of the lines that change; None where the text has errors."""
-    from udgl.formatter import format_text
-
     text = document.text
     try:
-        formatted: str = format_text(text)
+        formatted: str = import_module("udgl.formatter").format_text(text)
     except UdglError:
         return None
     if formatted == text:

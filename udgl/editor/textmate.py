@@ -43,19 +43,23 @@ def grammar() -> dict[str, Any]:
         "repository": {
             "comment": {"name": "comment.line.number-sign.udgl", "match": r"#.*$"},
             "operator": {
-                "match": rf"{_START}(operator){_NO_NAME}\s+({_NAME}){_END}",
+                "match": rf"{_START}(operator){_NO_NAME}\s+({_NAME}){_END}"
+                + rf"(?:\s+({keys}){_END})?",
                 "captures": {
                     "1": {"name": "keyword.declaration.operator.udgl"},
                     "2": {"name": "entity.name.class.udgl"},
+                    "3": {"name": "support.type.property-name.udgl"},
                 },
             },
             "section": {
                 "match": _START
                 + r"(?:(meta|defaults|operator|logical\s+flow|flow)"
-                + rf"|(distribute|reduce|switch|split)){_NO_NAME}",
+                + rf"|(distribute|reduce|switch|split)){_NO_NAME}"
+                + rf"(?:(?<=meta|ults)\s+({keys}){_END})?",
                 "captures": {
                     "1": {"name": "keyword.declaration.section.udgl"},
                     "2": {"name": "keyword.control.flow.udgl"},
+                    "3": {"name": "support.type.property-name.udgl"},
                 },
             },
             "edge": {
