@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -371,13 +373,56 @@ def test_no_order_of_messages_and_no_text_ends_the_server() -> None:
         client.close()
 
 
+def test_formatting_is_one_edit_of_the_lines_that_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from udgl.diagnostics import Diagnostic, UdglError
+    from udgl.editor import server
+    from udgl.editor.document import Document
+
+    def format_text(text: str) -> str:
+        if "?" in text:
+            raise UdglError("<string>", [Diagnostic("U010", "no")])
+        return text.replace("  ", " ")
+
+    formatter = types.ModuleType("udgl.formatter")
+    monkeypatch.setattr(formatter, "format_text", format_text, raising=False)
+    monkeypatch.setitem(sys.modules, "udgl.formatter", formatter)
+    edits = server._formatted(Document("meta\nname  😋,  a\nversion 1\n"))
+    assert edits is not None
+    (edit,) = edits
+    assert (edit.range.start.line, edit.range.end.line) == (1, 2)
+    assert edit.new_text == "name 😋, a\n"
+    assert server._formatted(Document("meta")) == []
+    assert server._formatted(Document("me  ta?")) is None
+
+
+@pytest.mark.skipif(find_spec("udgl.formatter") is None, reason="there is no formatter")
+def test_a_text_is_formatted_as_the_formatter_does(client: Client) -> None:
+    from udgl.formatter import format_text
+
+    uri = "file:///format.udgl"
+    text = "\n" + GRAPH.replace("operator B\n", "operator   B\n")
+    client.open(text, uri)
+    edits = client.about("formatting", uri, options={"tabSize": 2, "insertSpaces": True})
+    lines = text.split("\n")
+    for edit in edits:
+        start, end = edit["range"]["start"], edit["range"]["end"]
+        assert start["character"] == end["character"] == 0
+        changed = "\n".join([*lines[: start["line"]], ""]) + edit["newText"]
+        text = changed + "\n".join(lines[end["line"] :])
+    assert text == format_text("\n" + GRAPH.replace("operator B\n", "operator   B\n"))
+    client.tell("textDocument/didClose", textDocument={"uri": uri})
+
+
 def test_the_server_ends_with_its_client() -> None:
     client = Client()
     try:
         client.start()
         assert client.process.stdin is not None
         client.process.stdin.close()
-        assert client.process.wait(DEADLINE) is not None
+        # LSP: 1 where the client did not say that it would end.
+        assert client.process.wait(DEADLINE) == 1
     finally:
         client.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,20 @@ def test_the_command_prints_the_grammar(udgl_command: Run) -> None:
     printed = json.loads(done.stdout)
     assert printed == grammar()
     assert printed["scopeName"] == "source.udgl"
+
+
+def test_without_pygls_the_server_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['pygls'] = sys.modules['lsprotocol'] = None\n"
+        "from udgl.cli import main; sys.exit(main(['lsp']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "udgl: the language server needs pygls: pip install 'airflow-provider-hogar[lsp]'\n"
+    )
 
 
 def test_the_extension_says_what_the_language_is() -> None:
