@@ -181,20 +181,22 @@ class Scanner:
             position = 1
         while position < end:
             self.comment = False
-            if found := _SPACE.match(text, position):
-                yield Scanned(Kind.SPACE, position, found.end())
-            elif found := _LINE_END.match(text, position):
-                yield Scanned(Kind.SPACE, position, found.end())
-                self._line_end(found.end())
-            elif found := _COMMENT.match(text, position):
+            character = text[position]
+            if character == "#":
                 self.comment = True
-                yield Scanned(Kind.COMMENT, position, found.end())
-            else:
+                found = _COMMENT.match(text, position)
+            elif not character.isspace():
                 for token in self._word(position):
                     yield token
                     position = token.end
                 continue
-            position = found.end()
+            else:
+                found = (_LINE_END if character in "\r\n" else _SPACE).match(text, position)
+            assert found is not None
+            start, position = position, found.end()
+            yield Scanned(Kind.COMMENT if self.comment else Kind.SPACE, start, position)
+            if character in "\r\n":
+                self._line_end(position)
 
     def _line_end(self, position: int) -> None:
         self.first = True
