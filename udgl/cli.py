@@ -98,6 +98,29 @@ def _options() -> argparse.ArgumentParser:
         "--format", choices=("text", "json"), default="text", help="for people (default), or JSON"
     )
     diff.set_defaults(run=_diff)
+
+    lsp = commands.add_parser(
+        "lsp",
+        help="serve an editor as a language server",
+        description="Speak the Language Server Protocol over standard input and output, until the "
+        "editor ends it. An editor starts this, not a person.",
+        epilog="It needs pygls: pip install 'airflow-provider-hogar[lsp]'.",
+    )
+    # Clients that let a person choose the channel say so; there is only this one.
+    lsp.add_argument("--stdio", action="store_true", help="the only channel, and the default")
+    lsp.set_defaults(run=_lsp)
+
+    grammar = commands.add_parser(
+        "grammar",
+        help="print a grammar for an editor's highlighting",
+        description="Print the TextMate grammar of UDGL, which VS Code and other editors colour "
+        "files by, on standard output.",
+        epilog="Example: udgl grammar > syntaxes/udgl.tmLanguage.json",
+    )
+    grammar.add_argument(
+        "--format", choices=("textmate",), default="textmate", help="the only one, and the default"
+    )
+    grammar.set_defaults(run=_grammar)
     return options
 
 
@@ -176,6 +199,26 @@ def _diff(options: argparse.Namespace) -> int:
     else:
         print(found)
     return _WRONG if found else _OK
+
+
+def _lsp(options: argparse.Namespace) -> int:
+    try:
+        from udgl.editor.server import main as serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol"):
+            raise
+        _say("udgl: the language server needs pygls: pip install 'airflow-provider-hogar[lsp]'")
+        return _UNUSABLE
+    return serve()
+
+
+def _grammar(options: argparse.Namespace) -> int:
+    import json
+
+    from udgl.editor.textmate import grammar
+
+    print(json.dumps(grammar(), ensure_ascii=False, indent=2))
+    return _OK
 
 
 def _deliver(compilation: Compilation, folder: Path | None) -> int:

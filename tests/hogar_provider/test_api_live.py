@@ -315,6 +315,9 @@ def test_the_texts_are_those_that_run(editor: httpx.Client, agent: AgentClient) 
     assert source["udgl"] == GRAPHS["Shouts"]
     assert (source["earg"], source["extras"]) == agent.plan("Shouts")
     assert source["deployed"] is True
+    coloured = source["udgl_lines"]
+    assert "\n".join("".join(p["text"] for p in line) for line in coloured) == source["udgl"]
+    assert coloured[0] == [{"kind": "key", "text": "meta"}]
 
 
 def test_logs_are_a_nodes_or_the_frontends(editor: httpx.Client, agent: AgentClient) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.www.played import EARG, UDGL, Played, chain, gallery, sentiment, wide
+from udgl import highlight
 
 WWW = Path(__file__).resolve().parents[2] / "hogar_provider" / "plugins" / "www"
 BUNDLE = WWW / "dist" / "hogar.js"
@@ -202,7 +203,10 @@ class Handler(BaseHTTPRequestHandler):
             case ["batching", "changes"]:
                 self._json({"changes": graph.changes})
             case ["source"]:
-                self._json({"udgl": UDGL, "earg": EARG, "extras": ""})
+                coloured = [
+                    [{"kind": k, "text": t} for k, t in line] for line in highlight.lines(UDGL)
+                ]
+                self._json({"udgl": UDGL, "udgl_lines": coloured, "earg": EARG, "extras": ""})
             case ["send"]:
                 self._send(graph, body)
             case ["drain"]:

@@ -4,9 +4,9 @@ import { css, html, LitElement, nothing } from "lit";
 import { property, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
 import { customElement } from "./element";
-import { earg, type Piece, udgl } from "./highlight";
+import { earg, plain } from "./highlight";
 import { shared } from "./styles";
-import type { SourceReply } from "./types";
+import type { Piece, SourceReply } from "./types";
 
 @customElement("hogar-source")
 export class HogarSource extends LitElement {
@@ -81,20 +81,23 @@ export class HogarSource extends LitElement {
           ? this.problem
             ? nothing
             : html`<div class="bones" role="status" aria-label="The source is loading"></div>`
-          : html`<div class="both"><div>${this.file("UDGL", `${this.name}.udgl`, reply.udgl, udgl)}</div>
-            <div>${this.file("Compiled EARG config", `${this.name}.earg`, reply.earg, earg)}${reply.extras ? this.file("Extras", `${this.name}.extras.yaml`, reply.extras, plain) : nothing}</div></div>`
+          : html`<div class="both"><div>${this.file("UDGL", `${this.name}.udgl`, reply.udgl, reply.udgl_lines)}</div>
+            <div>${this.file("Compiled EARG config", `${this.name}.earg`, reply.earg, earg(trimmed(reply.earg)))}${reply.extras ? this.file("Extras", `${this.name}.extras.yaml`, reply.extras, null) : nothing}</div></div>`
       }
       <div class="sr" role="status">${this.copied ? `${this.copied} is copied.` : ""}</div>`;
   }
 
-  private file(title: string, name: string, text: string, color: (text: string) => Piece[][]) {
+  private file(title: string, name: string, text: string, colored: Piece[][] | null) {
+    const lines = colored ?? plain(trimmed(text));
+    // The end of the last line is no line.
+    const shown = lines.length > 1 && !lines.at(-1)?.length ? lines.slice(0, -1) : lines;
     return html`<section class="file" aria-label=${title}>
       <div class="head"><h3 class="grow">${title}</h3>${text ? html`<button @click=${() => void this.copy(text, title)}>${this.copied === title ? "Copied" : "Copy"}</button><button @click=${() => this.download(text, name)}>Download</button>` : nothing}</div>
-      ${text ? html`<pre tabindex="0" aria-label="${title}, text">${color(text.replace(/\n$/, "")).map((line) => html`<span class="line">${line.map((piece) => (piece.kind ? html`<span class=${piece.kind}>${piece.text}</span>` : piece.text))}</span>`)}</pre>` : html`<div class="empty">Not known. It is there once the graph has been parsed or deployed.</div>`}
+      ${text ? html`<pre tabindex="0" aria-label="${title}, text">${shown.map((line) => html`<span class="line">${line.map((piece) => (piece.kind ? html`<span class=${piece.kind}>${piece.text}</span>` : piece.text))}</span>`)}</pre>` : html`<div class="empty">Not known. It is there once the graph has been parsed or deployed.</div>`}
     </section>`;
   }
 }
 
-function plain(text: string): Piece[][] {
-  return text.split("\n").map((line) => [{ text: line, kind: "" }]);
+function trimmed(text: string): string {
+  return text.replace(/\n$/, "");
 }

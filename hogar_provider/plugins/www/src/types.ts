@@ -214,8 +214,16 @@ export interface LogReply {
   path: string;
 }
 
+/** A stretch of text within a line, and what it is coloured as; empty is plain text. */
+export interface Piece {
+  kind: "" | "key" | "name" | "flow" | "value" | "comment";
+  text: string;
+}
+
 export interface SourceReply {
   udgl: string;
+  /** The lines of `udgl`, coloured by the server; null where it is too long for that. */
+  udgl_lines: Piece[][] | null;
   earg: string;
   extras: string;
 }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import "../src/app";
+import { Api } from "../src/api";
 import type { HogarApp } from "../src/app";
 import { batch, fakeApi, mount, node, PlayedStream, text, until, view } from "./fixtures";
 
@@ -255,5 +256,48 @@ describe("the host's components", () => {
     expect(created.map(([tag, props]) => [tag, props.place, props["dag-id"], props["task-id"]])).toEqual(
       ["nav", "dag", "task", "dashboard"].map((place) => ["hogar-app", place, "Senti", "deploy.A"]),
     );
+  });
+});
+
+describe("the source view", () => {
+  const reply = {
+    udgl: "operator <img src=x> # a & b\n",
+    udgl_lines: [
+      [
+        { kind: "key", text: "operator" },
+        { kind: "", text: " <img src=x> " },
+        { kind: "comment", text: "# a & b" },
+      ],
+      [],
+    ],
+    earg: "2\n1,A,1,a,32,0\n",
+    extras: "",
+    deployed: false,
+  };
+  async function source(udgl_lines: unknown): Promise<Element> {
+    const api = new Api(base);
+    fakeApi({ "GET /dags/Senti/source": { ...reply, udgl_lines } });
+    const element = await mount<HTMLElement>("hogar-source", { api, dag: "Senti", name: "Senti" });
+    await until(() => element.shadowRoot!.querySelector("pre") !== null, "the text");
+    return element.shadowRoot!.querySelector("pre")!;
+  }
+  const drawn = (pre: Element) =>
+    [...pre.querySelectorAll(".line span")].map((span) => [span.className, span.textContent]);
+
+  it("draws the server's colours, and what looks like HTML as text", async () => {
+    const pre = await source(reply.udgl_lines);
+    expect(pre.querySelectorAll(".line")).toHaveLength(1);
+    expect(pre.textContent).toBe("operator <img src=x> # a & b");
+    expect(pre.querySelector("img")).toBeNull();
+    expect(drawn(pre)).toEqual([
+      ["key", "operator"],
+      ["comment", "# a & b"],
+    ]);
+  });
+
+  it("draws a text without colours as it is", async () => {
+    const pre = await source(null);
+    expect(pre.textContent).toBe("operator <img src=x> # a & b");
+    expect(drawn(pre)).toEqual([]);
   });
 });
