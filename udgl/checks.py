@@ -26,7 +26,7 @@ def check(graph: ServingGraph, gaps: Gaps | None = None) -> list[Diagnostic]:
         found += unknown
     if not gaps.kinds:
         found += _check_arity(graph)
-        found += check_choices(graph)
+        found += check_choices(graph, gaps)
     found += check_factors(graph)
     edges, duplicates = _edges(graph, meant)
     found += duplicates
@@ -140,7 +140,7 @@ def _edges(graph: ServingGraph, meant: dict[str, str | None]) -> tuple[_Edges, l
                 # Several cases of a switch may lead to one target: that is how to say "or".
                 if target in out and target not in cases:
                     message = f"the edge {quote(source)} → {quote(target)} is given twice"
-                    duplicates.append(Diagnostic("U115", message, span))
+                    duplicates.append(Diagnostic("U115", message, span, "delete one of them"))
                 else:
                     out[target] = span
                     if flow.kind is FlowKind.SWITCH:

@@ -11,11 +11,18 @@ from udgl.graph import FlowKind, Operator, ServingGraph, Span
 def check_factors(graph: ServingGraph) -> Iterator[Diagnostic]:
     """All that is wrong with the operators' factors; warnings come with it."""
     types: dict[str, Operator] = {}
+    # A latency of the defaults says something where it does so of any operator.
+    told = {o.span_of("latency") for o in graph.operators if o.dynamic and o.latency}
     for operator in graph.operators:
         if operator.input or operator.output:
             types[operator.name] = operator
-        if operator.stateful or operator.backup or operator.latency is not None:
+        if operator.stateful or operator.backup:
             yield from _check_state(operator)
+        if operator.latency is not None and not operator.dynamic:
+            span = operator.span_of("latency")
+            if span is None or span not in told:
+                told.add(span)
+                yield _no_steering(operator, span)
         if operator.training is not None:
             yield from _check_training(operator)
     if types:
@@ -28,7 +35,8 @@ def _check_state(operator: Operator) -> Iterator[Diagnostic]:
     name = quote(operator.name)
     if operator.stateful and operator.replicas > 1:
         message = f"{name} is stateful and cannot have {operator.replicas} replicas"
-        hint = "each replica would know a part of the requests only: say 'replicas 1'"
+        hint = "each replica would know a part of the requests only: "
+        hint += f"say 'replicas 1' in operator {operator.name}"
         yield Diagnostic("U126", message, operator.span_of("replicas"), hint)
     if operator.backup and not operator.stateful:
         message = f"{name} keeps no state and needs no backup"
@@ -36,11 +44,14 @@ def _check_state(operator: Operator) -> Iterator[Diagnostic]:
         yield Diagnostic("U127", message, operator.span_of("backup"), hint)
     if operator.stateful and operator.retries:
         message = f"{name} is stateful: a batch that failed may have changed its state already"
-        yield Diagnostic("U128", message, operator.span_of("retries"), "say 'retries 0'")
-    if operator.latency is not None and not operator.dynamic:
-        message = f"latency says nothing of {name}, whose batch limit does not adapt"
-        hint = f"write 'batch dynamic {operator.batch}', or delete it"
-        yield Diagnostic("U131", message, operator.span_of("latency"), hint, Severity.WARNING)
+        hint = f"say 'retries 0' in operator {operator.name}"
+        yield Diagnostic("U128", message, operator.span_of("retries"), hint)
+
+
+def _no_steering(operator: Operator, span: Span | None) -> Diagnostic:
+    message = f"latency says nothing of {quote(operator.name)}, whose batch limit does not adapt"
+    hint = f"write 'batch dynamic {operator.batch}', or delete it"
+    return Diagnostic("U131", message, span, hint, Severity.WARNING)
 
 
 def _check_training(operator: Operator) -> Iterator[Diagnostic]:

@@ -108,6 +108,15 @@ HOSTILE = {
     + ",".join(f"a{i}" for i in range(5_000))
     + "→"
     + ",".join(f"b{i}" for i in range(5_000)),
+    "signs": META + "operator A\n" + "image: a, " * (MEGABYTE // 10),
+    "open brackets": META + "operator A\n" + "output a[1,\n" * (MEGABYTE // 12),
+    "braces": META + "operator A\n" + "{ " * (MEGABYTE // 2),
+    "no comments": META + "operator A\n" + "// x, y\n" * (MEGABYTE // 8),
+    "arrows of other languages": "flow\ndistribute\n" + "a=>b\n" * (MEGABYTE // 5),
+    "lines that go on": "flow\nswitch\na->b when x == 1,\n" + "b when x == 1,\n" * (MEGABYTE // 15),
+    "names in quotes": "flow\ndistribute\n" + '"a"->"b"\n' * (MEGABYTE // 9),
+    "other names": "flow\ndistribute\n" + "".join(f"{i}->b\n" for i in range(MEGABYTE // 9)),
+    "steps": META + "operator A\nbatch 3" + ", 4 form epoch" * (MEGABYTE // 14),
     "a ring": chain(1_500) + "\nop1499 → op0",
     "many cycles": chain(1_500) + "".join(f"\nop{i + 1} → op{i}" for i in range(1_499)),
 }
@@ -168,6 +177,10 @@ WORDS = st.sampled_from(
             "D.e",
         ),
         *("1", "0", "-1", "32", "Yes", "no", "a/b:c", "x@sha256:0a", "é", "\0", "\ufeff", "\u2028"),
+        *("switch", "split", "when", "otherwise", "if", "else", "90%", "90", '"', '"x"', "'", "=="),
+        *("defaults", "batch: 3", "image=a", ":", "=", "//", "{", "}", "[A", "C]", "A:", "=>", "<-"),
+        *("and", "train a:b", "64 from epoch 3", "wait 5", "env A=1", "dynamic", "x == 1", "epochs"),
+        *("switch\nA → B when x == 1, C otherwise\n", "split\nA → B 90%, C 10%\n", "flow:", "A,\n"),
         *("\x1b", "A → B\n", "operator A\nimage a\n", "flow\ndistribute\n", "reduce\nA, B → C\n"),
     ]
 )
