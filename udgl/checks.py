@@ -41,6 +41,10 @@ def _check_meta(graph: ServingGraph, gaps: Gaps) -> Iterator[Diagnostic]:
     if gaps.meta:
         return
     top = Span(1, 1, 1)
+    if not graph.name and not graph.version:
+        hint = "write 'meta' and below it 'name' and 'version', each with its value"
+        yield Diagnostic("U101", "the graph has no name and no version", top, hint)
+        return
     if not graph.name:
         hint = "write 'meta' and below it 'name' and a name"
         yield Diagnostic("U101", "the graph has no name", top, hint)

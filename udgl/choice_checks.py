@@ -89,7 +89,7 @@ def _check_conditions(flow: Flow, output: str | None, gaps: Gaps) -> Iterator[Di
             further = further.also
         if text in seen:
             message = "this case can never be taken: the same condition stands before it"
-            yield Diagnostic("U122", message, span)
+            yield Diagnostic("U122", message, span, "delete it, or change its condition")
         seen.add(text)
     if not otherwise and seen and not gaps.choices and len(flow.targets) > 1:
         message = f"a request whose reply of {quote(flow.sources[0])} meets no condition fails"

@@ -87,7 +87,7 @@ def _check_types(graph: ServingGraph, types: dict[str, Operator]) -> Iterator[Di
             continue
         for number, name in enumerate(flow.targets):
             target = types.get(name)
-            if target is None or target.input is None or target.input == source.output:
+            if target is None or target.input is None or _fits(source.output, target.input):
                 continue
             span = flow.name_spans[1 + number] if len(flow.name_spans) > 1 + number else flow.span
             message = (
@@ -95,6 +95,24 @@ def _check_types(graph: ServingGraph, types: dict[str, Operator]) -> Iterator[Di
                 f"but {quote(target.name)} takes {target.input}"
             )
             yield Diagnostic("U132", message, span, "make the two the same, or delete one")
+
+
+def _fits(output: str, needed: str) -> bool:
+    """Whether a reply of the type ``output`` is a request of the type ``needed``."""
+    if output == needed or (needed.endswith("/*") and output.startswith(needed[:-1])):
+        return True
+    element, _, shape = output.partition("[")
+    needed_element, _, needed_shape = needed.partition("[")
+    if element != needed_element:
+        return False
+    if not shape or not needed_shape:
+        # One of the two says nothing of the shape.
+        return True
+    lengths, needed_lengths = shape[:-1].split("x"), needed_shape[:-1].split("x")
+    return len(lengths) == len(needed_lengths) and all(
+        one == other or "?" in (one, other)
+        for one, other in zip(lengths, needed_lengths, strict=True)
+    )
 
 
 def _check_platforms(graph: ServingGraph) -> Iterator[Diagnostic]:

@@ -13,7 +13,7 @@ SYNONYMS = {
     **dict.fromkeys(("metadata", "header"), "meta"),
     **dict.fromkeys(("default", "common", "globals"), "defaults"),
     **dict.fromkeys(
-        ("flows", "edges", "pipeline", "logical", "logical-flow", "logical_flow"), "flow"
+        ("flows", "edges", "logical", "logical-flow", "logical_flow", "logicalflow"), "flow"
     ),
     **dict.fromkeys(("fanout", "fan-out", "broadcast", "scatter", "map"), "distribute"),
     **dict.fromkeys(("join", "merge", "gather", "fanin", "fan-in"), "reduce"),
@@ -82,6 +82,14 @@ NAME_IN_DRESS = re.compile(
 """A name in quotes or brackets, or with a colon after it."""
 
 _UNITS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_TIME_UNITS = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "milliseconds"), "ms"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), "h"),
+}
+_TIME = re.compile(rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(_TIME_UNITS)})", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]i?b?)", re.IGNORECASE)
 _MILLI_CORES = re.compile(r"([0-9]{1,9})m")
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _YES = ("1", "y", "on", "enabled", "'yes'", "'true'")
@@ -96,8 +104,16 @@ def value_hint(terminal: str, key: str, word: str, after: str) -> str | None:
         return f"write it without quotes: {key} {bare}"
     if word.endswith(";") and bare:
         return f"delete the ';': {key} {bare}"
+    if terminal == "DURATION" and (time := _TIME.fullmatch(f"{word} {after.strip()}".strip())):
+        return f"write '{key} {time[1]}{_TIME_UNITS[time[2].lower()]}'"
     if terminal == "DURATION" and _UNITS.fullmatch(word):
         return f"a time has a unit, ms, s, m or h: {key} {word}ms, {key} {word}s"
+    if terminal == "SIZE" and (size := _SIZE.fullmatch(f"{word} {after.strip()}".strip())):
+        unit = size[2].lower()
+        unit = unit[0].upper() + ("i" if "i" in unit else "") + "B"
+        return f"write '{key} {size[1]}{unit}'"
+    if terminal in ("VALUE", "PAIR") and word.count('"') % 2:
+        return "close the double quotes"
     if terminal == "SIZE" and _UNITS.fullmatch(word):
         return f"an amount of memory has a unit: {key} {word}MiB, {key} {word}GB"
     if terminal == "NUMBER" and (milli := _MILLI_CORES.fullmatch(word)) and key == "cpu":
@@ -129,6 +145,12 @@ def after_value_hint(terminal: str, value: str, word: str) -> str | None:
         name, _, start = value.partition("=")
         text = f"{start} {word}".replace("'", "")
         return f'a value with white space stands in double quotes: {name}="{text}"'
+    if terminal == "EARLY_STOP" and re.fullmatch(r"[A-Za-z][\w.-]{0,40}", word):
+        return f"write 'early-stop {word} {value}'" if len(value) < 20 else None
+    if terminal in ("NUMBER", "INTEGER", "BATCH_LIMIT") and word.isalpha():
+        return f"delete '{word}'" if len(word) < 40 else None
+    if terminal == "VALUE" and len(value) + len(word) < 60:
+        return f'a value with white space stands in double quotes: "{value} {word}"'
     if terminal == "NAME" and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", word) and len(value) < 40:
         return f"a name is one word, such as {value}-{word}"
     return None

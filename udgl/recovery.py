@@ -139,6 +139,10 @@ _SHAPES = {
 _CASE_WORDS = ("when", "otherwise", "if", "else", "elif", "case", "default")
 """What people start a line of a switch with."""
 
+_WORD_AHEAD = re.compile(r"[^\S\n]+[^\s,#]{1,40}")
+_PLAIN_SHARE = re.compile(r"\(?([0-9]{1,3}|0?\.[0-9]{1,2})%?\)?")
+_PERCENT_WORD = re.compile(r"[^\S\n]*(?:percent|pct|per cent)\b")
+_CASE_AHEAD = re.compile(r"[^\S\n]*(?:when|otherwise)(?![^\s,#])")
 _META_LINE = re.compile(r"^[^\S\n]*meta(?![^\s,#])", re.MULTILINE)
 
 _WORD = re.compile(r"[^\s,#→]++")
@@ -149,7 +153,6 @@ _NAME_AND_ARROW = re.compile(r"([A-Za-z][A-Za-z0-9_.]*)(?:=>|~>|[\u2013\u2014]>|
 _KEY_AND_SIGN = re.compile(r"([A-Za-z][A-Za-z_-]{0,40})([:=]+)")
 _SIGN = re.compile(r"[:=]+")
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?%)[^\S\n]*([A-Za-z][A-Za-z0-9_.-]*)")
-_NUMBER = re.compile(r"[0-9]+")
 _STEP = re.compile(r"([0-9]{1,12})[^\S\n]+[A-Za-z][^,#\n]{0,60}?([0-9]{1,12})[^\S\n]*(?=[,#\n])")
 _BRACKETS = re.compile(r"[^\s,#\[]*\[[^\]\n#]{0,100}\][^\s,#]*")
 _SOURCE = re.compile(r"[^\S\n]*([A-Za-z][A-Za-z0-9_.-]*?)[^\S\n]*(?:→|->)")
@@ -170,6 +173,8 @@ class Recovery:
         """Words that are no names, and were told to be none."""
         self._braces = False
         """Whether a brace was told."""
+        self._source = "SOURCE"
+        """The source of the switch or split that was told of last."""
         self._meta_ahead: bool | None = None
         """Whether the text has a meta section; None where nobody asked."""
         self._bracket_line = 0
@@ -265,11 +270,10 @@ class Recovery:
         elif self._nothing_there():
             self._report("U015", "nothing stands before this comma", word, "delete the comma")
         elif place is Place.TOP and self._key(word) in ENTRIES:
-            if self._meta_ahead is None:
-                self._meta_ahead = _META_LINE.search(self._text) is not None
-            hint = "move it below 'meta'" if self._meta_ahead else "put 'meta' above it"
+            ahead = self._has_meta()
+            hint = "move it below 'meta'" if ahead else "put 'meta' above it"
             self._report("U010", f"{quote(word)} stands in no section", word, hint)
-            if self._meta_ahead:
+            if ahead:
                 return self._replace()
             # Read on as if it were there.
             self._parser.feed_token(self._at_token("META", "meta"))
@@ -289,6 +293,7 @@ class Recovery:
             self._report("U011", f"{quote(word)} is no factor", word, hint)
         elif place is Place.TOP:
             self.gaps.declarations = self.gaps.edges = True
+            self.gaps.meta = self.gaps.meta or not self._has_meta()
             hint = "a section starts with 'meta', 'operator NAME' or 'logical flow'"
             if self._key(word) in FACTORS:
                 hint = "put 'operator' and a name above it"
@@ -304,6 +309,11 @@ class Recovery:
             self._report("U011", f"unknown entry {quote(word)}", word, hint)
         return self._replace()
 
+    def _has_meta(self) -> bool:
+        if self._meta_ahead is None:
+            self._meta_ahead = _META_LINE.search(self._text) is not None
+        return self._meta_ahead
+
     @staticmethod
     def _key(word: Token) -> str:
         """The word without a sign of another language after it."""
@@ -314,6 +324,8 @@ class Recovery:
         """Tell of a factor that stands in meta, and of an entry that stands in an operator."""
         key = self._key(word)
         if place is Place.META_ITEM and key in FACTORS and key not in ENTRIES:
+            # The line that declares an operator may be missing.
+            self.gaps.declarations = True
             hint = f"{quote(key)} is a factor: write it in an operator, or in defaults"
             self._report("U011", f"unknown entry {quote(word)}", word, hint)
         elif place is Place.OPERATOR_ITEM and key in ENTRIES and key not in (*FACTORS, "name"):
@@ -340,6 +352,8 @@ class Recovery:
                 hint = "there are no braces: a section ends where the next one starts"
                 self._report("U015", f"unexpected {quote(word)}", word, hint)
             self._braces = True
+            if place is Place.TOP:
+                self.gaps.meta = self.gaps.declarations = self.gaps.edges = True
             if place in (Place.AFTER_NAME, Place.AFTER_VALUE, Place.AFTER_FLOW):
                 self._go_to(start + 1)
                 return True
@@ -448,7 +462,9 @@ class Recovery:
         if match is None and line_start:
             above = self._text.rfind("\n", max(0, line_start - 400), line_start - 1) + 1
             match = _SOURCE.match(self._text, above)
-        return match[1] if match else "SOURCE"
+        if match is not None:
+            self._source = match[1]
+        return self._source
 
     def _block(self) -> str:
         """The block that is being read, or nothing."""
@@ -484,7 +500,10 @@ class Recovery:
         switch = self._block() == "switch"
         if place is Place.LINE and switch and dressed and dressed["name"] in _CASE_WORDS:
             return self._condition_first(self._at_token("NAME", dressed["name"]))
-        in_switch = place is Place.NAME and switch
+        # After a comma, it may be a part of the condition.
+        target = before is None or before.type != "_COMMA"
+        target = target or _CASE_AHEAD.match(self._text, start + len(word)) is not None
+        in_switch = place is Place.NAME and switch and not target
         if dressed and not (in_switch and word[0] in "\"'"):
             self._at_dressed_name(place, word, dressed)
             return True
@@ -510,7 +529,9 @@ class Recovery:
         if arrow:
             at = Token("SIGN", ":", start, word.line, (word.column or 1) + len(before + name))
             target = _WORD.search(self._text, start + len(word), start + len(word) + 60)
-            hint = f"write '{name} -> {target[0].strip('[]')}'" if target else "write → or ->"
+            hint = "write → or ->"
+            if target and _STARTS_LIKE_A_NAME.match(target[0].strip("[]")):
+                hint = f"write '{name} -> {target[0].strip('[]')}'"
             self._report("U016", "':' is no arrow", at, hint)
         elif set(before + after) & set("[]()<>"):
             # The brackets of one line are one mistake.
@@ -532,10 +553,15 @@ class Recovery:
         start = word.start_pos or 0
         split = "PERCENT" in self._accepted()
         meant = SYNONYMS.get(word.lower(), "")
-        if split and _NUMBER.fullmatch(word):
-            self._report("U016", f"{quote(word)} has no '%'", word, f"write '{word}%'")
-            self._parser.feed_token(self._at_token("PERCENT", f"{word}%"))
-            self._go_to(start + len(word))
+        plain = _PLAIN_SHARE.fullmatch(word)
+        if split and plain:
+            share = plain[1]
+            if "." in share:
+                share = str(round(float(share) * 100))
+            percent_word = _PERCENT_WORD.match(self._text, start + len(word))
+            self._report("U016", f"{quote(word)} is no weight", word, f"write '{share}%'")
+            self._parser.feed_token(self._at_token("PERCENT", f"{share}%"))
+            self._go_to(percent_word.end() if percent_word else start + len(word))
             return True
         if not split and target in ELSE and _STARTS_LIKE_A_NAME.match(word):
             hint = f"write '{word} otherwise'"
@@ -589,6 +615,8 @@ class Recovery:
         if before is not None and before in _CASE_WORDS and self._block() == "switch":
             return self._condition_first(before)
         no_arrow_ahead = not self._flow_line_ahead()
+        if not no_arrow_ahead and word in ("when", "if") and self._block() == "switch":
+            return self._condition_first(word)
         if no_arrow_ahead and (word in ("when", "otherwise") or word.endswith("%")):
             line = self._text[start : start + 60].partition("\n")[0].partition("#")[0].strip()
             hint = f"repeat the source: {self._source_before()} -> {before or '...'} {line}"
@@ -645,6 +673,13 @@ class Recovery:
             return self._after_target(word, before)
         if place is Place.AFTER_FLOW:
             self._report("U015", f"unexpected {quote(word)}", word, "start a new line")
+            if word in BLOCKS:
+                self._parser.feed_token(self._at_token("_NL", ""))
+                self._go_to(word.start_pos or 0)
+                return True
+        elif place is Place.AFTER_NAME and before is not None and before.type == "DEFAULTS":
+            message = f"unexpected {quote(word)} after {quote(before)}"
+            self._report("U015", message, word, "start a new line")
         elif place is Place.AFTER_NAME:
             hint = "a name is one word"
             if _STARTS_LIKE_A_NAME.match(word) and before is not None and len(before + word) < 60:
@@ -652,6 +687,11 @@ class Recovery:
             self._report("U015", f"unexpected {quote(word)} after the name", word, hint)
         elif before is not None and before.type == "BATCH_LIMIT" and word == "from":
             step = _STEP.match(self._text, before.start_pos or 0)
+            if step and step[2] == "1":
+                hint = "the first batch is that of epoch 1: delete 'from epoch 1'"
+                self._report("U015", f"unexpected {quote(word)} after {quote(before)}", word, hint)
+                self._skip()
+                return True
             what = f"{step[1]} from epoch {step[2]}" if step else "64 from epoch 3"
             hint = f"a batch schedule says 'batch' once, and that of epoch 1 first: batch 32, {what}"
             self._report("U015", f"unexpected {quote(word)} after {quote(before)}", word, hint)
@@ -734,6 +774,11 @@ class Recovery:
         self._parser.feed_token(read)
         # A sign after a misspelt word is part of that mistake.
         self._go_to(start + (sign.end() if sign else len(word)))
+        if near == "flow" and plain.lower() == "logical":
+            # What follows was to be the word 'flow'.
+            following = _WORD_AHEAD.match(self._text, start + len(word))
+            if following is not None:
+                self._go_to(following.end())
         return True
 
     def _replace(self) -> bool:
