@@ -303,7 +303,7 @@ def _flows(edges: list[tuple[FlowKind, _Edge]], found: list[Diagnostic]) -> tupl
                 sources,
                 targets,
                 tuple(map(_condition, cases)) if kind is FlowKind.SWITCH else (),
-                tuple(_weight(case, found) for case in cases) if kind is FlowKind.SPLIT else (),
+                tuple(_weight(case, len(cases), found) for case in cases) if kind is FlowKind.SPLIT else (),
                 extent,
                 spans,
                 tuple(map(span_of, cases)),
@@ -325,9 +325,11 @@ def _condition(case: Token) -> str | None:
     return None if case.type == "OTHERWISE" else str(case).strip()
 
 
-def _weight(case: Token, found: list[Diagnostic]) -> int:
+def _weight(case: Token, count: int, found: list[Diagnostic]) -> int:
     digits = case[:-1].strip()
-    if digits.isdecimal() and len(digits) <= 3 and 1 <= int(digits) <= 99:
+    # That 100 % are no choice is told where they are the only case.
+    most = 99 if count > 1 else 100
+    if digits.isdecimal() and len(digits) <= 3 and 1 <= int(digits) <= most:
         return int(digits)
     hint = "a weight is a whole number of percent, 1 to 99"
     found.append(Diagnostic("U125", f"{quote(case)} is out of range", span_of(case), hint))
