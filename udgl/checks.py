@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from udgl.choice_checks import check_choices
+from udgl.choice_checks import check_choices, check_joins
 from udgl.diagnostics import Diagnostic, listing, quote
 from udgl.factor_checks import check_factors
 from udgl.gaps import Gaps
@@ -27,6 +27,8 @@ def check(graph: ServingGraph, gaps: Gaps | None = None) -> list[Diagnostic]:
     if not gaps.kinds:
         found += _check_arity(graph)
         found += check_choices(graph, gaps)
+        if not gaps.edges:
+            found += check_joins(graph)
     found += check_factors(graph)
     edges, duplicates = _edges(graph, meant)
     found += duplicates

@@ -56,6 +56,49 @@ def check_choices(graph: ServingGraph, gaps: Gaps) -> Iterator[Diagnostic]:
                 yield Diagnostic("U123", message, span, hint)
 
 
+def check_joins(graph: ServingGraph) -> Iterator[Diagnostic]:
+    """Joins that would wait for ever, as two of their sources never get the same request.
+
+    Told where an alternative that nothing else leads to is joined with another one of its choice,
+    or with what chooses. What takes more than two steps to see is for the platform to tell.
+    """
+    chosen: dict[str, Flow] = {}
+    feeders: dict[str, set[str]] = {}
+    for flow in graph.flows:
+        for target in flow.targets:
+            feeders.setdefault(target, set()).update(flow.sources)
+        if flow.kind in _CHOICES and len(flow.sources) == 1 and len(set(flow.targets)) > 1:
+            chosen.update((target, flow) for target in flow.targets)
+    if not chosen:
+        return
+    for flow in graph.flows:
+        if flow.kind is not FlowKind.REDUCE or len(flow.targets) != 1:
+            continue
+        joined = dict.fromkeys(flow.sources)
+        first: dict[str, str] = {}
+        for number, source in enumerate(flow.sources):
+            choice = chosen.get(source)
+            if choice is None or len(feeders[source]) > 1:
+                continue
+            chooser = choice.sources[0]
+            other = first.setdefault(chooser, source)
+            if other == source and chooser not in joined:
+                continue
+            span = flow.name_spans[number] if flow.name_spans else flow.span
+            target = flow.targets[0]
+            if other != source:
+                message = f"a request reaches {quote(other)} or {quote(source)}, never both: "
+                hint = f"let them meet under 'distribute': {other} -> {target}, and on a line of "
+                hint += f"its own {source} -> {target}"
+            else:
+                message = f"a request that reaches {quote(chooser)} may never reach "
+                message += f"{quote(source)}: "
+                hint = "let the alternatives meet in one operator before the join"
+            message += f"the join {quote(target)} would wait for ever"
+            yield Diagnostic("U139", message, span, hint)
+            break
+
+
 def _check_conditions(flow: Flow, output: str | None, gaps: Gaps) -> Iterator[Diagnostic]:
     # The floor below has the one definition of what a condition is; it is loaded where one is met.
     from earg.condition import Condition, ConditionError, parse_condition
