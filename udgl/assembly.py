@@ -113,7 +113,9 @@ def assemble(sections: list[Any], source: str, gaps: Gaps) -> tuple[ServingGraph
         elif kind == "DEFAULTS":
             in_flow = False
             if defaults is not None:
-                found.append(Diagnostic("U134", "a second defaults section", span_of(keyword), _ONE_OF))
+                found.append(
+                    Diagnostic("U134", "a second defaults section", span_of(keyword), _ONE_OF)
+                )
             read = _defaults(section, found)
             defaults = defaults or read
         elif kind == "FLOW":
@@ -303,7 +305,9 @@ def _flows(edges: list[tuple[FlowKind, _Edge]], found: list[Diagnostic]) -> tupl
                 sources,
                 targets,
                 tuple(map(_condition, cases)) if kind is FlowKind.SWITCH else (),
-                tuple(_weight(case, len(cases), found) for case in cases) if kind is FlowKind.SPLIT else (),
+                tuple(_weight(case, len(cases), found) for case in cases)
+                if kind is FlowKind.SPLIT
+                else (),
                 extent,
                 spans,
                 tuple(map(span_of, cases)),

@@ -95,6 +95,11 @@ def _resolve(
                 continue
             near = meant[name] = suggestions.near(name)
             hint = f"did you mean '{near}'?" if near else f"declare it: operator {name}"
+            plain = name.rstrip("-")
+            if plain != name and plain in names:
+                # Of "A-->B", which is an arrow elsewhere, "A-" is the name.
+                meant[name] = plain
+                hint = f"the arrow is '->', without a '-' before it: {plain} ->"
             message = f"unknown operator {quote(name)} in {flow.kind.value}"
             unknown.append(Diagnostic("U110", message, _name_span(flow, position), hint))
     return meant, unknown

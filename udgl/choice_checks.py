@@ -12,7 +12,7 @@ from udgl.graph import Flow, FlowKind, ServingGraph, Span
 _CHOICES = (FlowKind.SWITCH, FlowKind.SPLIT)
 
 _WITHOUT_KEYS = {
-    "text": 'text has no keys: write reply == "yes"; for keys say \'output json\'',
+    "text": "text has no keys: write reply == \"yes\"; for keys say 'output json'",
     "bytes": "bytes have neither keys nor a value to compare: say 'output json', or 'output text'",
 }
 """Types of replies in which no key can be found, each with a hint."""
@@ -44,7 +44,12 @@ def check_choices(graph: ServingGraph, gaps: Gaps) -> Iterator[Diagnostic]:
             yield Diagnostic("U121", message, flow.span, hint)
         if flow.kind is FlowKind.SWITCH:
             yield from _check_conditions(flow, outputs.get(source), gaps)
-        elif flow.kind is FlowKind.SPLIT and 0 not in flow.weights and len(flow.targets) > 1 and not gaps.choices:
+        elif (
+            flow.kind is FlowKind.SPLIT
+            and 0 not in flow.weights
+            and len(flow.targets) > 1
+            and not gaps.choices
+        ):
             total = sum(flow.weights)
             if total != 100:
                 message = f"the weights of {quote(source)} sum to {total} %, not to 100 %"

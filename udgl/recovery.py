@@ -300,7 +300,7 @@ class Recovery:
             self._report("U010", f"{quote(word)} stands in no section", word, hint)
         elif place is Place.OPERATOR_ITEM:
             hint = NO_FACTOR.get(self._key(word))
-            hint = hint or f"there are {COMMON_FACTORS}, among others; the manual has them all"
+            hint = hint or f"there are {COMMON_FACTORS}, among others; docs/udgl.md has them all"
             if not any(c.isalnum() for c in word):
                 hint = "delete it"
             self._report("U011", f"unknown factor {quote(word)}", word, hint)
@@ -390,7 +390,7 @@ class Recovery:
             return self._in_case(word, before)
         terminal = next(t for t in _NEEDS if t in self._accepted())
         needed, form = _NEEDS[terminal]
-        no_name = self._nothing_there() or word in ("→", "->")
+        no_name = self._nothing_there() or word.startswith(("→", "->"))
         guessed = before is not None and before.lower() != _keyword(before.type)
         if place in (Place.VALUE, Place.OPERATOR_NAME) and guessed:
             # The keyword is told already; what was meant by its value is not known.
@@ -496,6 +496,8 @@ class Recovery:
             self._go_to(share.end())
             return True
         form = _NEEDS["NAME"][1]
+        if "->" in word[1:]:
+            word = self._at_token(word.type, word.partition("->")[0])
         dressed = NAME_IN_DRESS.fullmatch(word)
         switch = self._block() == "switch"
         if place is Place.LINE and switch and dressed and dressed["name"] in _CASE_WORDS:
@@ -575,7 +577,7 @@ class Recovery:
                 return True
             self.gaps.edges = self.gaps.choices = True
             return self._replace()
-        if not split and meant in ("when", "otherwise") or word == "default":
+        if not split and (meant in ("when", "otherwise") or word == "default"):
             meant = meant or "otherwise"
             self._report("U011", f"unknown word {quote(word)}", word, f"write '{meant}'")
             read = self._at_token(meant.upper(), meant)
@@ -693,7 +695,9 @@ class Recovery:
                 self._skip()
                 return True
             what = f"{step[1]} from epoch {step[2]}" if step else "64 from epoch 3"
-            hint = f"a batch schedule says 'batch' once, and that of epoch 1 first: batch 32, {what}"
+            hint = (
+                f"a batch schedule says 'batch' once, and that of epoch 1 first: batch 32, {what}"
+            )
             self._report("U015", f"unexpected {quote(word)} after {quote(before)}", word, hint)
             return self._replace()
         else:
@@ -717,8 +721,9 @@ class Recovery:
             word in ("when", "otherwise", "if") or word[:1].isdigit()
         ):
             self.gaps.edges = True
-            kind = "weights stand" if word[:1].isdigit() else "conditions stand"
-            hint = f"lines with {kind.split()[0]} stand under '{'split' if word[:1].isdigit() else 'switch'}'"
+            hint = "lines with conditions stand under 'switch'"
+            if word[:1].isdigit():
+                hint = "lines with weights stand under 'split'"
             self._report("U016", f"{quote(word)} cannot stand under {quote(block)}", word, hint)
             return self._replace()
         if before is not None and before.type == "OTHERWISE":
@@ -768,7 +773,12 @@ class Recovery:
         what = "factor" if key and "KEY_IMAGE" in self._accepted() else "entry" if key else "word"
         if plain.lower() == near:
             hint = f"keywords are in small letters: {near}"
-        self._report("U011", f"unknown {what} {quote(plain)}", Token("", plain, word.start_pos, word.line, word.column), hint)
+        self._report(
+            "U011",
+            f"unknown {what} {quote(plain)}",
+            Token("", plain, word.start_pos, word.line, word.column),
+            hint,
+        )
         start = word.start_pos or 0
         read = Token(keywords[near], plain, start, word.line, word.column)
         self._parser.feed_token(read)
