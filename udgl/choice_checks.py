@@ -54,7 +54,7 @@ def check_choices(graph: ServingGraph, gaps: Gaps) -> Iterator[Diagnostic]:
             if total != 100:
                 message = f"the weights of {quote(source)} sum to {total} %, not to 100 %"
                 last = flow.weights[-1] + 100 - total
-                hint = None
+                hint = "write other weights"
                 if 1 <= last <= 99:
                     hint = f"write '{flow.targets[-1]} {last}%', or change the others"
                 span = _case_span(flow, len(flow.weights) - 1)

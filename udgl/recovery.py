@@ -18,15 +18,12 @@ that is linear in the text.
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import Any
 
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 from lark.lexer import Token
 
-from udgl.diagnostics import MOST_DIAGNOSTICS, Diagnostic, quote
-from udgl.gaps import Gaps
-from udgl.graph import Span
+from udgl.diagnostics import MOST_DIAGNOSTICS, quote
 from udgl.habits import (
     COMMENTS,
     COMMON_FACTORS,
@@ -38,103 +35,10 @@ from udgl.habits import (
     after_value_hint,
     value_hint,
 )
+from udgl.mending import ARROW_AHEAD, LINE_END, SEPARATOR, WORD, Mending
+from udgl.places import NEEDS, SHAPES, Place, is_keyword, keyword
 from udgl.suggestions import Suggestions
 from udgl.vocabulary import BLOCKS, ENTRIES, FACTORS
-
-
-class Place(Enum):
-    """Where in a text the parser stands."""
-
-    TOP = "top"
-    """Before the first section, at the start of a line."""
-
-    META_ITEM = "meta item"
-    """In meta, at the start of an entry."""
-
-    OPERATOR_NAME = "operator name"
-    """After ``operator``."""
-
-    AFTER_NAME = "after name"
-    """After the name of an operator, before its first factor."""
-
-    OPERATOR_ITEM = "operator item"
-    """In an operator, at the start of a factor."""
-
-    VALUE = "value"
-    """After the keyword of an entry or a factor."""
-
-    AFTER_VALUE = "after value"
-    """After the value of an entry or a factor."""
-
-    AFTER_FLOW = "after flow"
-    """After ``flow``."""
-
-    LINE = "line"
-    """At the start of a flow line."""
-
-    SOURCES = "sources"
-    """After a source in a flow line."""
-
-    NAME = "name"
-    """After a comma or an arrow in a flow line."""
-
-    TARGETS = "targets"
-    """After a target in a flow line, or the condition or weight of a target."""
-
-    CASE = "case"
-    """After a target under ``switch`` or ``split``, where its condition or weight has to be."""
-
-    CONDITION = "condition"
-    """After ``when``."""
-
-
-_SECTIONS = (
-    "META",
-    "DEFAULTS",
-    "OPERATOR",
-    "FLOW",
-    "DISTRIBUTE",
-    "REDUCE",
-    "SWITCH",
-    "SPLIT",
-)
-
-_NEEDS = {
-    "NAME": ("a name", "a name has letters, digits, '_', '-' and '.', and starts with a letter"),
-    "VERSION_TEXT": (
-        "a version",
-        "a version has letters, digits, '_', '.', '+' and '-', such as 3, 1.2 or test",
-    ),
-    "IMAGE_REFERENCE": (
-        "a container image reference",
-        "such as tokenizer:v1 or registry.example:5000/team/tokenizer:v1",
-    ),
-    "INTEGER": ("a whole number", "such as 2"),
-    "BATCH_LIMIT": ("a whole number", "such as 32, or 'dynamic 64' for a limit that adapts"),
-    "NUMBER": ("a number", "such as 0.5"),
-    "DURATION": ("a time", "such as 5ms, 1.5s, 2m or 1h"),
-    "SIZE": ("an amount of memory", "such as 512MiB or 2GB"),
-    "LABEL": ("a label", "one word, such as gpu-box"),
-    "PAIR": ("NAME=value", "a value with white space or commas stands in double quotes"),
-    "PAYLOAD_TYPE": (
-        "a payload type",
-        "text, json, bytes, a media type such as audio/wav, or a tensor such as fp32[3x224x224]",
-    ),
-    "PYTHON_NAME": ("package.module:name", "such as models.tokenizer:Tokenizer"),
-    "EARLY_STOP": ("a number of epochs", "such as 3, or 'accuracy 3' for another metric than loss"),
-    "VALUE": ("a value", "one word, or text in double quotes"),
-    "BOOLEAN": ("Yes or No", None),
-    "TEXT": ("a text", None),
-    "CONDITION": ("a condition", 'such as label == "drowsy"'),
-}
-"""What each value's terminal is called, and what its form is."""
-
-_SHAPES = {
-    "distribute": "a distribute line reads: Tokenizer -> Sentiment, Subject",
-    "reduce": "a reduce line reads: Sentiment, Subject -> Conclusion",
-    "switch": 'a switch reads: Detector -> Fatigue when label == "drowsy", Echo otherwise',
-    "split": "a split reads: Router -> v1 90%, v2 10%",
-}
 
 _CASE_WORDS = ("when", "otherwise", "if", "else", "elif", "case", "default")
 """What people start a line of a switch with."""
@@ -145,7 +49,6 @@ _PERCENT_WORD = re.compile(r"[^\S\n]*(?:percent|pct|per cent)\b")
 _CASE_AHEAD = re.compile(r"[^\S\n]*(?:when|otherwise)(?![^\s,#])")
 _META_LINE = re.compile(r"^[^\S\n]*meta(?![^\s,#])", re.MULTILINE)
 
-_WORD = re.compile(r"[^\s,#→]++")
 _STARTS_LIKE_A_NAME = re.compile(r"[A-Za-z]")
 _LIKE_AN_ARROW = re.compile(r"=+>|-{2,}>|~>|[\u2013\u2014]>|[\u21d2\u27f6\u2794\u279c]|>+")
 _BACKWARDS = re.compile(r"<[-=]+|\u2190|\u21d0")
@@ -156,19 +59,13 @@ _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?%)[^\S\n]*([A-Za-z][A-Za-z0-9_.-]*)")
 _STEP = re.compile(r"([0-9]{1,12})[^\S\n]+[A-Za-z][^,#\n]{0,60}?([0-9]{1,12})[^\S\n]*(?=[,#\n])")
 _BRACKETS = re.compile(r"[^\s,#\[]*\[[^\]\n#]{0,100}\][^\s,#]*")
 _SOURCE = re.compile(r"[^\S\n]*([A-Za-z][A-Za-z0-9_.-]*?)[^\S\n]*(?:→|->)")
-# Within a bound, so that a line of many errors costs no more than its length.
-_ARROW_AHEAD = re.compile(r"[^\n#]{0,400}?(?:→|->)")
-_SEPARATOR = re.compile(r"[,#\n]")
-_LINE_END = re.compile(r"[#\n]")
 
 
-class Recovery:
+class Recovery(Mending):
     """The syntax errors of one text, as lark meets them, and the gaps that they leave."""
 
     def __init__(self, text: str) -> None:
-        self.diagnostics: list[Diagnostic] = []
-        self.gaps = Gaps()
-        self._text = text
+        super().__init__(text)
         self._lost: set[str] = set()
         """Words that are no names, and were told to be none."""
         self._braces = False
@@ -201,62 +98,6 @@ class Recovery:
         if place in (Place.AFTER_NAME, Place.AFTER_VALUE, Place.AFTER_FLOW, Place.TARGETS):
             return self._after_something_complete(place)
         return self._at_value(place)
-
-    # ---- where the parser stands
-
-    def _accepted(self) -> dict[str, Any]:
-        accepted: dict[str, Any] = self._parser.parse_conf.states[self._parser.state_stack[-1]]
-        return accepted
-
-    def _before(self) -> Token | None:
-        """The token that was read last, if no rule has been made of it yet."""
-        values = self._parser.value_stack
-        last = values[-1] if values else None
-        if isinstance(last, Token) and last.type == "_BREAK":
-            last = values[-2]
-        return last if isinstance(last, Token) else None
-
-    def _place(self) -> Place:
-        accepted, before = self._accepted(), self._before()
-        kind = before.type if before is not None else ""
-        if "ARROW" in accepted:
-            return Place.SOURCES
-        if "WHEN" in accepted or "PERCENT" in accepted:
-            return Place.CASE
-        if kind == "WHEN":
-            return Place.CONDITION
-        if "_COMMA" in accepted:
-            return Place.TARGETS
-        if kind.startswith("KEY_"):
-            return Place.VALUE
-        if kind == "OPERATOR":
-            return Place.OPERATOR_NAME
-        if kind == "FLOW":
-            return Place.AFTER_FLOW
-        if "KEY_IMAGE" in accepted:
-            return Place.AFTER_NAME if "_SEP" in accepted else Place.OPERATOR_ITEM
-        if "KEY_NAME" in accepted:
-            return Place.META_ITEM
-        if "_SEP" in accepted:
-            return Place.AFTER_VALUE
-        if "NAME" in accepted:
-            return Place.LINE if "ERROR" in accepted else Place.NAME
-        return Place.TOP
-
-    def _whole_word(self) -> Token:
-        """The word at the error: up to white space, a comma, a comment or an arrow."""
-        match = _WORD.match(self._text, self._token.start_pos or 0)
-        return self._at_token(self._token.type, match.group() if match else str(self._token))
-
-    def _at_token(self, kind: str, text: str) -> Token:
-        token = self._token
-        return Token(kind, text, token.start_pos, token.line, token.column)
-
-    def _nothing_there(self) -> bool:
-        return self._word[:1] in ("", "\n", ",", "#")
-
-    def _flow_line_ahead(self) -> bool:
-        return _ARROW_AHEAD.match(self._text, self._token.start_pos or 0) is not None
 
     # ---- what is wrong, place by place
 
@@ -299,7 +140,7 @@ class Recovery:
                 hint = "put 'operator' and a name above it"
             self._report("U010", f"{quote(word)} stands in no section", word, hint)
         elif place is Place.OPERATOR_ITEM:
-            hint = NO_FACTOR.get(self._key(word))
+            hint = NO_FACTOR.get(self._key(word), "")
             hint = hint or f"there are {COMMON_FACTORS}, among others; docs/udgl.md has them all"
             if not any(c.isalnum() for c in word):
                 hint = "delete it"
@@ -344,7 +185,7 @@ class Recovery:
             complete = (Place.AFTER_NAME, Place.AFTER_VALUE, Place.AFTER_FLOW, Place.TARGETS)
             if place not in complete and not self._replace():
                 return False
-            end = _LINE_END.search(self._text, start)
+            end = LINE_END.search(self._text, start)
             self._go_to(end.start() if end else len(self._text))
             return True
         if word[:1] in ("{", "}"):
@@ -363,7 +204,7 @@ class Recovery:
             return self._skip_sign(before or word, start, sign[0])
         key = _KEY_AND_SIGN.match(word)
         if key and place in (Place.TOP, Place.META_ITEM, Place.OPERATOR_ITEM, Place.LINE):
-            keywords = {_keyword(t): t for t in sorted(self._accepted()) if _is_keyword(t)}
+            keywords = {keyword(t): t for t in sorted(self._accepted()) if is_keyword(t)}
             terminal = keywords.get(key[1].lower())
             if terminal is not None:
                 read = self._at_token(terminal, key[1])
@@ -373,10 +214,10 @@ class Recovery:
 
     def _skip_sign(self, key: Token, start: int, sign: str) -> bool:
         """Tell of ``sign``, which stands at ``start`` after the keyword ``key``, and read on."""
-        value = _WORD.search(self._text, start + len(sign), start + len(sign) + 60)
+        value = WORD.search(self._text, start + len(sign), start + len(sign) + 60)
         there = value and not self._text[start + len(sign) : value.start()].strip(" \t")
-        keyword = "operator" if key.type == "OPERATOR" else _keyword(key.type)
-        hint = f"write '{keyword} {value[0]}'" if value and there else f"write '{keyword}'"
+        word = "operator" if key.type == "OPERATOR" else keyword(key.type)
+        hint = f"write '{word} {value[0]}'" if value and there else f"write '{word}'"
         column = (self._token.column or 1) + start - (self._token.start_pos or 0)
         at = Token("SIGN", sign, start, self._token.line, column)
         self._report("U015", f"unexpected {quote(sign)} after {quote(key)}", at, hint)
@@ -388,10 +229,10 @@ class Recovery:
         word, before = self._word, self._before()
         if place is Place.CASE:
             return self._in_case(word, before)
-        terminal = next(t for t in _NEEDS if t in self._accepted())
-        needed, form = _NEEDS[terminal]
+        terminal = next(t for t in NEEDS if t in self._accepted())
+        needed, form = NEEDS[terminal]
         no_name = self._nothing_there() or word.startswith(("→", "->"))
-        guessed = before is not None and before.lower() != _keyword(before.type)
+        guessed = before is not None and before.lower() != keyword(before.type)
         if place in (Place.VALUE, Place.OPERATOR_NAME) and guessed:
             # The keyword is told already; what was meant by its value is not known.
             if place is Place.OPERATOR_NAME:
@@ -409,7 +250,7 @@ class Recovery:
         elif place is Place.NAME and no_name:
             after = "the arrow" if before is not None and before.type == "ARROW" else "a comma"
             block = self._block()
-            self._report("U016", f"a name is missing after {after}", word, _SHAPES.get(block))
+            self._report("U016", f"a name is missing after {after}", word, SHAPES.get(block))
         elif self._nothing_there():
             if place is Place.OPERATOR_NAME:
                 self.gaps.declarations = True
@@ -420,11 +261,11 @@ class Recovery:
                 word = self._at_token(word.type, brackets[0])
             message = f"{quote(before or '')} needs {needed}, found {quote(word)}"
             start = (word.start_pos or 0) + len(word)
-            end = _SEPARATOR.search(self._text, start)
+            end = SEPARATOR.search(self._text, start)
             after = self._text[start : min(end.start() if end else start, start + 60)]
-            key = _keyword(before.type) if before is not None else ""
-            hint = value_hint(terminal, key, word, after) or form
-            self._report("U013", message, word, hint)
+            key = keyword(before.type) if before is not None else ""
+            known = value_hint(terminal, key, word, after)
+            self._report("U013", message, word, known or form)
             if len(word) > len(self._word):
                 # What stands in the brackets is no factor.
                 replaced = self._replace()
@@ -442,7 +283,7 @@ class Recovery:
         following = self._text[start : start + 400].partition("\n")[0].strip()
         first = following.split(None, 1)[0] if following else ""
         rest = following[len(first) :].strip()
-        goes_on = first[:1].isalpha() and not _ARROW_AHEAD.match(following + " ")
+        goes_on = first[:1].isalpha() and not ARROW_AHEAD.match(following + " ")
         if goes_on and (rest[:1].isdigit() or rest.startswith(("when", "otherwise"))):
             source = self._source_before()
             hint = f"repeat the source: {source} -> {following}"
@@ -466,13 +307,6 @@ class Recovery:
             self._source = match[1]
         return self._source
 
-    def _block(self) -> str:
-        """The block that is being read, or nothing."""
-        for value in reversed(self._parser.value_stack):
-            if isinstance(value, Token) and _keyword(value.type) in BLOCKS:
-                return _keyword(value.type)
-        return ""
-
     def _at_no_name(self, place: Place, word: Token, before: Token | None) -> bool:
         """Where a name has to be, and a word is that is none."""
         start = word.start_pos or 0
@@ -495,7 +329,7 @@ class Recovery:
             self._parser.feed_token(self._at_token("PERCENT", share[1]))
             self._go_to(share.end())
             return True
-        form = _NEEDS["NAME"][1]
+        form = NEEDS["NAME"][1]
         if "->" in word[1:]:
             word = self._at_token(word.type, word.partition("->")[0])
         dressed = NAME_IN_DRESS.fullmatch(word)
@@ -530,7 +364,7 @@ class Recovery:
         arrow = place is Place.LINE and after == ":"
         if arrow:
             at = Token("SIGN", ":", start, word.line, (word.column or 1) + len(before + name))
-            target = _WORD.search(self._text, start + len(word), start + len(word) + 60)
+            target = WORD.search(self._text, start + len(word), start + len(word) + 60)
             hint = "write → or ->"
             if target and _STARTS_LIKE_A_NAME.match(target[0].strip("[]")):
                 hint = f"write '{name} -> {target[0].strip('[]')}'"
@@ -584,13 +418,13 @@ class Recovery:
             self._parser.feed_token(read)
             self._go_to(start + len(word))
             return True
-        name = quote(target or "")
+        named = quote(target or "")
         if split:
-            message, hint = f"target {name} of a split has no weight", _SHAPES["split"]
+            message, hint = f"target {named} of a split has no weight", SHAPES["split"]
             if word in ("when", "otherwise"):
                 hint = "a line with conditions stands under 'switch'"
         else:
-            message, hint = f"target {name} of a switch has no condition", _SHAPES["switch"]
+            message, hint = f"target {named} of a switch has no condition", SHAPES["switch"]
             if word.endswith("%"):
                 hint = "a line with weights stands under 'split'"
             elif word[:1] in ("", "\n", "#"):
@@ -642,18 +476,18 @@ class Recovery:
             hint = "a name is one word; a flow line reads 'source → target'"
             self._report("U016", f"a comma or an arrow is missing before {quote(word)}", word, hint)
         else:
-            self._report("U014", f"{quote(word)} cannot stand here", word, _NEEDS["NAME"][1])
+            self._report("U014", f"{quote(word)} cannot stand here", word, NEEDS["NAME"][1])
         return self._replace()
 
     def _condition_first(self, word: Token) -> bool:
-        self._report("U016", "a condition stands after its target", word, _SHAPES["switch"])
+        self._report("U016", "a condition stands after its target", word, SHAPES["switch"])
         self.gaps.edges = self.gaps.choices = True
         return self._replace()
 
     def _read_as_comma(self) -> bool:
         word, before = self._word, self._before()
         start = word.start_pos or 0
-        following = _WORD.search(self._text, start + len(word), start + len(word) + 60)
+        following = WORD.search(self._text, start + len(word), start + len(word) + 60)
         hint = f"write '{before}, {following[0]}'" if before and following else "write a comma"
         self._report("U016", f"{quote(word)} is no comma", word, hint)
         self._parser.feed_token(self._at_token("_COMMA", ","))
@@ -731,7 +565,7 @@ class Recovery:
             self._report("U016", f"unexpected {quote(word)} after 'otherwise'", word, hint)
             self._skip()
             return True
-        hint = f"write '{before}, {word}'" if before is not None else None
+        hint = f"write '{before}, {word}'" if before is not None else "write a comma"
         self._report("U016", f"a comma is missing before {quote(word)}", word, hint)
         if _STARTS_LIKE_A_NAME.match(word):
             self._parser.feed_token(self._at_token("_COMMA", ","))
@@ -740,25 +574,13 @@ class Recovery:
         self.gaps.edges = True
         return self._replace()
 
-    def _keys(self) -> list[str]:
-        """The keywords of the entries or factors of the section that is being read."""
-        states = self._parser.parse_conf.states
-        for state in reversed(self._parser.state_stack):
-            # lark's tables are not in the grammar's order, but messages are always the same.
-            keys = sorted(_keyword(t) for t in states[state] if t.startswith("KEY_"))
-            if keys:
-                return keys
-        return []
-
-    # ---- how reading goes on
-
     def _read_as_meant(self, word: Token) -> bool:
         """Read the misspelt ``word`` as the keyword that was meant, if one was."""
         if len(word) < 2 or not word[0].isalpha():
             return False
         sign = _KEY_AND_SIGN.match(word)
         plain = sign[1] if sign else str(word)
-        keywords = {_keyword(t): t for t in sorted(self._accepted()) if _is_keyword(t)}
+        keywords = {keyword(t): t for t in sorted(self._accepted()) if is_keyword(t)}
         meant = SYNONYMS.get(plain.lower())
         if plain.lower() in NO_FACTOR and "image" in keywords:
             return False
@@ -790,65 +612,3 @@ class Recovery:
             if following is not None:
                 self._go_to(following.end())
         return True
-
-    def _replace(self) -> bool:
-        """Put ERROR in the place of the factor or line; False where nothing accepts it."""
-        while True:
-            while "ERROR" not in self._accepted():
-                if not self._drop():
-                    return False
-            try:
-                self._parser.feed_token(self._at_token("ERROR", str(self._word)))
-            except UnexpectedToken:
-                if not self._drop():
-                    return False
-                continue
-            self._skip()
-            return True
-
-    def _drop(self) -> bool:
-        """Forget what was read last; False where nothing is left."""
-        if not self._parser.value_stack:
-            return False
-        self._parser.value_stack.pop()
-        self._parser.state_stack.pop()
-        return True
-
-    def _skip(self) -> None:
-        """Go to the separator that the parser accepts next."""
-        start = self._token.start_pos or 0
-        separator = _SEPARATOR if "_SEP" in self._accepted() else _LINE_END
-        if separator is _SEPARATOR and self._flow_line_ahead():
-            separator = _LINE_END
-        found = separator.search(self._text, start)
-        self._go_to(found.start() if found else len(self._text))
-
-    def _go_to(self, position: int) -> None:
-        """Read on from ``position``, which is in the line of the error."""
-        token, counter = self._token, self._counter
-        counter.char_pos = position
-        counter.line = token.line
-        counter.line_start_pos = (token.start_pos or 0) - (token.column or 1) + 1
-
-    def _next_line(self) -> None:
-        """Go to the start of the next line; the error is at the end of this one."""
-        end = (self._token.start_pos or 0) + 1
-        counter = self._counter
-        counter.char_pos = counter.line_start_pos = end
-        counter.line = (self._token.line or 1) + 1
-
-    def _report(self, code: str, message: str, at: Token, hint: str | None = None) -> None:
-        line, column = at.line or 1, at.column or 1
-        # A line end, or the start of a comment, is one place.
-        length = 1 if at[:1] in ("", "\n", "#") else len(at)
-        span = Span(line, column, column + length)
-        self.diagnostics.append(Diagnostic(code, message, span, hint))
-
-
-def _is_keyword(terminal: str) -> bool:
-    return terminal in _SECTIONS or terminal.startswith("KEY_")
-
-
-def _keyword(terminal: str) -> str:
-    """The word that a keyword's terminal stands for."""
-    return terminal.removeprefix("KEY_").lower().replace("_", "-")

@@ -11,7 +11,8 @@ from lark import logger as lark_logger
 
 from udgl.lexer import ContextLexer
 from udgl.parser import _GRAMMAR, examine
-from udgl.recovery import _SECTIONS, _keyword
+from udgl.places import SECTIONS as OPENERS
+from udgl.places import keyword
 from udgl.vocabulary import BLOCKS, CASES, ENTRIES, FACTORS, SECTIONS
 from udgl.writing import dumps
 
@@ -26,13 +27,13 @@ def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_grammar_and_the_vocabulary_have_the_same_words() -> None:
     parser = Lark(_GRAMMAR.read_text(encoding="utf-8"), parser="lalr", lexer=ContextLexer)
     terminals = {terminal.name: terminal.pattern.to_regexp() for terminal in parser.terminals}
-    keys = {_keyword(name) for name in terminals if name.startswith("KEY_")}
+    keys = {keyword(name) for name in terminals if name.startswith("KEY_")}
     assert keys == {*ENTRIES, *FACTORS}
-    sections = {_keyword(name) for name in _SECTIONS}
+    sections = {keyword(name) for name in OPENERS}
     assert sections == {*SECTIONS, *BLOCKS} - {"logical"}
     for name, pattern in terminals.items():
-        if name.startswith("KEY_") or name in (*_SECTIONS, "WHEN", "OTHERWISE"):
-            assert _keyword(name) in pattern.replace("\\-", "-")
+        if name.startswith("KEY_") or name in (*OPENERS, "WHEN", "OTHERWISE"):
+            assert keyword(name) in pattern.replace("\\-", "-")
     for word in (*ENTRIES.values(), *FACTORS.values(), *SECTIONS.values(), *CASES.values()):
         assert not word.value or word.value in terminals, word
 
