@@ -112,6 +112,9 @@ def assemble(sections: list[Any], source: str, gaps: Gaps) -> tuple[ServingGraph
                 gaps.meta = True
         elif kind == "DEFAULTS":
             in_flow = False
+            if not keyword:
+                # No such word is there: what its factors are for is not known.
+                continue
             if defaults is not None:
                 found.append(
                     Diagnostic("U134", "a second defaults section", span_of(keyword), _ONE_OF)

@@ -29,7 +29,7 @@ def check(graph: ServingGraph, gaps: Gaps | None = None) -> list[Diagnostic]:
         found += check_choices(graph, gaps)
         if not gaps.edges:
             found += check_joins(graph)
-    found += check_factors(graph)
+    found += check_factors(graph, gaps)
     edges, duplicates = _edges(graph, meant)
     found += duplicates
     found += (_cycle_diagnostic(cycle, edges, names) for cycle in _cycles(names, edges))

@@ -19,6 +19,8 @@ _WITHOUT_KEYS = {
 
 _SIGNS = {"\u2265": ">=", "\u2264": "<=", "\u2260": "!=", "eq": "==", "like": "contains"}
 
+_CASE = re.compile(r"[A-Za-z0-9_.-]\s+(?:when\s|otherwise\s*$)")
+
 _WORD = re.compile(r"\S{1,60}")
 
 
@@ -122,6 +124,8 @@ def _check_conditions(flow: Flow, output: str | None, gaps: Gaps) -> Iterator[Di
         try:
             parsed = parse_condition(condition)
         except ConditionError as error:
+            # Where a comma is missing, other cases were read as a part of it.
+            gaps.edges = gaps.choices = True
             message, hint = _told(error.message, condition, error.column)
             at = _within(span, condition, error.column)
             yield Diagnostic("U018", message, at, hint)
@@ -155,6 +159,8 @@ def _told(message: str, condition: str, column: int) -> tuple[str, str]:
     elif word[:1] in ("'", "\u201c", "\u2018") and len(word) > 2:
         inner = word.strip("'\u201c\u201d\u2018\u2019")
         hint = f'write "{inner}"'
+    elif message.startswith("expected 'and'") and _CASE.search(condition, column - 1):
+        hint = f"write a comma before '{word}'"
     elif word[:1] == "(":
         message, hint = "a condition has no parentheses", "delete them"
     elif "Unterminated" in message:

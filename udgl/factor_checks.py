@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from udgl.diagnostics import Diagnostic, Severity, quote
+from udgl.gaps import Gaps
 from udgl.graph import FlowKind, Operator, ServingGraph, Span
 
 
-def check_factors(graph: ServingGraph) -> Iterator[Diagnostic]:
-    """All that is wrong with the operators' factors; warnings come with it."""
+def check_factors(graph: ServingGraph, gaps: Gaps) -> Iterator[Diagnostic]:
+    """All that is wrong with the operators' factors; warnings come with it. Of an operator with a
+    factor that could not be read, only what no other factor may change."""
     types: dict[str, Operator] = {}
     # A latency of the defaults says something where it does so of any operator.
     told = {o.span_of("latency") for o in graph.operators if o.dynamic and o.latency}
@@ -17,7 +19,9 @@ def check_factors(graph: ServingGraph) -> Iterator[Diagnostic]:
         if operator.input or operator.output:
             types[operator.name] = operator
         if operator.stateful or operator.backup:
-            yield from _check_state(operator)
+            yield from _check_state(operator, whole=operator.name not in gaps.operators)
+        if operator.name in gaps.operators:
+            continue
         if operator.latency is not None and not operator.dynamic:
             span = operator.span_of("latency")
             if span is None or span not in told:
@@ -31,14 +35,14 @@ def check_factors(graph: ServingGraph) -> Iterator[Diagnostic]:
         yield from _check_platforms(graph)
 
 
-def _check_state(operator: Operator) -> Iterator[Diagnostic]:
+def _check_state(operator: Operator, *, whole: bool) -> Iterator[Diagnostic]:
     name = quote(operator.name)
     if operator.stateful and operator.replicas > 1:
         message = f"{name} is stateful and cannot have {operator.replicas} replicas"
         hint = "each replica would know a part of the requests only: "
         hint += f"say 'replicas 1' in operator {operator.name}"
         yield Diagnostic("U126", message, operator.span_of("replicas"), hint)
-    if operator.backup and not operator.stateful:
+    if operator.backup and not operator.stateful and whole:
         message = f"{name} keeps no state and needs no backup"
         hint = "for more than one model say 'replicas 2'; if it keeps state say 'stateful Yes'"
         yield Diagnostic("U127", message, operator.span_of("backup"), hint)

@@ -58,6 +58,8 @@ def read_factors(section: list[Any], owner: str, found: list[Diagnostic]) -> Fac
                 _read_step(token, after_batch, factors, found)
             else:
                 factors.whole = False
+                # What could not be read may have been the batch limit.
+                after_batch = True
             continue
         key, token = pair
         kind = key.type

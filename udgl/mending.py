@@ -93,12 +93,17 @@ class Mending:
     def _flow_line_ahead(self) -> bool:
         return ARROW_AHEAD.match(self._text, self._token.start_pos or 0) is not None
 
-    def _block(self) -> str:
-        """The block that is being read, or nothing."""
+    def _block_word(self) -> Token | None:
+        """The word of the block that is being read."""
         for value in reversed(self._parser.value_stack):
             if isinstance(value, Token) and keyword(value.type) in BLOCKS:
-                return keyword(value.type)
-        return ""
+                return value
+        return None
+
+    def _block(self) -> str:
+        """The block that is being read, or nothing."""
+        word = self._block_word()
+        return "" if word is None else keyword(word.type)
 
     def _keys(self) -> list[str]:
         """The keywords of the entries or factors of the section that is being read."""

@@ -43,6 +43,8 @@ from udgl.vocabulary import BLOCKS, ENTRIES, FACTORS
 _CASE_WORDS = ("when", "otherwise", "if", "else", "elif", "case", "default")
 """What people start a line of a switch with."""
 
+_ALONE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[^\S\n]*(?=[#\n])")
+_NAMES = re.compile(r"[A-Za-z][A-Za-z0-9_.]*(?:-(?!>)[A-Za-z0-9_.]*)*")
 _WORD_AHEAD = re.compile(r"[^\S\n]+[^\s,#]{1,40}")
 _PLAIN_SHARE = re.compile(r"\(?([0-9]{1,3}|0?\.[0-9]{1,2})%?\)?")
 _PERCENT_WORD = re.compile(r"[^\S\n]*(?:percent|pct|per cent)\b")
@@ -72,6 +74,10 @@ class Recovery(Mending):
         """Whether a brace was told."""
         self._source = "SOURCE"
         """The source of the switch or split that was told of last."""
+        self._in_flows: set[str] | None = None
+        """The names in flow lines; None where nobody asked."""
+        self._told_blocks: set[tuple[int, str]] = set()
+        """Where blocks start whose lines are those of another, and the hint that told so."""
         self._meta_ahead: bool | None = None
         """Whether the text has a meta section; None where nobody asked."""
         self._bracket_line = 0
@@ -105,7 +111,7 @@ class Recovery(Mending):
         """At the start of a factor, an entry or, before the first section, a line."""
         word = self._word
         if self._flow_line_ahead():
-            self.gaps.edges = True
+            self._lose_line()
             hint = "put 'logical flow' and 'distribute' or 'reduce' above it"
             self._report("U017", "a flow line outside of a flow", word, hint)
         elif self._nothing_there():
@@ -122,7 +128,8 @@ class Recovery(Mending):
             self._go_to(word.start_pos or 0)
             return True
         elif self._elsewhere(place, word):
-            pass
+            # Read on where it may stand, or without it.
+            return self._place() is not place or self._replace()
         elif self._read_as_meant(word):
             return True
         elif place is Place.OPERATOR_ITEM and word[0].isdigit():
@@ -140,15 +147,49 @@ class Recovery(Mending):
                 hint = "put 'operator' and a name above it"
             self._report("U010", f"{quote(word)} stands in no section", word, hint)
         elif place is Place.OPERATOR_ITEM:
+            if self._alone_and_in_a_flow(word):
+                self._report(
+                    "U011", f"unknown factor {quote(word)}", word, f"write 'operator {word}'"
+                )
+                return self._read_as_operator(word)
             hint = NO_FACTOR.get(self._key(word), "")
             hint = hint or f"there are {COMMON_FACTORS}, among others; docs/udgl.md has them all"
             if not any(c.isalnum() for c in word):
                 hint = "delete it"
             self._report("U011", f"unknown factor {quote(word)}", word, hint)
         else:
+            if self._alone_and_in_a_flow(word):
+                self._report(
+                    "U011", f"unknown entry {quote(word)}", word, f"write 'operator {word}'"
+                )
+                return self._read_as_operator(word)
             hint = f"there are {', '.join(ENTRIES)}"
             self._report("U011", f"unknown entry {quote(word)}", word, hint)
         return self._replace()
+
+    def _alone_and_in_a_flow(self, word: Token) -> bool:
+        """Whether the word stands alone on its line and in a flow line: the name of an operator
+        without 'operator' before it."""
+        start = word.start_pos or 0
+        if (
+            not _ALONE.match(self._text, start)
+            or self._text[start - (word.column or 1) + 1 : start].strip()
+        ):
+            return False
+        if self._in_flows is None:
+            self._in_flows = {
+                name
+                for line in self._text.split("\n")
+                if "->" in line or "→" in line
+                for name in _NAMES.findall(line)
+            }
+        return word in self._in_flows
+
+    def _read_as_operator(self, word: Token) -> bool:
+        self._parser.feed_token(self._at_token("OPERATOR", "operator"))
+        self._parser.feed_token(self._at_token("NAME", str(word)))
+        self._go_to((word.start_pos or 0) + len(word))
+        return True
 
     def _has_meta(self) -> bool:
         if self._meta_ahead is None:
@@ -165,10 +206,13 @@ class Recovery(Mending):
         """Tell of a factor that stands in meta, and of an entry that stands in an operator."""
         key = self._key(word)
         if place is Place.META_ITEM and key in FACTORS and key not in ENTRIES:
-            # The line that declares an operator may be missing.
-            self.gaps.declarations = True
-            hint = f"{quote(key)} is a factor: write it in an operator, or in defaults"
+            hint = f"{quote(key)} is a factor: write 'operator NAME' or 'defaults' above it"
             self._report("U011", f"unknown entry {quote(word)}", word, hint)
+            # The line that starts its section is missing, and the section said for nothing.
+            self.gaps.declarations = self.gaps.meta = True
+            self._parser.feed_token(self._at_token("DEFAULTS", ""))
+            self._parser.feed_token(self._at_token("_SEP", ""))
+            self._go_to(word.start_pos or 0)
         elif place is Place.OPERATOR_ITEM and key in ENTRIES and key not in (*FACTORS, "name"):
             hint = f"{quote(key)} is an entry: write it below 'meta'"
             self._report("U011", f"unknown factor {quote(word)}", word, hint)
@@ -243,7 +287,7 @@ class Recovery(Mending):
         if terminal == "NAME" and not no_name:
             return self._at_no_name(place, word, before)
         if place is not Place.VALUE:
-            self.gaps.edges = True
+            self._lose_line()
         if place is Place.LINE and no_name:
             hint = "write the source before the arrow"
             self._report("U016", "the flow line does not start with a name", word, hint)
@@ -352,7 +396,7 @@ class Recovery(Mending):
         if len(self._lost) < MOST_DIAGNOSTICS:
             self._lost.add(str(word))
         if place is not Place.VALUE:
-            self.gaps.edges = True
+            self._lose_line()
         if place is Place.OPERATOR_NAME:
             self.gaps.declarations = True
         return self._replace()
@@ -409,7 +453,7 @@ class Recovery(Mending):
                 self._parser.feed_token(self._at_token("OTHERWISE", "otherwise"))
                 self._go_to(start + len(word))
                 return True
-            self.gaps.edges = self.gaps.choices = True
+            self._lose_line()
             return self._replace()
         if not split and (meant in ("when", "otherwise") or word == "default"):
             meant = meant or "otherwise"
@@ -429,11 +473,35 @@ class Recovery(Mending):
                 hint = "a line with weights stands under 'split'"
             elif word[:1] in ("", "\n", "#"):
                 hint = f"write '{target} otherwise' for all other requests"
+        line_start = start - (word.column or 1) + 1
+        line = self._text[line_start : line_start + 400].partition("\n")[0]
+        other = not split and word.endswith("%")
+        other = other or (split and word in ("when", "otherwise"))
+        if ("%" if split else " when ") not in line and "otherwise" not in line and not other:
+            # The line is of another block, and so may be the ones below it.
+            other = True
+            hint = f"{hint}; a line without {'weights' if split else 'conditions'} "
+            hint += "stands under 'distribute'"
         if not self._nothing_there():
             message += f", found {quote(word)}"
-        self._report("U016", message, word, hint)
-        self.gaps.edges = self.gaps.choices = True
+        if not other or self._first_of_block(hint):
+            self._report("U016", message, word, hint)
+        self._lose_line()
         return self._replace()
+
+    def _first_of_block(self, hint: str) -> bool:
+        """Whether no line of this block was told to belong in another one, with this hint."""
+        opener = self._block_word()
+        start = (opener.start_pos or 0) if opener is not None else -1
+        first = (start, hint) not in self._told_blocks
+        self._told_blocks.add((start, hint))
+        return first
+
+    def _lose_line(self) -> None:
+        """Note that a flow line, or what may have been one, could not be read."""
+        self.gaps.edges = True
+        if self._block() in ("switch", "split"):
+            self.gaps.choices = True
 
     def _in_sources(self) -> bool:
         """After a source, where a comma or an arrow has to be."""
@@ -457,7 +525,7 @@ class Recovery(Mending):
             line = self._text[start : start + 60].partition("\n")[0].partition("#")[0].strip()
             hint = f"repeat the source: {self._source_before()} -> {before or '...'} {line}"
             self._report("U016", "the flow line has no source and no arrow", word, hint)
-            self.gaps.edges = self.gaps.choices = True
+            self._lose_line()
             return self._replace()
         # The line is "WORD" or "WORD WORD": perhaps its first word was to be a keyword.
         if before is not None and no_arrow_ahead:
@@ -465,7 +533,7 @@ class Recovery(Mending):
                 pass
             if self._read_as_meant(before):
                 return True
-        self.gaps.edges = True
+        self._lose_line()
         if self._nothing_there():
             hint = "a flow line reads 'source → target' or 'source -> target'"
             self._report("U016", "the flow line has no arrow", word, hint)
@@ -481,7 +549,7 @@ class Recovery(Mending):
 
     def _condition_first(self, word: Token) -> bool:
         self._report("U016", "a condition stands after its target", word, SHAPES["switch"])
-        self.gaps.edges = self.gaps.choices = True
+        self._lose_line()
         return self._replace()
 
     def _read_as_comma(self) -> bool:
@@ -545,7 +613,7 @@ class Recovery(Mending):
     def _after_target(self, word: Token, before: Token | None) -> bool:
         block = self._block()
         if word in ("→", "->"):
-            self.gaps.edges = True
+            self._lose_line()
             hint = "write each edge on its own line"
             self._report("U016", "a second arrow in one line", word, hint)
             return self._replace()
@@ -554,11 +622,12 @@ class Recovery(Mending):
         if block in ("distribute", "reduce") and (
             word in ("when", "otherwise", "if") or word[:1].isdigit()
         ):
-            self.gaps.edges = True
+            self._lose_line()
             hint = "lines with conditions stand under 'switch'"
             if word[:1].isdigit():
                 hint = "lines with weights stand under 'split'"
-            self._report("U016", f"{quote(word)} cannot stand under {quote(block)}", word, hint)
+            if self._first_of_block(hint):
+                self._report("U016", f"{quote(word)} cannot stand under {quote(block)}", word, hint)
             return self._replace()
         if before is not None and before.type == "OTHERWISE":
             hint = "delete it; or write 'when' in place of 'otherwise'"
@@ -571,7 +640,7 @@ class Recovery(Mending):
             self._parser.feed_token(self._at_token("_COMMA", ","))
             self._go_to(word.start_pos or 0)
             return True
-        self.gaps.edges = True
+        self._lose_line()
         return self._replace()
 
     def _read_as_meant(self, word: Token) -> bool:

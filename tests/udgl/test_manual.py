@@ -95,3 +95,15 @@ def test_the_large_example_is_the_file_beside_the_manual() -> None:
     assert [o.name for o in graph.exits()] == ["Advice"]
     assert graph.operator("Camera").batch == 8
     assert graph.operator("Gaze-next").training is not None
+
+
+def test_a_word_that_is_missing_is_one_finding() -> None:
+    text = (DOCS / "driver_monitoring.udgl").read_text(encoding="utf-8")
+    told_twice = {}
+    for word in re.finditer(r"[^\s,]+|,", text):
+        line = text.count("\n", 0, word.start()) + 1
+        found = examine(text[: word.start()] + text[word.end() :])[1]
+        if len(found) > 1:
+            told_twice[line, word[0]] = [d.message for d in found]
+    # Without these, each of several words stands where it cannot.
+    assert set(told_twice) == {(7, "tags"), (34, "#")}, told_twice
