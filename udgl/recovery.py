@@ -186,10 +186,16 @@ class Recovery(Mending):
         return word in self._in_flows
 
     def _read_as_operator(self, word: Token) -> bool:
-        self._parser.feed_token(self._at_token("OPERATOR", "operator"))
+        self._start_section("OPERATOR", "operator")
         self._parser.feed_token(self._at_token("NAME", str(word)))
         self._go_to((word.start_pos or 0) + len(word))
         return True
+
+    def _start_section(self, terminal: str, word: str) -> None:
+        if terminal not in self._accepted():
+            # After a section's word, on its line.
+            self._parser.feed_token(self._at_token("_SEP", ""))
+        self._parser.feed_token(self._at_token(terminal, word))
 
     def _has_meta(self) -> bool:
         if self._meta_ahead is None:
@@ -210,7 +216,7 @@ class Recovery(Mending):
             self._report("U011", f"unknown entry {quote(word)}", word, hint)
             # The line that starts its section is missing, and the section said for nothing.
             self.gaps.declarations = self.gaps.meta = True
-            self._parser.feed_token(self._at_token("DEFAULTS", ""))
+            self._start_section("DEFAULTS", "")
             self._parser.feed_token(self._at_token("_SEP", ""))
             self._go_to(word.start_pos or 0)
         elif place is Place.OPERATOR_ITEM and key in ENTRIES and key not in (*FACTORS, "name"):
