@@ -156,11 +156,10 @@ class Mending:
         counter.line = token.line
         counter.line_start_pos = (token.start_pos or 0) - (token.column or 1) + 1
 
-    def _next_line(self) -> None:
-        """Go to the start of the next line; the error is at the end of this one."""
-        end = (self._token.start_pos or 0) + 1
+    def _next_line(self, start: int) -> None:
+        """Go to the start of the next line; the error is in this one."""
         counter = self._counter
-        counter.char_pos = counter.line_start_pos = end
+        counter.char_pos = counter.line_start_pos = start
         counter.line = (self._token.line or 1) + 1
 
     def _report(self, code: str, message: str, at: Token, hint: str | None = None) -> None:

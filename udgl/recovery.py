@@ -95,6 +95,14 @@ class Recovery(Mending):
         self._token = error.token
         self._word = self._whole_word()
         place = self._place()
+        try:
+            return self._mend(place)
+        except UnexpectedToken:
+            # What was to be read in place of the text is not accepted here, either.
+            self._lose_line()
+            return self._replace()
+
+    def _mend(self, place: Place) -> bool:
         if self._of_another_language(place):
             return True
         if place is Place.SOURCES:
@@ -288,7 +296,8 @@ class Recovery(Mending):
             if place is Place.OPERATOR_NAME:
                 self.gaps.edges = self.gaps.declarations = True
             return self._replace()
-        if place is Place.NAME and self._nothing_there() and self._at_the_last_comma(before):
+        ends = word[:1] in ("", "\n", "#")
+        if place is Place.NAME and ends and self._at_the_last_comma(before):
             return True
         if terminal == "NAME" and not no_name:
             return self._at_no_name(place, word, before)
@@ -329,7 +338,7 @@ class Recovery(Mending):
         states, stack = self._parser.parse_conf.states, self._parser.state_stack
         if comma is None or comma.type != "_COMMA" or "_NL" not in states[stack[-2]]:
             return False
-        start = (self._word.start_pos or 0) + 1
+        start = self._text.index("\n", self._word.start_pos or 0) + 1
         following = self._text[start : start + 400].partition("\n")[0].strip()
         first = following.split(None, 1)[0] if following else ""
         rest = following[len(first) :].strip()
@@ -339,11 +348,11 @@ class Recovery(Mending):
             hint = f"repeat the source: {source} -> {following}"
             message = "a flow line ends with its line"
             self._report("U016", message, comma, hint if len(hint) < 100 else None)
-            self._next_line()
+            self._next_line(start)
             return True
         self._report("U016", "a name is missing after a comma", comma, "delete the comma")
         self._drop()
-        self._go_to(start - 1)
+        self._go_to(self._word.start_pos or 0)
         return True
 
     def _source_before(self) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import udgl
 from tests.udgl.fixture_files import FIXTURES, graphs
-from udgl.diagnostics import MOST_DIAGNOSTICS
+from udgl.diagnostics import MOST_DIAGNOSTICS, source_lines
 from udgl.parser import LARGEST_TEXT, decode
 from udgl.targets.earg import compile_graph
 
@@ -39,6 +39,10 @@ def codes(text: str) -> list[str]:
         return []
     assert found
     assert all(diagnostic.message in told for diagnostic in found[:20])
+    if len(text) < 10_000:
+        lines = source_lines(text)
+        for span in (diagnostic.span for diagnostic in found if diagnostic.span is not None):
+            assert 1 <= span.column <= span.end_column <= len(lines[span.line - 1]) + 2
     codes_found = [diagnostic.code for diagnostic in found]
     # Reading never gives up before that many errors.
     assert "U003" not in codes_found or len(found) == MOST_DIAGNOSTICS + 1
@@ -246,8 +250,8 @@ def test_any_bytes_are_a_text_or_diagnostics(data: bytes) -> None:
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_valid_graph_with_a_change_is_a_graph_or_diagnostics(data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(graphs("valid")))
-    text = (FIXTURES / "valid" / f"{name}.udgl").read_text(encoding="utf-8")
+    files = [FIXTURES / f / f"{name}.udgl" for f in ("valid", "invalid") for name in graphs(f)]
+    text = data.draw(st.sampled_from(files)).read_text(encoding="utf-8", errors="replace")
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         end = data.draw(st.integers(start, min(len(text), start + 20)))
