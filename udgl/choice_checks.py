@@ -102,7 +102,7 @@ def check_joins(graph: ServingGraph) -> Iterator[Diagnostic]:
                 message += f"{quote(source)}: "
                 hint = "let the alternatives meet in one operator before the join"
             message += f"the join {quote(target)} would wait for ever"
-            yield Diagnostic("U139", message, span, hint)
+            yield Diagnostic("U139", message, span, hint, Severity.WARNING)
             break
 
 
