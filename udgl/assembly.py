@@ -8,6 +8,7 @@ keyword. What could not be read is a token of the type ERROR. :func:`assemble` m
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -105,14 +106,19 @@ def assemble(sections: list[Any], source: str, gaps: Gaps) -> tuple[ServingGraph
         if kind == "META":
             in_flow = False
             if meta_seen:
-                found.append(Diagnostic("U103", "a second meta section", span_of(keyword)))
+                found.append(Diagnostic("U103", "a second meta section", span_of(keyword), _ONE_OF))
             meta_seen = True
             if not _pairs(section[1:], meta, keyword, found):
                 gaps.meta = True
         elif kind == "DEFAULTS":
             in_flow = False
+            if not keyword:
+                # No such word is there: what its factors are for is not known.
+                continue
             if defaults is not None:
-                found.append(Diagnostic("U134", "a second defaults section", span_of(keyword)))
+                found.append(
+                    Diagnostic("U134", "a second defaults section", span_of(keyword), _ONE_OF)
+                )
             read = _defaults(section, found)
             defaults = defaults or read
         elif kind == "FLOW":
@@ -143,7 +149,19 @@ def assemble(sections: list[Any], source: str, gaps: Gaps) -> tuple[ServingGraph
         if declared.factors.training or declared.factors.steps:
             operator = _with_training(operator, declared.factors, defaults, found)
         operators.append(operator)
-    return _graph(meta, operators, _flows(edges, found), source), found
+    flows = _flows(edges, found)
+    if any(c and _open(c) for flow in flows for c in flow.conditions):
+        # The cases behind it were read as a part of the text.
+        gaps.edges = gaps.choices = True
+    return _graph(meta, operators, flows, source), found
+
+
+def _open(condition: str) -> bool:
+    """Whether a text in the condition has no closing quote."""
+    return _ESCAPED.sub("", condition).count('"') % 2 == 1
+
+
+_ESCAPED = re.compile(r"\\.")
 
 
 _KINDS = {
@@ -153,6 +171,7 @@ _KINDS = {
     "SPLIT": FlowKind.SPLIT,
 }
 
+_ONE_OF = "write all of it in the first"
 _ABOVE_EDGE = "put 'distribute', 'reduce', 'switch' or 'split' above it"
 _ABOVE_BLOCK = "put 'logical flow' above it"
 
@@ -169,9 +188,10 @@ def _pairs(
             continue
         key, value = pair
         if key.type in values:
-            found.append(
-                Diagnostic("U104", f"{quote(key)} of {quote(owner)} is given twice", span_of(key))
-            )
+            # A misspelt word was told already, and may have been another one.
+            if key == key.type.removeprefix("KEY_").lower():
+                message = f"{quote(key)} of {quote(owner)} is given twice"
+                found.append(Diagnostic("U104", message, span_of(key), "delete one of them"))
         else:
             values[key.type] = value
     return whole
@@ -217,6 +237,9 @@ def _with_defaults(operator: Operator, own: Factors, defaults: Factors) -> Opera
         for name, value in defaults.values.items()
         if ("batch" if name == "dynamic" else name) not in given
     }
+    if not values.get("stateful", operator.stateful):
+        # Who keeps no state needs no backup.
+        values.pop("backup", None)
     if "env" in defaults.values:
         values["env"] = tuple({**defaults.values["env"], **own.values.get("env", {})}.items())
     spans = tuple((word, span) for word, span in defaults.spans if word not in given)
@@ -229,12 +252,15 @@ def _with_training(
     """The operator with its training, if it says a function."""
     if "function" not in own.training:
         if own.whole:
-            hint = "add 'train' and package.module:function, or delete it"
-            for word, span in own.spans:
-                if word in (*TRAINING_FACTORS, "step"):
-                    what = "a batch schedule" if word == "step" else quote(word)
-                    message = f"{what} in operator {quote(operator.name)}, which is not trained"
-                    found.append(Diagnostic("U129", message, span, hint))
+            given = [pair for pair in own.spans if pair[0] in (*TRAINING_FACTORS, "step")]
+            if given:
+                # One word is missing: one error, at the first that needs it.
+                word, span = given[0]
+                what = "a batch schedule" if word == "step" else quote(word)
+                message = f"{what} in operator {quote(operator.name)}, which is not trained"
+                it = "them" if len(given) > 1 else "it"
+                hint = f"add 'train' and package.module:function, or delete {it}"
+                found.append(Diagnostic("U129", message, span, hint))
         return operator
     values = {**(defaults.training if defaults else {}), **own.training}
     params = {
@@ -282,7 +308,9 @@ def _flows(edges: list[tuple[FlowKind, _Edge]], found: list[Diagnostic]) -> tupl
                 sources,
                 targets,
                 tuple(map(_condition, cases)) if kind is FlowKind.SWITCH else (),
-                tuple(_weight(case, found) for case in cases) if kind is FlowKind.SPLIT else (),
+                tuple(_weight(case, len(cases), found) for case in cases)
+                if kind is FlowKind.SPLIT
+                else (),
                 extent,
                 spans,
                 tuple(map(span_of, cases)),
@@ -304,9 +332,11 @@ def _condition(case: Token) -> str | None:
     return None if case.type == "OTHERWISE" else str(case).strip()
 
 
-def _weight(case: Token, found: list[Diagnostic]) -> int:
+def _weight(case: Token, count: int, found: list[Diagnostic]) -> int:
     digits = case[:-1].strip()
-    if digits.isdecimal() and len(digits) <= 3 and 1 <= int(digits) <= 99:
+    # That 100 % are no choice is told where they are the only case.
+    most = 99 if count > 1 else 100
+    if digits.isdecimal() and len(digits) <= 3 and 1 <= int(digits) <= most:
         return int(digits)
     hint = "a weight is a whole number of percent, 1 to 99"
     found.append(Diagnostic("U125", f"{quote(case)} is out of range", span_of(case), hint))

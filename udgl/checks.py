@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from udgl.choice_checks import check_choices
+from udgl.choice_checks import check_choices, check_joins
 from udgl.diagnostics import Diagnostic, listing, quote
 from udgl.factor_checks import check_factors
 from udgl.gaps import Gaps
@@ -26,8 +26,10 @@ def check(graph: ServingGraph, gaps: Gaps | None = None) -> list[Diagnostic]:
         found += unknown
     if not gaps.kinds:
         found += _check_arity(graph)
-        found += check_choices(graph)
-    found += check_factors(graph)
+        found += check_choices(graph, gaps)
+        if not gaps.edges:
+            found += check_joins(graph)
+    found += check_factors(graph, gaps)
     edges, duplicates = _edges(graph, meant)
     found += duplicates
     found += (_cycle_diagnostic(cycle, edges, names) for cycle in _cycles(names, edges))
@@ -41,6 +43,10 @@ def _check_meta(graph: ServingGraph, gaps: Gaps) -> Iterator[Diagnostic]:
     if gaps.meta:
         return
     top = Span(1, 1, 1)
+    if not graph.name and not graph.version:
+        hint = "write 'meta' and below it 'name' and 'version', each with its value"
+        yield Diagnostic("U101", "the graph has no name and no version", top, hint)
+        return
     if not graph.name:
         hint = "write 'meta' and below it 'name' and a name"
         yield Diagnostic("U101", "the graph has no name", top, hint)
@@ -89,6 +95,11 @@ def _resolve(
                 continue
             near = meant[name] = suggestions.near(name)
             hint = f"did you mean '{near}'?" if near else f"declare it: operator {name}"
+            plain = name.rstrip("-")
+            if plain != name and plain in names:
+                # Of "A-->B", which is an arrow elsewhere, "A-" is the name.
+                meant[name] = plain
+                hint = f"the arrow is '->', without a '-' before it: {plain} ->"
             message = f"unknown operator {quote(name)} in {flow.kind.value}"
             unknown.append(Diagnostic("U110", message, _name_span(flow, position), hint))
     return meant, unknown
@@ -140,7 +151,7 @@ def _edges(graph: ServingGraph, meant: dict[str, str | None]) -> tuple[_Edges, l
                 # Several cases of a switch may lead to one target: that is how to say "or".
                 if target in out and target not in cases:
                     message = f"the edge {quote(source)} → {quote(target)} is given twice"
-                    duplicates.append(Diagnostic("U115", message, span))
+                    duplicates.append(Diagnostic("U115", message, span, "delete one of them"))
                 else:
                     out[target] = span
                     if flow.kind is FlowKind.SWITCH:

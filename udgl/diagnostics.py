@@ -23,7 +23,7 @@ CODES: dict[str, str] = {
     "U012": "A name or value is missing.",
     "U013": "A value is not of the form that its factor or entry needs.",
     "U014": "A name is not of the form of names.",
-    "U015": "Text after a name, a value or a section word, where a comma or a line end has to be.",
+    "U015": "Text that cannot stand after a name, a value or a word of the language.",
     "U016": "A flow line is not 'source → target' with commas between names.",
     "U017": "A block, or a flow line, stands outside of what it belongs in.",
     "U018": "A condition of a switch is not of the form of conditions.",
@@ -66,6 +66,8 @@ CODES: dict[str, str] = {
     "U135": "A factor stands in defaults that no two operators share.",
     "U136": "There is no such platform.",
     "U137": "A switch has no case for all other requests (a note).",
+    "U138": "A condition can never hold of the type that its source replies (a warning).",
+    "U139": "A join waits for alternatives that never come together (a warning).",
 }
 """Code to the rule that it reports, one sentence each. Codes are never given another meaning."""
 

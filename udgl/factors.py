@@ -58,6 +58,8 @@ def read_factors(section: list[Any], owner: str, found: list[Diagnostic]) -> Fac
                 _read_step(token, after_batch, factors, found)
             else:
                 factors.whole = False
+                # What could not be read may have been the batch limit.
+                after_batch = True
             continue
         key, token = pair
         kind = key.type
@@ -65,8 +67,11 @@ def read_factors(section: list[Any], owner: str, found: list[Diagnostic]) -> Fac
         name, read = _READERS[kind]
         word = kind[4:].lower().replace("_", "-")
         if kind in seen and kind not in _REPEATED:
-            message = f"{quote(key)} of {quote(owner)} is given twice"
-            found.append(Diagnostic("U104", message, span_of(key)))
+            # A misspelt word was told already, and may have been another one.
+            if key == word:
+                message = f"{quote(key)} of {quote(owner)} is given twice"
+                hint = "delete one of them"
+                found.append(Diagnostic("U104", message, span_of(key), hint))
             continue
         seen.add(kind)
         value = read(token, found)
@@ -80,7 +85,7 @@ def read_factors(section: list[Any], owner: str, found: list[Diagnostic]) -> Fac
             pairs = into.setdefault(name, {})
             if value[0] in pairs:
                 message = f"{quote(value[0])} is given twice among {quote(key)} of {quote(owner)}"
-                found.append(Diagnostic("U133", message, span_of(token)))
+                found.append(Diagnostic("U133", message, span_of(token), "delete one of them"))
             pairs[value[0]] = value[1]
         elif kind in _OF_TRAINING:
             factors.training[name] = value

@@ -23,3 +23,6 @@ class Gaps:
 
     kinds: bool = False
     """The block that flow lines belong to."""
+
+    choices: bool = False
+    """Cases of a switch or split."""

@@ -11,7 +11,8 @@ from lark import logger as lark_logger
 
 from udgl.lexer import ContextLexer
 from udgl.parser import _GRAMMAR, examine
-from udgl.recovery import _SECTIONS, _keyword
+from udgl.places import SECTIONS as OPENERS
+from udgl.places import keyword
 from udgl.vocabulary import BLOCKS, CASES, ENTRIES, FACTORS, SECTIONS
 from udgl.writing import dumps
 
@@ -26,13 +27,13 @@ def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_grammar_and_the_vocabulary_have_the_same_words() -> None:
     parser = Lark(_GRAMMAR.read_text(encoding="utf-8"), parser="lalr", lexer=ContextLexer)
     terminals = {terminal.name: terminal.pattern.to_regexp() for terminal in parser.terminals}
-    keys = {_keyword(name) for name in terminals if name.startswith("KEY_")}
+    keys = {keyword(name) for name in terminals if name.startswith("KEY_")}
     assert keys == {*ENTRIES, *FACTORS}
-    sections = {_keyword(name) for name in _SECTIONS}
+    sections = {keyword(name) for name in OPENERS}
     assert sections == {*SECTIONS, *BLOCKS} - {"logical"}
     for name, pattern in terminals.items():
-        if name.startswith("KEY_") or name in (*_SECTIONS, "WHEN", "OTHERWISE"):
-            assert _keyword(name) in pattern.replace("\\-", "-")
+        if name.startswith("KEY_") or name in (*OPENERS, "WHEN", "OTHERWISE"):
+            assert keyword(name) in pattern.replace("\\-", "-")
     for word in (*ENTRIES.values(), *FACTORS.values(), *SECTIONS.values(), *CASES.values()):
         assert not word.value or word.value in terminals, word
 
@@ -69,3 +70,31 @@ def test_a_break_before_a_value_knows_every_keyword() -> None:
     line = next(line for line in text.split("\n") if line.startswith("_BREAK:"))
     named = set(re.search(r"\(\?!\(\?:([a-z|-]+)\)", line)[1].split("|"))  # type: ignore[index]
     assert named == {*FACTORS, *SECTIONS, *BLOCKS} - {"logical"}
+
+
+@pytest.mark.parametrize("word", [*SECTIONS, *BLOCKS, *CASES, *ENTRIES, *FACTORS])
+def test_a_word_of_the_language_is_a_name_wherever_a_name_can_stand(word: str) -> None:
+    names = ("A", "B", word)
+    flows = [
+        f"distribute\nA → {word}, B",
+        f"distribute\nA → B, {word}",
+        f"distribute\n{word} → A, B",
+        f"distribute\n{word}→A\nA → B",
+        f"distribute\nA → B, {word}\nreduce\n{word}, B → C",
+        f"distribute\nA → B, {word}\nreduce\nB, {word} → C",
+        f"distribute\n{word} → A, B\nreduce\nA,B → C",
+        f"distribute\nC → A, B\nreduce\nA, B -> {word}",
+        f"switch\nA → {word} when x == 1, B otherwise",
+        f"switch\nA → B when x == 1, {word} otherwise",
+        f"switch\n{word} → A when {word} == 1, B otherwise",
+        f"split\nA → {word} 9%, B 91%",
+        f"split\nA → B 9%, {word} 91%",
+        f"split\n{word}→A 9%, B 91%",
+    ]
+    for flow in flows:
+        declared = (*names, "C") if "C" in flow else names
+        operators = "\n".join(f"operator {name}\nimage {name.lower()}" for name in declared)
+        text = f"meta\nname {word}, version {word}\n{operators}\nflow\n{flow}\n"
+        graph, found = examine(text)
+        assert graph is not None, (flow, found)
+        assert word in {name for edge in graph.edges() for name in edge}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import udgl
 from tests.udgl.fixture_files import FIXTURES, graphs
-from udgl.diagnostics import MOST_DIAGNOSTICS
+from udgl.diagnostics import MOST_DIAGNOSTICS, source_lines
 from udgl.parser import LARGEST_TEXT, decode
 from udgl.targets.earg import compile_graph
 
@@ -39,6 +39,10 @@ def codes(text: str) -> list[str]:
         return []
     assert found
     assert all(diagnostic.message in told for diagnostic in found[:20])
+    if len(text) < 10_000:
+        lines = source_lines(text)
+        for span in (diagnostic.span for diagnostic in found if diagnostic.span is not None):
+            assert 1 <= span.column <= span.end_column <= len(lines[span.line - 1]) + 2
     codes_found = [diagnostic.code for diagnostic in found]
     # Reading never gives up before that many errors.
     assert "U003" not in codes_found or len(found) == MOST_DIAGNOSTICS + 1
@@ -108,6 +112,15 @@ HOSTILE = {
     + ",".join(f"a{i}" for i in range(5_000))
     + "→"
     + ",".join(f"b{i}" for i in range(5_000)),
+    "signs": META + "operator A\n" + "image: a, " * (MEGABYTE // 10),
+    "open brackets": META + "operator A\n" + "output a[1,\n" * (MEGABYTE // 12),
+    "braces": META + "operator A\n" + "{ " * (MEGABYTE // 2),
+    "no comments": META + "operator A\n" + "// x, y\n" * (MEGABYTE // 8),
+    "arrows of other languages": "flow\ndistribute\n" + "a=>b\n" * (MEGABYTE // 5),
+    "lines that go on": "flow\nswitch\na->b when x == 1,\n" + "b when x == 1,\n" * (MEGABYTE // 15),
+    "names in quotes": "flow\ndistribute\n" + '"a"->"b"\n' * (MEGABYTE // 9),
+    "other names": "flow\ndistribute\n" + "".join(f"{i}->b\n" for i in range(MEGABYTE // 9)),
+    "steps": META + "operator A\nbatch 3" + ", 4 form epoch" * (MEGABYTE // 14),
     "a ring": chain(1_500) + "\nop1499 → op0",
     "many cycles": chain(1_500) + "".join(f"\nop{i + 1} → op{i}" for i in range(1_499)),
 }
@@ -168,6 +181,33 @@ WORDS = st.sampled_from(
             "D.e",
         ),
         *("1", "0", "-1", "32", "Yes", "no", "a/b:c", "x@sha256:0a", "é", "\0", "\ufeff", "\u2028"),
+        *("switch", "split", "when", "otherwise", "if", "else", "90%", "90", '"', '"x"', "'", "=="),
+        *(
+            "defaults",
+            "batch: 3",
+            "image=a",
+            ":",
+            "=",
+            "//",
+            "{",
+            "}",
+            "[A",
+            "C]",
+            "A:",
+            "=>",
+            "<-",
+        ),
+        *(
+            "and",
+            "train a:b",
+            "64 from epoch 3",
+            "wait 5",
+            "env A=1",
+            "dynamic",
+            "x == 1",
+            "epochs",
+        ),
+        *("switch\nA → B when x == 1, C otherwise\n", "split\nA → B 90%, C 10%\n", "flow:", "A,\n"),
         *("\x1b", "A → B\n", "operator A\nimage a\n", "flow\ndistribute\n", "reduce\nA, B → C\n"),
     ]
 )
@@ -210,8 +250,8 @@ def test_any_bytes_are_a_text_or_diagnostics(data: bytes) -> None:
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_valid_graph_with_a_change_is_a_graph_or_diagnostics(data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(graphs("valid")))
-    text = (FIXTURES / "valid" / f"{name}.udgl").read_text(encoding="utf-8")
+    files = [FIXTURES / f / f"{name}.udgl" for f in ("valid", "invalid") for name in graphs(f)]
+    text = data.draw(st.sampled_from(files)).read_text(encoding="utf-8", errors="replace")
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         end = data.draw(st.integers(start, min(len(text), start + 20)))

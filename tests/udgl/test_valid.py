@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,18 @@ from tests.udgl.fixture_files import FIXTURES, graphs
 
 VALID = FIXTURES / "valid"
 DEMO = Path(__file__).parents[2] / "dags" / "sentiment.udgl"
+
+
+def growth(operator: udgl.Operator) -> list[str]:
+    """What the operator has beyond the core, each with the name of its field."""
+    told = []
+    core = ("name", "version", "image", "batch", "stateful", "span", "spans", "training")
+    for what in (operator, operator.training):
+        for field in fields(what) if what is not None else ():
+            value = getattr(what, field.name)
+            if field.name not in core and value != field.default:
+                told.append(f"{field.name} {value!r}")
+    return told
 
 
 def tell(graph: udgl.ServingGraph) -> str:
@@ -23,13 +37,19 @@ def tell(graph: udgl.ServingGraph) -> str:
     )
     lines += [f"{what} [{text}]" for what, text in texts if text is not None]
     lines += [f"tag [{tag}]" for tag in graph.tags]
+    lines += [f"platform [{platform}]" for platform in graph.platforms]
+    lines += [] if graph.engine is None else [f"engine {graph.engine}"]
     for o in graph.operators:
         kind = "stateful" if o.stateful else "stateless"
         lines.append(
             f"operator {o.name} version {o.version} image {o.image} batch {o.batch} {kind}"
         )
+        lines += (f"  {fact}" for fact in growth(o))
     for flow in graph.flows:
-        lines.append(f"{flow.kind.value} {', '.join(flow.sources)} -> {', '.join(flow.targets)}")
+        how: list[str] = [f" {weight}%" for weight in flow.weights]
+        how += (" otherwise" if c is None else f" when [{c}]" for c in flow.conditions)
+        targets = [f"{t}{h}" for t, h in zip_longest(flow.targets, how, fillvalue="")]
+        lines.append(f"{flow.kind.value} {', '.join(flow.sources)} -> {', '.join(targets)}")
     lines.append(f"entry {graph.entry().name}")
     lines.append(f"exits {', '.join(o.name for o in graph.exits())}")
     return "\n".join(lines) + "\n"
