@@ -2,14 +2,14 @@
 
 >>> print(difference(udgl.load("sentiment.udgl"), udgl.load("sentiment4.udgl")))
 graph SentiAnalyzer: version 3 -> 4
-~ operator Tokenizer: version 1 -> 2, batch 32 -> dynamic 64, memory none -> 512MiB, env LANG en -> de
+~ operator Tokenizer: version 1 -> 2, batch 32 -> dynamic 64, env LANG en -> de
 + operator Speller: version 1, image sent/speller:v1, batch 1, stateful No
 - split Router -> v1 90%, v2 10%
 + split Router -> v1 50%, v2 50%
 
 Graphs are compared by what they mean: how a file is laid out, and the order of operators and flows,
-make no difference. The order of a join's sources does, as its model is handed their replies in it, and so does the order
-of a switch's cases.
+make no difference. The order of a join's sources does, as its model is handed their replies in it,
+and so does the order of a switch's cases.
 """
 
 from __future__ import annotations
@@ -265,8 +265,7 @@ def _flows(graph: ServingGraph) -> dict[FlowLine, FlowLine]:
     found: dict[FlowLine, FlowLine] = {}
     for flow in graph.flows:
         if flow.kind is FlowKind.DISTRIBUTE:
-            for line in _edges(flow):
-                found[line] = line
+            found.update((line, line) for line in _edges(flow))
         else:
             line = FlowLine(flow.kind, flow.sources, flow.targets, flow.conditions, flow.weights)
             found[_compared(line)] = line

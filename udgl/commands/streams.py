@@ -35,7 +35,7 @@ def expand(names: Iterable[str]) -> Iterator[str]:
     back itself, for reading it to fail.
     """
     for name in names:
-        if name == "-" or not os.path.isdir(name):
+        if name == "-" or not Path(name).is_dir():
             yield name
             continue
         found = False
@@ -44,7 +44,7 @@ def expand(names: Iterable[str]) -> Iterator[str]:
             for file in sorted(files):
                 if file.endswith(ENDING):
                     found = True
-                    yield os.path.join(place, file)
+                    yield str(Path(place, file))
         if not found:
             yield name
 
@@ -55,7 +55,7 @@ def _raise(error: OSError) -> None:
 
 def why_unreadable(name: str, error: OSError) -> str:
     """The sentence that tells why the file cannot be used."""
-    if isinstance(error, IsADirectoryError) and os.path.isdir(name):
+    if isinstance(error, IsADirectoryError) and Path(name).is_dir():
         return f"there is no {ENDING} file below this folder"
     return error.strerror or str(error)
 

@@ -26,7 +26,7 @@ class DrawnEdge:
 
 
 def drawn_edges(graph: ServingGraph) -> tuple[DrawnEdge, ...]:
-    """All edges, in the file's order. The cases of a switch that lead to one target are one edge."""
+    """All edges, in the file's order. Cases of a switch that lead to one target are one."""
     return tuple(edge for flow in _flows(graph) for edge in flow)
 
 

@@ -38,7 +38,8 @@ def _lines(graph: ServingGraph) -> Iterator[str]:
     for edge in edges:
         source = _quoted(edge.source)
         if edge.kind is FlowKind.REDUCE:
-            yield f"  {source} -> {_join(edge.target)} [label={_quoted(edge.label)}, arrowhead=none]"
+            place = f"label={_quoted(edge.label)}, dir=none"
+            yield f"  {source} -> {_join(edge.target)} [{place}]"
             continue
         attributes = []
         if edge.label:

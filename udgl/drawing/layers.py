@@ -1,15 +1,16 @@
 """Where vertices stand in a picture that reads from left to right.
 
 The way of Sugiyama, Tagawa and Toda (1981, "Methods for Visual Understanding of Hierarchical System
-Structures"): each vertex in a layer after all that flow into it, an edge over several layers through
-a *bend* in each between, the order within layers by the mean of the neighbours' places, and heights
-that keep edges straight. The work is in proportion to vertices and bends.
+Structures"): each vertex in a layer after all that flow into it, an edge over several layers
+through a *bend* in each between, the order within layers by the mean of the neighbours' places, and
+heights that keep edges straight. The work is in proportion to vertices and bends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 MOST_BENDS = 20_000
 """With more bends than this, long edges have none, and pass under what stands between."""
@@ -36,7 +37,7 @@ class Layers:
 
     def pieces(self) -> tuple[tuple[int, int], ...]:
         """Each pair that an edge passes one after the other, once."""
-        return tuple(dict.fromkeys(pair for way in self.ways for pair in zip(way, way[1:])))
+        return tuple(dict.fromkeys(pair for way in self.ways for pair in pairwise(way)))
 
 
 def arrange(vertices: int, edges: Sequence[tuple[int, int]]) -> Layers:
@@ -81,7 +82,7 @@ def heights(layers: Layers, gap: Callable[[int, int], float]) -> dict[int, float
             for one in layer:
                 others = near.get(one) or (one,)
                 wanted.append(sum(height[other] for other in others) / len(others))
-            gaps = [gap(upper, lower) for upper, lower in zip(layer, layer[1:])]
+            gaps = [gap(upper, lower) for upper, lower in pairwise(layer)]
             weights = [1.0 if one < layers.vertices else _BEND_WEIGHT for one in layer]
             height.update(zip(layer, _spread(wanted, weights, gaps), strict=True))
     return height

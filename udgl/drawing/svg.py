@@ -1,9 +1,10 @@
-"""Graphs as SVG, without Graphviz: one file that needs nothing else, light or dark as its reader."""
+"""Graphs as SVG, without Graphviz: a file that needs nothing else, light or dark as its reader."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from udgl.drawing.content import (
@@ -152,11 +153,10 @@ def _edge(edge: DrawnEdge, way: Sequence[_Place], *, both: bool) -> str:
         stop = _Place(end.left - 9, end.right, end.y - _BOX / 3)
     points = [way[0], *way[1:-1], stop]
     path = [f"M{_n(way[0].right)} {_n(way[0].y)}"]
-    for before, after in zip(points, points[1:]):
+    for before, after in pairwise(points):
         middle = (before.right + after.left) / 2
-        path.append(
-            f"C{_n(middle)} {_n(before.y)} {_n(middle)} {_n(after.y)} {_n(after.left)} {_n(after.y)}"
-        )
+        bow = f"C{_n(middle)} {_n(before.y)} {_n(middle)} {_n(after.y)}"
+        path.append(f"{bow} {_n(after.left)} {_n(after.y)}")
         if after is not points[-1]:
             path.append(f"H{_n(after.right)}")
     said = f": {edge.label}" if edge.label and not joins else ""

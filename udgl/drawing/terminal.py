@@ -284,11 +284,11 @@ def _lanes(
     later: dict[frozenset[int], set[frozenset[int]]] = {}
     waiting = dict.fromkeys(turning, 0)
     for source in layer:
-        target = target_in.get(row[source])
+        beside = target_in.get(row[source])
         net = net_of[source]
-        if target is None or source in sources[target] or net not in turning:
+        if beside is None or source in sources[beside] or net not in turning:
             continue
-        for other in {net_of[one] for one in sources[target]}:
+        for other in {net_of[one] for one in sources[beside]}:
             if other in turning and other not in later.setdefault(net, set()):
                 later[net].add(other)
                 waiting[other] += 1

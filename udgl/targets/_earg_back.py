@@ -38,7 +38,8 @@ def to_graph(
     if extras is None or not (extras.switches or extras.splits):
         return replace(graph, operators=operators)
     names = [operator.name for operator in operators]
-    choices = {names[choice.source - 1]: choice for choice in (*extras.switches, *extras.splits)}
+    every: tuple[Choice, ...] = (*extras.switches, *extras.splits)
+    choices = {names[choice.source - 1]: choice for choice in every}
     flows: dict[str | int, Flow] = {}
     for number, flow in enumerate(graph.flows):
         source = flow.sources[0]
