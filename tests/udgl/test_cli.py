@@ -21,6 +21,7 @@ def test_check_says_that_a_file_is_fine(udgl_command: Run) -> None:
     assert done.stdout.decode() == (
         "sentiment.udgl: ok, graph SentiAnalyzer version 3, 5 operators\n"
         "one_operator.udgl: ok, graph Echo version 1, 1 operator\n"
+        "2 files: 2 ok\n"
     )
     assert done.stderr == b""
 
@@ -41,10 +42,11 @@ def test_a_broken_file_does_not_hide_the_others(udgl_command: Run) -> None:
     assert b"no_image.udgl:4:10: U108" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["missing.udgl", "."])
+@pytest.mark.parametrize("kind", ["missing file", "folder without graphs"])
 def test_an_unreadable_file_is_told_and_the_others_are_checked(
-    udgl_command: Run, name: str
+    udgl_command: Run, tmp_path: Path, kind: str
 ) -> None:
+    name = "missing.udgl" if kind == "missing file" else str(tmp_path)
     done = udgl_command("check", name, "sentiment.udgl", "../invalid/empty.udgl", cwd=VALID)
     assert done.returncode == 2
     assert done.stdout.startswith(b"sentiment.udgl: ok")

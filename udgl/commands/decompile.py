@@ -112,7 +112,7 @@ def _called(options: argparse.Namespace) -> tuple[str, str]:
 
 def _graph(options: argparse.Namespace, name: str, version: str) -> ServingGraph:
     """Raises OSError, UnicodeDecodeError, ConfigError, ExtrasError and ImagesError."""
-    from earg.config import read_static
+    from earg.config import ConfigError, read_static
     from earg.extras import read_extras
     from earg.images import read_images
     from udgl.targets._earg_back import to_graph
@@ -122,12 +122,31 @@ def _graph(options: argparse.Namespace, name: str, version: str) -> ServingGraph
     else:
         with Path(options.file).open("rb") as file:
             data = file.read(_LARGEST_BYTES)
-    config = read_static(data.decode("utf-8"), choices=options.extras is not None)
+    text = data.decode("utf-8")
+    try:
+        config = read_static(text, choices=options.extras is not None)
+    except ConfigError as error:
+        if options.extras is None and _is_choosing(text):
+            hint = "a graph that chooses needs its extras too: --extras EXTRAS"
+            message = f"{error.message}\n  hint: {hint}"
+            raise ConfigError(message, error.line, error.column) from None
+        raise
     extras = None
     if options.extras is not None:
         extras = read_extras(options.extras.read_text(encoding="utf-8"), config)
     images = None if options.images is None else read_images(options.images)
     return to_graph(name, version, config, extras, images)
+
+
+def _is_choosing(text: str) -> bool:
+    """Whether the config would do for a graph whose nodes choose among their targets."""
+    from earg.config import ConfigError, read_static
+
+    try:
+        read_static(text, choices=True)
+    except ConfigError:
+        return False
+    return True
 
 
 def _write(graph: ServingGraph, options: argparse.Namespace) -> int:
