@@ -46,6 +46,8 @@ _ASCII = str.maketrans(
         **dict.fromkeys("│", "|"),
         **dict.fromkeys("┌┐└┘├┤┬┴┼╓╙", "+"),
         "▶": ">",
+        "▼": "v",
+        "▲": "^",
         "║": "#",
         "→": "->",
         "…": "~",
@@ -56,6 +58,9 @@ _ASCII = str.maketrans(
 
 _ROW = 2
 """Rows from one height to the next; a box is three rows high, and two heights from another."""
+
+_LANE = 3
+"""Columns from one lane to the next: an arrow after a lane does not touch the next one."""
 
 _LONGEST_LABEL = 18
 _LARGEST_PICTURE = 400_000
@@ -196,7 +201,7 @@ def _picture(
             lane_of = _lanes(layer, after, row) or {}
         room = max((columns(said[pair]) + 3 for pair in said if pair[0] in set(layer)), default=0)
         lanes = end + 1
-        last = lanes + 2 * max(lane_of.values(), default=-1)
+        last = lanes + _LANE * max(lane_of.values(), default=-1)
         start = max(last + 1, end) + room + 2
         for source in layer:
             box_end = x + columns(labels[source]) + 4 if source < count else x
@@ -207,11 +212,11 @@ def _picture(
                 row,
                 box_end,
                 start,
-                lanes + 2 * lane_of[source] if source in lane_of else None,
+                lanes + _LANE * lane_of[source] if source in lane_of else None,
                 said,
                 count,
             )
-        _mark_crossings(canvas, layer, after, row, lane_of, lanes)
+        _tell_apart(canvas, layer, after, row, lane_of, lanes)
         x = start
         if x > width:
             return None
@@ -267,8 +272,9 @@ def _lanes(
     share one, and one that only flows straight on has none. None where lines would have to overlap.
 
     The line of a source comes in its own row up to its lane, and that of a target leaves in the
-    target's row from the first lane of its sources: where both are one row and the source is not
-    one of them, its lane has to be further left than all of theirs.
+    target's row from the first lane of its sources. Where both are one row, the source's lane has
+    to be further left than those of the target's other sources: else their lines would overlap, or
+    theirs seem to go where only the source's goes.
     """
     nets: dict[frozenset[int], list[int]] = {}
     sources: dict[int, list[int]] = {}
@@ -286,10 +292,10 @@ def _lanes(
     for source in layer:
         beside = target_in.get(row[source])
         net = net_of[source]
-        if beside is None or source in sources[beside] or net not in turning:
+        if beside is None or net not in turning:
             continue
-        for other in {net_of[one] for one in sources[beside]}:
-            if other in turning and other not in later.setdefault(net, set()):
+        for other in dict.fromkeys(net_of[one] for one in sources[beside]):
+            if other != net and other in turning and other not in later.setdefault(net, set()):
                 later[net].add(other)
                 waiting[other] += 1
 
@@ -353,7 +359,7 @@ def _connect(
             canvas.write(row[target], end - 4 - columns(label), f" {label} ")
 
 
-def _mark_crossings(
+def _tell_apart(
     canvas: _Canvas,
     layer: Sequence[int],
     after: Mapping[int, Sequence[int]],
@@ -361,17 +367,30 @@ def _mark_crossings(
     lane_of: Mapping[int, int],
     lanes: int,
 ) -> None:
+    """Marks where lines of different sources cross without meeting, and where one comes into
+    another: an arrow says which way, as no reader could know where the line goes from there."""
     through = _LEFT | _RIGHT | _UP | _DOWN
-    met: dict[int, set[int]] = {}
+    begin: dict[tuple[int, frozenset[int]], set[int]] = {}
     for source in layer:
         if source in lane_of:
-            rows = (row[source], *(row[target] for target in after[source]))
-            met.setdefault(lane_of[source], set()).update(rows)
-    for lane, own in met.items():
-        column = lanes + 2 * lane
-        for at in range(min(own), max(own) + 1):
-            if at not in own and canvas.lines.get((at, column)) == through:
+            net = (lane_of[source], frozenset(after[source]))
+            begin.setdefault(net, set()).add(row[source])
+    for (lane, targets), sources in begin.items():
+        column = lanes + _LANE * lane
+        ends = {row[target] for target in targets}
+        top, bottom = min(sources | ends), max(sources | ends)
+        for at in range(top, bottom + 1):
+            lines = canvas.lines.get((at, column), 0)
+            if at in sources or not lines & _LEFT:
+                continue
+            if at not in ends:
+                if lines == through:
+                    canvas.crossings.add((at, column))
+            elif top < at < bottom:
                 canvas.crossings.add((at, column))
+                canvas.write(at, column + 1, "▶")
+            else:
+                canvas.write(at, column, "▼" if at == bottom else "▲")
 
 
 def _legend(graph: ServingGraph, edges: Sequence[DrawnEdge]) -> Iterator[str]:
