@@ -251,9 +251,15 @@ def reached(picture: str, sources: str, targets: str) -> set[tuple[str, str]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sets(st.tuples(st.sampled_from("BCDE"), st.sampled_from("VWXYZ")), min_size=1))
-def test_a_reader_sees_exactly_the_edges_of_the_graph(edges: set[tuple[str, str]]) -> None:
+@given(
+    st.sets(st.tuples(st.sampled_from("BCDE"), st.sampled_from("VWXYZ")), min_size=1),
+    st.sets(st.sampled_from("VWXYZ")),
+)
+def test_a_reader_sees_exactly_the_edges_of_the_graph(
+    edges: set[tuple[str, str]], far: set[str]
+) -> None:
     flows = [("A", name) for name in "BCDE"] + sorted(edges)
+    flows += [("A", name) for name in sorted(far.intersection(target for _, target in edges))]
     names = sorted({name for pair in flows for name in pair})
     graph = ServingGraph(
         "X",
@@ -262,7 +268,7 @@ def test_a_reader_sees_exactly_the_edges_of_the_graph(edges: set[tuple[str, str]
         tuple(Flow(FlowKind.DISTRIBUTE, (s,), (t,)) for s, t in flows),
     )
     picture = draw_text(graph, 200)
-    assert reached(picture, "BCDE", "VWXYZ") == edges, picture
+    assert reached(picture, "ABCDE", "BCDEVWXYZ") == set(flows), picture
 
 
 # --- forms for other programs -------------------------------------------------------------------

@@ -192,13 +192,13 @@ def _picture(
                 _box(canvas, row[one], x, labels[one], joins=one in joined)
         if place + 1 == len(layers.layers):
             break
-        lane_of = _lanes(layer, after, row)
+        lane_of = _lanes(layer, after, row, count)
         if lane_of is None:
             # What flows straight would run into another line: shift all that follows by one row.
             for later in layers.layers[place + 1 :]:
                 for one in later:
                     row[one] += 1
-            lane_of = _lanes(layer, after, row) or {}
+            lane_of = _lanes(layer, after, row, count) or {}
         room = max((columns(said[pair]) + 3 for pair in said if pair[0] in set(layer)), default=0)
         lanes = end + 1
         last = lanes + _LANE * max(lane_of.values(), default=-1)
@@ -216,7 +216,7 @@ def _picture(
                 said,
                 count,
             )
-        _tell_apart(canvas, layer, after, row, lane_of, lanes)
+        _tell_apart(canvas, layer, after, row, lane_of, lanes, count)
         x = start
         if x > width:
             return None
@@ -265,10 +265,22 @@ def _box(canvas: _Canvas, row: int, x: int, text: str, *, joins: bool) -> None:
     canvas.write(row + 1, x, f"{bottom}{'─' * inner}┘")
 
 
+_Net = tuple[frozenset[int], int]
+"""What shares one line: targets, and the bend that flows into them; -1 for all vertices that do. A
+bend's line is never shared: it would seem to lead to where the bend comes from."""
+
+
+def _net(source: int, after: Mapping[int, Sequence[int]], count: int) -> _Net:
+    return frozenset(after.get(source, ())), source if source >= count else -1
+
+
 def _lanes(
-    layer: Sequence[int], after: Mapping[int, Sequence[int]], row: Mapping[int, int]
+    layer: Sequence[int],
+    after: Mapping[int, Sequence[int]],
+    row: Mapping[int, int],
+    count: int,
 ) -> dict[int, int] | None:
-    """The lane, from the left, that the line of each source turns in; sources of the same targets
+    """The lane, from the left, that the line of each source turns in; vertices of the same targets
     share one, and one that only flows straight on has none. None where lines would have to overlap.
 
     The line of a source comes in its own row up to its lane, and that of a target leaves in the
@@ -276,18 +288,20 @@ def _lanes(
     to be further left than those of the target's other sources: else their lines would overlap, or
     theirs seem to go where only the source's goes.
     """
-    nets: dict[frozenset[int], list[int]] = {}
+    nets: dict[_Net, list[int]] = {}
     sources: dict[int, list[int]] = {}
     target_in: dict[int, int] = {}
     for source in layer:
-        nets.setdefault(frozenset(after.get(source, ())), []).append(source)
+        nets.setdefault(_net(source, after, count), []).append(source)
         for target in after.get(source, ()):
             sources.setdefault(target, []).append(source)
             target_in[row[target]] = target
     net_of = {source: net for net, several in nets.items() for source in several}
-    rows = {net: [row[one] for one in (*several, *net)] for net, several in nets.items() if net}
+    rows = {
+        net: [row[one] for one in (*several, *net[0])] for net, several in nets.items() if net[0]
+    }
     turning = {net for net, own in rows.items() if min(own) < max(own)}
-    later: dict[frozenset[int], set[frozenset[int]]] = {}
+    later: dict[_Net, set[_Net]] = {}
     waiting = dict.fromkeys(turning, 0)
     for source in layer:
         beside = target_in.get(row[source])
@@ -299,16 +313,16 @@ def _lanes(
                 later[net].add(other)
                 waiting[other] += 1
 
-    def rank(net: frozenset[int]) -> tuple[bool, float, int]:
+    def rank(net: _Net) -> tuple[bool, float, int]:
         begin = sum(row[one] for one in nets[net]) / len(nets[net])
-        down = sum(row[one] for one in net) / len(net) > begin
+        down = sum(row[one] for one in net[0]) / len(net[0]) > begin
         # Downwards the lowest turns first, upwards the highest: so they do not cross.
         return down, -begin if down else begin, nets[net][0]
 
     ready = [(rank(net), net) for net in turning if not waiting[net]]
     heapq.heapify(ready)
-    lane: dict[frozenset[int], int] = {}
-    least: dict[frozenset[int], int] = {}
+    lane: dict[_Net, int] = {}
+    least: dict[_Net, int] = {}
     taken: list[list[tuple[int, int]]] = []
     while ready:
         _, net = heapq.heappop(ready)
@@ -366,18 +380,21 @@ def _tell_apart(
     row: Mapping[int, int],
     lane_of: Mapping[int, int],
     lanes: int,
+    count: int,
 ) -> None:
     """Marks where lines of different sources cross without meeting, and where one comes into
     another: an arrow says which way, as no reader could know where the line goes from there."""
     through = _LEFT | _RIGHT | _UP | _DOWN
-    begin: dict[tuple[int, frozenset[int]], set[int]] = {}
+    begin: dict[_Net, set[int]] = {}
+    lane: dict[_Net, int] = {}
     for source in layer:
         if source in lane_of:
-            net = (lane_of[source], frozenset(after[source]))
+            net = _net(source, after, count)
+            lane[net] = lane_of[source]
             begin.setdefault(net, set()).add(row[source])
-    for (lane, targets), sources in begin.items():
-        column = lanes + _LANE * lane
-        ends = {row[target] for target in targets}
+    for net, sources in begin.items():
+        column = lanes + _LANE * lane[net]
+        ends = {row[target] for target in net[0]}
         top, bottom = min(sources | ends), max(sources | ends)
         for at in range(top, bottom + 1):
             lines = canvas.lines.get((at, column), 0)
