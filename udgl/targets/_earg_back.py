@@ -6,8 +6,8 @@ in the graph either.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph
 from udgl.targets.earg import from_static
@@ -59,18 +59,20 @@ def _operator(
         operator = replace(operator, batch=-operator.batch, dynamic=True)
     elif operator.batch == 0:
         operator = replace(operator, batch=1)
+    said: dict[str, Any] = {}
     if extras is not None:
-        said = extras.of(index)
-        operator = replace(
-            operator,
-            wait=said.wait,
-            latency=said.latency,
-            timeout=said.timeout,
-            replicas=said.replicas,
-        )
+        node = extras.of(index)
+        said = {field.name: getattr(node, field.name) for field in fields(node)}
+    if said.get("backup") or not operator.stateful:
+        # One is what a stateful node has anyhow.
+        said.pop("backup", None)
     if image is not None:
-        operator = replace(operator, entrypoint=image.entrypoint, env=image.environment)
-    return operator
+        said["entrypoint"] = image.entrypoint
+        said["env"] = tuple({**dict(image.environment), **dict(said.get("env", ()))}.items())
+        if operator.image == image.entrypoint:
+            # An operator without an image: what runs is named by its class.
+            said["image"] = ""
+    return replace(operator, **said)
 
 
 def _choice(choice: Choice, names: list[str]) -> Flow:
