@@ -105,7 +105,7 @@ def test_a_target_that_cannot_be_used_is_a_sentence(udgl_command: Run, packages:
     assert "nomad" in told
     assert "jobs of Nomad; writes {name}/job.hcl (of nomad-udgl 1.5)" in told
     # Nobody takes the place of a target of this package.
-    assert "EARG's static config; writes {name}-{version}.earg\n" in told
+    assert f"{target('earg').DESCRIPTION}; writes {{name}}-{{version}}.earg" in told
 
 
 def test_a_broken_target_is_imported_only_when_it_is_asked_for(

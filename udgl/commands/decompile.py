@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from udgl.commands import OK, UNUSABLE, WRONG, colour
 from udgl.commands.streams import say, shown_name, unusable, write_whole
-from udgl.diagnostics import format_all
+from udgl.diagnostics import UdglError
 
 if TYPE_CHECKING:
     from udgl.graph import ServingGraph
@@ -150,14 +150,15 @@ def _is_choosing(text: str) -> bool:
 
 
 def _write(graph: ServingGraph, options: argparse.Namespace) -> int:
-    from udgl.parser import examine
+    from udgl.parser import parse
     from udgl.writing import dumps
 
-    text = dumps(graph)
-    # A config may hold names that UDGL has not, so what is written is read once more.
-    again, diagnostics = examine(text, "<decompiled>")
-    if again is None:
-        say(colour.findings(format_all(diagnostics, "<decompiled>", text), options.color))
+    try:
+        text = dumps(graph)
+        # A config may hold names that UDGL has not, so what is written is read once more.
+        parse(text, "<decompiled>")
+    except UdglError as error:
+        say(colour.findings(str(error), options.color))
         say(f"udgl: {shown_name(options.file)} says what no UDGL graph can be; see above")
         return WRONG
     if options.output is None:
