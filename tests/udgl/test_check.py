@@ -8,6 +8,8 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from tests.udgl.conftest import ROOT, Run
 from tests.udgl.fixture_files import FIXTURES
+from udgl.cli import main
 from udgl.diagnostics import CODES
 
 VALID, INVALID = FIXTURES / "valid", FIXTURES / "invalid"
@@ -38,6 +41,35 @@ Detector -> Fatigue when label == "drowsy", Echo when label == "awake"
 MISSPELT = WARNED.replace("latency", "latncy")
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a run of ``udgl`` in this process gave back and wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Here = Callable[..., Done]
+
+
+@pytest.fixture
+def udgl_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Runs ``udgl ARGUMENTS`` in this process, in the folder ``cwd``."""
+
+    def run(*arguments: str, cwd: Path | None = None) -> Done:
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        try:
+            code = main(arguments)
+        except SystemExit as error:
+            code = int(error.code or 0)
+        told = capsys.readouterr()
+        return Done(code, told.out, told.err)
+
+    return run
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Graphs at several depths, and files that are none."""
@@ -51,16 +83,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_is_all_graphs_below_it_in_order(udgl_command: Run, folder: Path) -> None:
-    done = udgl_command("check", ".", cwd=folder)
+def test_a_folder_is_all_graphs_below_it_in_order(udgl_here: Here, folder: Path) -> None:
+    done = udgl_here("check", ".", cwd=folder)
     assert done.returncode == 0
-    assert [line.partition(":")[0] for line in done.stdout.decode().splitlines()] == [
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
         "z.udgl",
         "b/warned.udgl",
         "b/deeper/a.udgl",
         "3 files",
     ]
-    assert done.stdout.endswith(b"3 files: 3 ok (1 warning, 1 note)\n")
+    assert done.stdout.endswith("3 files: 3 ok (1 warning, 1 note)\n")
 
 
 def test_warnings_and_notes_are_told_and_fail_only_where_that_is_asked_for(
@@ -79,32 +111,32 @@ def test_warnings_and_notes_are_told_and_fail_only_where_that_is_asked_for(
     assert udgl_command("check", "--strict", "-", stdin=noted).returncode == 0
 
 
-def test_quiet_tells_only_what_fails(udgl_command: Run, folder: Path) -> None:
-    done = udgl_command("check", "--quiet", str(folder))
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    strict = udgl_command("check", "-q", "--strict", str(folder))
+def test_quiet_tells_only_what_fails(udgl_here: Here, folder: Path) -> None:
+    done = udgl_here("check", "--quiet", str(folder))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    strict = udgl_here("check", "-q", "--strict", str(folder))
     assert strict.returncode == 1
-    assert strict.stdout == b""
-    assert b"U131" in strict.stderr
-    assert b"U137" not in strict.stderr
+    assert strict.stdout == ""
+    assert "U131" in strict.stderr
+    assert "U137" not in strict.stderr
 
 
-def test_a_folder_without_graphs_is_told(udgl_command: Run, tmp_path: Path) -> None:
-    done = udgl_command("check", str(tmp_path))
+def test_a_folder_without_graphs_is_told(udgl_here: Here, tmp_path: Path) -> None:
+    done = udgl_here("check", str(tmp_path))
     assert done.returncode == 2
-    assert done.stderr.decode() == f"udgl: {tmp_path}: there is no .udgl file below this folder\n"
+    assert done.stderr == f"udgl: {tmp_path}: there is no .udgl file below this folder\n"
 
 
-def test_standard_input_can_be_given_once(udgl_command: Run) -> None:
-    done = udgl_command("check", "-", "-")
+def test_standard_input_can_be_given_once(udgl_here: Here) -> None:
+    done = udgl_here("check", "-", "-")
     assert done.returncode == 2
-    assert done.stderr.startswith(b"usage: udgl check")
+    assert done.stderr.startswith("usage: udgl check")
 
 
-def test_json_tells_all_files_and_counts(udgl_command: Run, folder: Path) -> None:
+def test_json_tells_all_files_and_counts(udgl_here: Here, folder: Path) -> None:
     (folder / "wrong.udgl").write_text(MISSPELT, encoding="utf-8")
-    done = udgl_command("check", "--format", "json", ".", "missing.udgl", cwd=folder)
-    assert (done.returncode, done.stderr) == (2, b"")
+    done = udgl_here("check", "--format", "json", ".", "missing.udgl", cwd=folder)
+    assert (done.returncode, done.stderr) == (2, "")
     told = json.loads(done.stdout)
     assert [file["file"] for file in told["files"]] == [
         "wrong.udgl",
@@ -298,11 +330,11 @@ property beyond those; a schema of its own, as the public one is not on this mac
 
 
 @pytest.fixture
-def sarif(udgl_command: Run, folder: Path) -> dict[str, Any]:
+def sarif(udgl_here: Here, folder: Path) -> dict[str, Any]:
     """What is written for graphs with an error, a warning, a note, and for a missing one."""
     (folder / "two words.udgl").write_text(MISSPELT, encoding="utf-8")
-    done = udgl_command("check", "--format", "sarif", ".", "missing.udgl", cwd=folder)
-    assert (done.returncode, done.stderr) == (2, b"")
+    done = udgl_here("check", "--format", "sarif", ".", "missing.udgl", cwd=folder)
+    assert (done.returncode, done.stderr) == (2, "")
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 
@@ -342,8 +374,8 @@ def test_sarif_says_rule_level_place_and_fix_of_each_finding(
     assert "missing.udgl" in invocation["toolExecutionNotifications"][0]["message"]["text"]
 
 
-def test_sarif_of_files_without_findings_has_no_result(udgl_command: Run) -> None:
-    done = udgl_command("check", "--format", "sarif", str(VALID))
+def test_sarif_of_files_without_findings_has_no_result(udgl_here: Here) -> None:
+    done = udgl_here("check", "--format", "sarif", str(VALID))
     assert done.returncode == 0
     (run,) = json.loads(done.stdout)["runs"]
     assert run["results"] == []
