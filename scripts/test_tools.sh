@@ -1,12 +1,13 @@
 #!/bin/sh
 # Puts what the tests need besides Python into build: Debian's prometheus and promtool into
-# build/test-tools, and PostgreSQL into build/test-postgres. Packages are unpacked, not installed,
-# so no service of them ever starts. Does nothing for what is on this machine, or there already.
+# build/test-tools, PostgreSQL into build/test-postgres, and Graphviz into build/test-graphviz.
+# Packages are unpacked, not installed, so no service of them ever starts. Does nothing for what is on this machine, or there already.
 set -eu
 cd "$(dirname "$0")/.."
 
 TOOLS=build/test-tools
 POSTGRES=build/test-postgres
+GRAPHVIZ=build/test-graphviz
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -27,6 +28,16 @@ has_postgres() {
         done
     done
     return 1
+}
+
+has_graphviz() { command -v dot >/dev/null || [ -x $GRAPHVIZ/usr/bin/dot ]; }
+
+# Has Graphviz write down which plug-ins it has: installing the package would do that.
+list_graphviz_plugins() {
+    for plugins in "$(pwd)"/$GRAPHVIZ/usr/lib/*/graphviz; do
+        GVBINDIR=$plugins LD_LIBRARY_PATH=${plugins%/graphviz} $GRAPHVIZ/usr/bin/dot -c ||
+            fail "Graphviz in $GRAPHVIZ does not run; its message is above."
+    done
 }
 
 # Downloads a package into the working folder.
@@ -82,3 +93,4 @@ install it so that its programs are on the PATH."
 
 has_prometheus || fetch prometheus $TOOLS download
 has_postgres || fetch postgresql $POSTGRES download_all
+has_graphviz || { fetch graphviz $GRAPHVIZ download_all && list_graphviz_plugins; }

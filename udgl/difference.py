@@ -2,37 +2,62 @@
 
 >>> print(difference(udgl.load("sentiment.udgl"), udgl.load("sentiment4.udgl")))
 graph SentiAnalyzer: version 3 -> 4
-~ operator Tokenizer: version 1 -> 2, batch 32 -> 64
+~ operator Tokenizer: version 1 -> 2, batch 32 -> dynamic 64, env LANG en -> de
 + operator Speller: version 1, image sent/speller:v1, batch 1, stateful No
-+ distribute Tokenizer -> Speller
+- split Router -> v1 90%, v2 10%
++ split Router -> v1 50%, v2 50%
 
 Graphs are compared by what they mean: how a file is laid out, and the order of operators and flows,
-make no difference. The order of a join's sources does, as its model is handed their replies in it.
+make no difference. The order of a join's sources does, as its model is handed their replies in it,
+and so does the order of a switch's cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from enum import Enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from udgl.diagnostics import quote
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph
-from udgl.writing import factor_texts
+from udgl.graph_json import flow_json, operator_json
+from udgl.writing import factor_texts, flow_text
+
+_ABSENT = {"wait": "0", "retries": "0", "replicas": "1", "gpu": "0"}
+"""What a factor that is not written says, in words; of others it is none."""
+
+_NUMBERS = (
+    "batch",
+    "retries",
+    "replicas",
+    "backup",
+    "gpu",
+    "wait",
+    "latency",
+    "timeout",
+    "cpu",
+    "memory",
+)
+"""The factors whose values are numbers: seconds, bytes, counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One factor of an operator, or entry of ``meta``, that is another one now. ``before`` and
-    ``after`` are its values as :mod:`udgl.graph` has them; None is none."""
+    """One factor of an operator, or entry of ``meta``, that is another one now.
+
+    ``what`` is the language's word (of a variable ``env NAME``, of a parameter ``param NAME``).
+    ``before`` and ``after`` are plain values: seconds, bytes, counts, text; None is none. A batch
+    limit that is more than a number (dynamic, or a training's schedule) is text. ``words`` are the
+    two as the language writes them.
+    """
 
     what: str
     before: Any
     after: Any
+    words: tuple[str, str]
 
     def __str__(self) -> str:
-        return f"{self.what} {_shown(self.before)} -> {_shown(self.after)}"
+        return f"{self.what} {self.words[0]} -> {self.words[1]}"
 
     def as_json(self) -> dict[str, Any]:
         """The change as JSON's values."""
@@ -52,23 +77,26 @@ class OperatorChange:
 
 @dataclass(frozen=True, slots=True)
 class FlowLine:
-    """A flow as compared: one edge of a distribute, the whole of a reduce, with its sources in
-    order."""
+    """A flow as compared: one edge of a distribute; the whole of a reduce, with its sources in
+    order, of a switch, with its cases in order, or of a split."""
 
     kind: FlowKind
     sources: tuple[str, ...]
     targets: tuple[str, ...]
+    conditions: tuple[str | None, ...] = ()
+    weights: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.kind.value} {', '.join(self.sources)} -> {', '.join(self.targets)}"
+        # A name holds no arrow, a condition may.
+        sources, _, targets = flow_text(self._flow()).partition(" → ")
+        return f"{self.kind.value} {sources} -> {_safe(targets)}"
 
     def as_json(self) -> dict[str, Any]:
         """The flow as JSON's values."""
-        return {
-            "kind": self.kind.value,
-            "sources": list(self.sources),
-            "targets": list(self.targets),
-        }
+        return flow_json(self._flow())
+
+    def _flow(self) -> Flow:
+        return Flow(self.kind, self.sources, self.targets, self.conditions, self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +135,9 @@ class Difference:
             yield f"~ {change}"
         for sign, operators in (("-", self.removed), ("+", self.added)):
             for operator in operators:
-                factors = (f"{word} {text}".lstrip() for word, text in factor_texts(operator))
+                factors = (
+                    _safe(f"{word} {text}".lstrip()) for word, text in factor_texts(operator)
+                )
                 yield f"{sign} operator {operator.name}: {', '.join(factors)}"
         for sign, flows in (("-", self.flows_removed), ("+", self.flows_added)):
             for flow in flows:
@@ -120,8 +150,8 @@ class Difference:
             "new": self.new,
             "meta": [change.as_json() for change in self.meta],
             "operators": {
-                "added": [_operator_json(operator) for operator in self.added],
-                "removed": [_operator_json(operator) for operator in self.removed],
+                "added": [operator_json(operator) for operator in self.added],
+                "removed": [operator_json(operator) for operator in self.removed],
                 "changed": [
                     {"name": one.name, "changes": [change.as_json() for change in one.changes]}
                     for one in self.changed
@@ -138,47 +168,108 @@ def difference(old: ServingGraph, new: ServingGraph) -> Difference:
     """What changes from ``old`` to ``new``. Takes time in proportion to the graphs' size."""
     before = {operator.name: operator for operator in old.operators}
     after = {operator.name: operator for operator in new.operators}
-    old_flows, new_flows = dict.fromkeys(_flows(old)), dict.fromkeys(_flows(new))
+    old_flows, new_flows = _flows(old), _flows(new)
     return Difference(
         old.name,
         new.name,
-        meta=_changes(_values(old), _values(new)),
+        meta=tuple(_entry_changes(old, new)),
         added=tuple(operator for name, operator in after.items() if name not in before),
         removed=tuple(operator for name, operator in before.items() if name not in after),
         changed=tuple(
             OperatorChange(name, changes)
             for name, operator in after.items()
-            if name in before and (changes := _changes(_values(before[name]), _values(operator)))
+            if name in before and (changes := tuple(_factor_changes(before[name], operator)))
         ),
-        flows_added=tuple(flow for flow in new_flows if flow not in old_flows),
-        flows_removed=tuple(flow for flow in old_flows if flow not in new_flows),
+        flows_added=tuple(flow for key, flow in new_flows.items() if key not in old_flows),
+        flows_removed=tuple(flow for key, flow in old_flows.items() if key not in new_flows),
     )
 
 
-def _values(one: Operator | ServingGraph) -> dict[str, Any]:
-    """What counts of an operator besides its name, or of a graph besides its parts, by name: the
-    fields that take part in comparisons."""
-    apart = ("operators", "flows") if isinstance(one, ServingGraph) else ("name",)
-    return {
-        field.name: getattr(one, field.name)
-        for field in fields(one)
-        if field.compare and field.name not in apart
-    }
+def _entry_changes(old: ServingGraph, new: ServingGraph) -> Iterator[Change]:
+    for word, before, after in (
+        ("name", old.name, new.name),
+        ("version", old.version, new.version),
+        ("description", old.description, new.description),
+        ("owner", old.owner, new.owner),
+        ("tags", old.tags, new.tags),
+        ("schedule", old.schedule, new.schedule),
+        ("platform", old.platforms, new.platforms),
+        ("engine", old.engine, new.engine),
+    ):
+        if before != after:
+            yield Change(word, before, after, (_entry(before), _entry(after)))
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Change, ...]:
-    return tuple(
-        Change(name, before[name], after[name]) for name in after if before[name] != after[name]
-    )
+def _factor_changes(old: Operator, new: Operator) -> Iterator[Change]:
+    if old == new:
+        return
+    before, after = _factors(old), _factors(new)
+    # The new one's order, and what it has no more at the end.
+    for word in (*after, *(word for word in before if word not in after)):
+        words = before.get(word, _absent(word)), after.get(word, _absent(word))
+        if words[0] == words[1]:
+            continue
+        yield Change(
+            word,
+            _value(old, word, before),
+            _value(new, word, after),
+            (_safe(words[0]), _safe(words[1])),
+        )
 
 
-def _flows(graph: ServingGraph) -> Iterator[FlowLine]:
-    """Each edge of the distributes, and each other flow whole."""
+def _factors(operator: Operator) -> dict[str, str]:
+    """The operator's factors by what is compared: each variable and parameter by its name, a batch
+    schedule whole."""
+    found: dict[str, str] = {}
+    for word, text in factor_texts(operator):
+        if not word:
+            found["batch"] += f", {text}"
+        elif word in ("env", "param"):
+            name, _, value = text.partition("=")
+            found[f"{word} {name}"] = value or '""'
+        else:
+            found[word] = text
+    return found
+
+
+def _absent(word: str) -> str:
+    return _ABSENT.get(word, "none")
+
+
+def _value(operator: Operator, word: str, words: dict[str, str]) -> Any:
+    """The plain value of a factor."""
+    if word in ("env", "param") or word.startswith(("env ", "param ")):
+        kind, _, name = word.partition(" ")
+        training = operator.training
+        pairs = operator.env if kind == "env" else () if training is None else training.params
+        return dict(pairs).get(name)
+    if word == "batch" and not words["batch"].isdecimal():
+        return words["batch"]
+    if word in _NUMBERS:
+        return getattr(operator, word)
+    if word == "stateful":
+        return operator.stateful
+    training = operator.training
+    if training is not None and word == "epochs":
+        return training.epochs
+    if training is not None and word == "learning-rate":
+        return training.learning_rate
+    if training is not None and word == "dataset":
+        return training.dataset
+    return words.get(word)
+
+
+def _flows(graph: ServingGraph) -> dict[FlowLine, FlowLine]:
+    """What is compared of each edge of the distributes, and of each other flow whole, with how it
+    is told."""
+    found: dict[FlowLine, FlowLine] = {}
     for flow in graph.flows:
         if flow.kind is FlowKind.DISTRIBUTE:
-            yield from _edges(flow)
+            found.update((line, line) for line in _edges(flow))
         else:
-            yield FlowLine(flow.kind, flow.sources, flow.targets)
+            line = FlowLine(flow.kind, flow.sources, flow.targets, flow.conditions, flow.weights)
+            found[_compared(line)] = line
+    return found
 
 
 def _edges(flow: Flow) -> Iterator[FlowLine]:
@@ -187,27 +278,41 @@ def _edges(flow: Flow) -> Iterator[FlowLine]:
             yield FlowLine(flow.kind, (source,), (target,))
 
 
-def _shown(value: Any) -> str:
-    """A value as a graph's author writes it."""
+def _compared(line: FlowLine) -> FlowLine:
+    """The line in the one form that all lines of its meaning have."""
+    if line.kind is FlowKind.SWITCH:
+        conditions = tuple(map(_canonical, line.conditions))
+        return FlowLine(line.kind, line.sources, line.targets, conditions)
+    if line.kind is FlowKind.SPLIT:
+        shares = sorted(zip(line.targets, line.weights, strict=True))
+        targets = tuple(target for target, _ in shares)
+        return FlowLine(line.kind, line.sources, targets, (), tuple(w for _, w in shares))
+    return line
+
+
+def _canonical(condition: str | None) -> str | None:
+    from earg.condition import ConditionError, parse_condition
+
+    try:
+        return None if condition is None else str(parse_condition(condition))
+    except ConditionError:
+        # Of a graph that was built in Python, and that no check has seen.
+        return condition
+
+
+def _entry(value: str | Iterable[str] | None) -> str:
+    """An entry's value as a graph's author writes it."""
     if value is None or value == ():
         return "none"
-    if isinstance(value, bool):
-        return "Yes" if value else "No"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_shown(part) for part in value) + "]"
-    text = str(_plain(value))
-    return text if text.isprintable() and " " not in text and text else quote(text)
+    if isinstance(value, str):
+        return value if value.isprintable() and " " not in value and value else quote(value)
+    return f"[{', '.join(map(_entry, value))}]"
+
+
+def _safe(text: str) -> str:
+    """``text``, or what a terminal can show of it."""
+    return text if text.isprintable() else quote(text)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, Enum):
-        return value.value
-    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
-
-
-def _operator_json(operator: Operator) -> dict[str, Any]:
-    return {"name": operator.name} | {
-        name: _plain(value) for name, value in _values(operator).items()
-    }
+    return list(value) if isinstance(value, tuple) else value

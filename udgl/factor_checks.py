@@ -120,6 +120,9 @@ def _fits(output: str, needed: str) -> bool:
 
 
 def _check_platforms(graph: ServingGraph) -> Iterator[Diagnostic]:
+    if not graph.platforms:
+        # To look for other packages' targets takes longer than to check a graph.
+        return
     from udgl.suggestions import Suggestions
     from udgl.targets import target_names
 

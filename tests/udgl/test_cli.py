@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,9 @@ import pytest
 
 from tests.udgl.conftest import ROOT, Run
 from tests.udgl.fixture_files import FIXTURES
+from udgl.cli import main
+from udgl.commands import COMMANDS
+from udgl.commands import command as command_of
 
 VALID, INVALID, EARG = FIXTURES / "valid", FIXTURES / "invalid", FIXTURES / "earg"
 
@@ -21,6 +27,7 @@ def test_check_says_that_a_file_is_fine(udgl_command: Run) -> None:
     assert done.stdout.decode() == (
         "sentiment.udgl: ok, graph SentiAnalyzer version 3, 5 operators\n"
         "one_operator.udgl: ok, graph Echo version 1, 1 operator\n"
+        "2 files: 2 ok\n"
     )
     assert done.stderr == b""
 
@@ -41,10 +48,11 @@ def test_a_broken_file_does_not_hide_the_others(udgl_command: Run) -> None:
     assert b"no_image.udgl:4:10: U108" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["missing.udgl", "."])
+@pytest.mark.parametrize("kind", ["missing file", "folder without graphs"])
 def test_an_unreadable_file_is_told_and_the_others_are_checked(
-    udgl_command: Run, name: str
+    udgl_command: Run, tmp_path: Path, kind: str
 ) -> None:
+    name = "missing.udgl" if kind == "missing file" else str(tmp_path)
     done = udgl_command("check", name, "sentiment.udgl", "../invalid/empty.udgl", cwd=VALID)
     assert done.returncode == 2
     assert done.stdout.startswith(b"sentiment.udgl: ok")
@@ -131,12 +139,57 @@ def test_wrong_usage_is_told_with_the_right_one(udgl_command: Run, arguments: li
     assert done.stderr.startswith(b"usage: udgl")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["compile", "--help"]])
-def test_help_shows_how(udgl_command: Run, arguments: list[str]) -> None:
-    done = udgl_command(*arguments)
-    assert done.returncode == 0
-    assert done.stdout.startswith(b"usage: udgl")
-    assert b"xample" in done.stdout or arguments == ["--help"]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_needs_no_manual(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert told.out.startswith(f"usage: udgl {command} ")
+    words = " ".join(told.out.lower().split())
+    for part in ("standard output", "standard error", "exit codes: 0", f"examples: udgl {command}"):
+        assert part in words, part
+    assert max(map(len, told.out.splitlines())) <= 80
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    told = capsys.readouterr().out
+    assert told.startswith("usage: udgl ")
+    for name, summary in COMMANDS.items():
+        assert re.search(rf"^ +{name}\s+{re.escape(summary[:20])}", told, re.MULTILINE)
+    assert "exit codes:" in told
+    assert "examples:" in told
+
+
+def test_every_example_of_the_help_can_be_parsed() -> None:
+    """Those that use files need them; what they are called with has to be right."""
+    seen = 0
+    for name in COMMANDS:
+        module = command_of(name)
+        for line in module.EPILOG.partition("examples:\n")[2].splitlines():
+            call = re.split(r" {3,}| [|<>] ", line.strip().rpartition("| udgl ")[2])[0]
+            arguments = shlex.split(call.removeprefix("udgl "))
+            if arguments[:1] == [name]:
+                parser = argparse.ArgumentParser()
+                module.configure(parser)
+                parser.parse_args(arguments[1:])
+                seen += 1
+    assert seen >= 3 * len(COMMANDS) - 2
+
+
+def test_a_misspelt_command_is_asked_back(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, told in (("chekc", "did you mean 'check'?"), ("invent", "there are check, compile")):
+        with pytest.raises(SystemExit) as caught:
+            main([word, "x.udgl"])
+        assert caught.value.code == 2
+        assert f"there is no command '{word}'; {told}" in capsys.readouterr().err
 
 
 def test_the_version_is_told(udgl_command: Run) -> None:

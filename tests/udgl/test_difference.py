@@ -131,10 +131,114 @@ def test_every_entry_of_meta_counts() -> None:
     assert str(difference(new, replace(new, tags=()))) == "graph H: tags [a, b] -> none"
 
 
+GROWN = """\
+meta
+name Faces
+version 1
+operator Detector
+image a/d:1, batch 32, env LANG=en, env MODE=fast, wait 5ms
+operator Fatigue
+image a/f:1, batch 32, 64 from epoch 3, train models.f:fit, epochs 5, param layers=2
+operator Echo
+image a/e:1, memory 512MiB, replicas 2
+operator v1
+image a/v1
+operator v2
+image a/v2
+flow
+switch
+Detector -> Fatigue when label == "drowsy", Echo otherwise
+split
+Echo -> v1 90%, v2 10%
+"""
+
+GROWN_CHANGES = [
+    (
+        "batch 32, env LANG=en, env MODE=fast, wait 5ms",
+        "batch dynamic 64, env LANG=de, latency 50ms",
+    ),
+    ("64 from epoch 3", "128 from epoch 4"),
+    ("epochs 5, param layers=2", "epochs 6, param layers=3, early-stop accuracy 2"),
+    ("memory 512MiB, replicas 2", 'cpu 0.5, gpu 1, host gpu-box, env GREETING="hello there"'),
+    ('label == "drowsy"', 'label == "asleep"'),
+    ("v1 90%, v2 10%", "v1 50%, v2 50%"),
+]
+
+GROWN_TEXT = """\
+~ operator Detector: batch 32 -> dynamic 64, latency none -> 50ms, env LANG en -> de, \
+wait 5ms -> 0, env MODE fast -> none
+~ operator Fatigue: batch 32, 64 from epoch 3 -> 32, 128 from epoch 4, epochs 5 -> 6, \
+early-stop none -> accuracy 2, param layers 2 -> 3
+~ operator Echo: cpu none -> 0.5, gpu 0 -> 1, host none -> gpu-box, \
+env GREETING none -> "hello there", replicas 2 -> 1, memory 512MiB -> none
+- switch Detector -> Fatigue when label == "drowsy", Echo otherwise
+- split Echo -> v1 90%, v2 10%
++ switch Detector -> Fatigue when label == "asleep", Echo otherwise
++ split Echo -> v1 50%, v2 50%"""
+
+
+def test_every_factor_is_told_in_the_words_of_the_language() -> None:
+    text = GROWN
+    for before, after in GROWN_CHANGES:
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    found = difference(udgl.parse(GROWN), udgl.parse(text))
+    assert str(found) == GROWN_TEXT
+    told = found.as_json()
+    detector, fatigue, echo = told["operators"]["changed"]
+    assert detector["changes"] == [
+        {"what": "batch", "before": 32, "after": "dynamic 64"},
+        {"what": "latency", "before": None, "after": 0.05},
+        {"what": "env LANG", "before": "en", "after": "de"},
+        {"what": "wait", "before": 0.005, "after": 0.0},
+        {"what": "env MODE", "before": "fast", "after": None},
+    ]
+    assert {"what": "epochs", "before": 5, "after": 6} in fatigue["changes"]
+    assert {"what": "memory", "before": 512 * 2**20, "after": None} in echo["changes"]
+    assert {"what": "env GREETING", "before": None, "after": "hello there"} in echo["changes"]
+    assert told["flows"]["added"] == [
+        {
+            "kind": "switch",
+            "sources": ["Detector"],
+            "targets": ["Fatigue", "Echo"],
+            "conditions": ['label == "asleep"', None],
+        },
+        {"kind": "split", "sources": ["Echo"], "targets": ["v1", "v2"], "weights": [50, 50]},
+    ]
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_neither_spaces_of_a_condition_nor_the_order_of_shares_and_variables_is_a_difference() -> (
+    None
+):
+    text = (
+        GROWN.replace('label == "drowsy"', 'label=="drowsy"')
+        .replace("v1 90%, v2 10%", "v2 10%, v1 90%")
+        .replace("env LANG=en, env MODE=fast", "env MODE=fast, env LANG=en")
+    )
+    assert text != GROWN
+    assert not difference(udgl.parse(GROWN), udgl.parse(text))
+
+
+def test_the_order_of_a_switchs_cases_is_a_difference() -> None:
+    case = 'Detector -> Fatigue when label == "drowsy", Echo otherwise'
+    two = 'Fatigue when label == "drowsy", v1 when score > 0.5'
+    other = 'v1 when score > 0.5, Fatigue when label == "drowsy"'
+    old = GROWN.replace(case, f"Detector -> {two}, Echo otherwise")
+    new = GROWN.replace(case, f"Detector -> {other}, Echo otherwise")
+    found = difference(udgl.parse(old), udgl.parse(new))
+    assert found.topology
+    assert [str(flow) for flow in found.flows_removed] == [
+        f"switch Detector -> {two}, Echo otherwise"
+    ]
+
+
 def test_what_could_confuse_a_terminal_is_not_printed() -> None:
     old = ServingGraph("G", "1", (Operator("A", "1", "a"),))
     found = difference(old, replace(old, description="\x1b[31mred\nline"))
     assert str(found).isprintable()
+    operator = replace(old.operators[0], host="\x1b[31mred", env=(("A", "\x9b31m"),))
+    assert str(difference(old, replace(old, operators=(operator,)))).isprintable()
 
 
 def test_a_config_says_the_graph_that_it_was_compiled_from() -> None:

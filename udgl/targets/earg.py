@@ -17,6 +17,8 @@ from udgl.targets import Compilation, OutputFile
 
 DESCRIPTION = "EARG's static config"
 
+WRITES = "{name}-{version}.earg"
+
 CODES: dict[str, str] = {
     "EARG100": "EARG cannot express the graph, for the reason given.",
     "EARG101": "An operator has several distribute inputs.",
