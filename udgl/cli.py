@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from udgl import parser
+from udgl.commands import fmt
 from udgl.diagnostics import UdglError, format_all
 from udgl.targets import Compilation, OutputFile, target, target_names
 
@@ -98,6 +99,16 @@ def _options() -> argparse.ArgumentParser:
         "--format", choices=("text", "json"), default="text", help="for people (default), or JSON"
     )
     diff.set_defaults(run=_diff)
+
+    fmt_ = commands.add_parser(
+        "fmt",
+        help="rewrite graphs in canonical form",
+        description=fmt.DESCRIPTION,
+        epilog=fmt.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fmt.configure(fmt_)
+    fmt_.set_defaults(run=fmt.run)
     return options
 
 
