@@ -6,6 +6,7 @@ lark and the grammar are loaded when the first text is parsed, not when this mod
 from __future__ import annotations
 
 import gc
+import re
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -183,3 +184,10 @@ def _reader() -> Reader:
     lark = _parser()
     lexer: Any = lark.parser
     return Reader(lark, Shape(), lexer.lexer.compile)
+
+
+@cache
+def terminal(name: str) -> re.Pattern[str]:
+    """What the grammar's terminal matches, up to a line end."""
+    pattern = next(t.pattern for t in _parser().terminals if t.name == name)
+    return re.compile(f"(?:{pattern.to_regexp()})(?=\\n)")
