@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -161,58 +162,58 @@ def graphs(draw: st.DrawFn) -> ServingGraph:
     )
 
 
-comments = st.sampled_from(["#", "# a comment, with → and -> in it", "#b", "#  version 3 # x"])
+COMMENTS = ("#", "# a comment, with → and -> in it", "#b", "#  version 3 # x")
 
 
-@st.composite
-def line_ends(draw: st.DrawFn) -> str:
+def line_end(choices: Random) -> str:
     """A line end with comments and blank lines."""
-    parts = [draw(st.sampled_from(["", " ", "  "])) + draw(st.one_of(st.just(""), comments)) + "\n"]
-    for _ in range(draw(st.integers(0, 4))):
-        parts.append(
-            draw(st.one_of(st.sampled_from(["\n", " \t\n"]), comments.map("\t{}\n".format)))
-        )
-    return "".join(parts)
+    first = choices.choice(["", "  "]) + choices.choice(["", *COMMENTS])
+    own = choices.choices(["\n", " \t\n", *(f"\t{c}\n" for c in COMMENTS)], k=choices.randint(0, 3))
+    return "".join([first, "\n", *own])
 
 
-@st.composite
-def layouts(draw: st.DrawFn) -> tuple[ServingGraph, str]:
-    """A graph, and a text that says it: other white space, line ends, words and comments than the
+def laid_out(graph: ServingGraph, choices: Random) -> str:
+    """A text that says ``graph``, with other white space, line ends, words and comments than the
     canonical one has."""
-    graph = draw(graphs())
     read = tokens(dumps(graph))
     assert read is not None
-    text = draw(st.one_of(st.just(""), line_ends()))
+    text = choices.choice(["", line_end(choices)])
     plain = {*SECTIONS, *BLOCKS, *FACTORS, *ENTRIES}
-    before = ""
+    section = before = ""
     for kind, word in read:
         value = word
         if kind == "_SEP":
-            # A text runs on to the end of its line.
-            value = draw(line_ends())
-            # A word that starts a section is a name where a comma follows.
+            value = line_end(choices)
+            # A text runs on to the end of its line, and a word that starts a section is a name
+            # where a comma follows.
             if before not in ("TEXT", "META", "DEFAULTS"):
-                value = draw(st.sampled_from([value, value, f",{value}", f"{value} ,{value}", ","]))
+                value = choices.choice([value, value, f",{value}", f"{value} ,{value}", ","])
         elif kind == "_NL":
-            value = draw(line_ends())
+            value = line_end(choices)
         elif kind == "_COMMA":
-            value = draw(st.sampled_from([",", " , "]))
+            value = choices.choice([",", " , "])
         elif kind == "ARROW":
-            value = draw(st.sampled_from(["→", " -> "]))
+            value = choices.choice(["→", " -> "])
         elif kind == "BOOLEAN":
-            value = draw(
-                st.sampled_from([word, word.upper(), "TRUE" if word == "Yes" else "false"])
-            )
+            value = choices.choice([word, word.upper(), "TRUE" if word == "Yes" else "false"])
         elif kind == "FLOW":
-            value = draw(st.sampled_from(["flow", "logical flow", "logical \t flow"]))
-        elif kind in ("DURATION", "SIZE", "PERCENT") and word != "0" and before != "_BREAK":
+            value = choices.choice(["flow", "logical flow", "logical \t flow"])
+        elif kind in ("DURATION", "SIZE", "PERCENT") and word != "0":
             number = word.rstrip("%hmsBKMGTi")
-            value = draw(st.sampled_from([word, f"{number}  {word[len(number) :]}"]))
-        single = word not in plain and not any(c.isspace() or c in ",#" for c in word)
-        if before.startswith("KEY_") and single and kind not in ("TEXT", "NAME"):
-            value = draw(st.one_of(st.just(""), st.just(""), line_ends())) + word
-        if not (kind[0] == "_" or before[:1] == "_" or not before):
+            value = choices.choice([word, f"{number}  {word[len(number) :]}"])
+        section = kind if kind in ("META", "OPERATOR", "DEFAULTS") else section
+        single = word not in plain and not any(c.isspace() or c in ",#" for c in value)
+        if before.startswith("KEY_") and single and section != "META" and choices.random() < 0.3:
+            # The value of a factor may stand on a line below its word.
+            value = line_end(choices) + word
+        if kind[0] != "_" and before[:1] != "_" and before:
             text += " "
         text += value
         before = kind
-    return graph, text
+    return text
+
+
+layouts = st.builds(
+    lambda graph, seed: (graph, laid_out(graph, Random(seed))), graphs(), st.integers(0, 2**32)
+)
+"""A graph, and a text that says it in any layout."""

@@ -183,7 +183,7 @@ def test_what_dumps_writes_is_canonical(graph: udgl.ServingGraph) -> None:
 
 
 @QUICK
-@given(layouts())
+@given(layouts)
 def test_any_layout_is_formatted_and_means_the_same(drawn: tuple[udgl.ServingGraph, str]) -> None:
     graph, text = drawn
     assert udgl.parse(text) == graph
@@ -192,7 +192,7 @@ def test_any_layout_is_formatted_and_means_the_same(drawn: tuple[udgl.ServingGra
 
 @pytest.mark.slow
 @settings(QUICK, max_examples=2_000)
-@given(layouts())
+@given(layouts)
 def test_very_many_layouts_are_formatted_and_mean_the_same(
     drawn: tuple[udgl.ServingGraph, str],
 ) -> None:
