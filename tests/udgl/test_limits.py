@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import udgl
 from tests.udgl.fixture_files import FIXTURES, graphs
+from tests.udgl.strategies import layouts
 from udgl.diagnostics import MOST_DIAGNOSTICS
 from udgl.parser import LARGEST_TEXT, decode
 from udgl.targets.earg import compile_graph
@@ -108,6 +110,39 @@ HOSTILE = {
     + ",".join(f"a{i}" for i in range(5_000))
     + "→"
     + ",".join(f"b{i}" for i in range(5_000)),
+    "conditions": META + "flow\nswitch\nA → " + "B when x == 1, " * (MEGABYTE // 15),
+    "a condition of quotes": META + "flow\nswitch\nA → B when " + '"' * MEGABYTE,
+    "a condition without end": META + 'flow\nswitch\nA → B when x == "' + "\\" * MEGABYTE,
+    "a condition of many": META + "flow\nswitch\nA → B when " + "x == 1 and " * (MEGABYTE // 11),
+    "cases of one line each": META
+    + "flow\nswitch\n"
+    + "".join(f"A → B when x == {i}\n" for i in range(20_000)),
+    "whens": META + "flow\nswitch\nA → " + "when " * (MEGABYTE // 5),
+    "shares": META + "flow\nsplit\nA → " + "B 90 %, " * (MEGABYTE // 8),
+    "shares without weights": META + "flow\nsplit\nA → " + "B, " * (MEGABYTE // 3),
+    "a weight of zeros": META + "flow\nsplit\nA → B " + "0" * MEGABYTE + "%",
+    "env": META + "operator A\n" + "env A=1\n" * (MEGABYTE // 8),
+    "an env without end": META + 'operator A\nenv A="' + "\\" * MEGABYTE,
+    "an env of nonsense": META + 'operator A\nenv A="' + "\\x" * (MEGABYTE // 2) + '"',
+    "defaults for many operators": META
+    + "defaults\n"
+    + "".join(f"env A{i}=1\nparam A{i}=1\n" for i in range(4_000))
+    + "".join(f"operator B{i}, image a, train a:b, env C=1\n" for i in range(4_000)),
+    "steps": META + "operator A\nbatch 1" + ", 2 from epoch 3" * (MEGABYTE // 16),
+    "a step of digits": META + "operator A\nbatch 1, " + "9" * MEGABYTE + " from epoch 3",
+    "an epoch of digits": META + "operator A\nbatch 1, 2 from epoch " + "9" * MEGABYTE,
+    "an amount of digits": META + "operator A\nmemory " + "9" * MEGABYTE + "MB",
+    "a number of digits": META + "operator A\ncpu 1." + "0" * MEGABYTE,
+    "a power of digits": META + "operator A\nlearning-rate 1e" + "9" * MEGABYTE,
+    "a time of digits": META + "operator A\nwait 0." + "0" * MEGABYTE + "1ms",
+    "a patience of digits": META + "operator A\nearly-stop " + "9" * MEGABYTE,
+    "a count of digits": META + "operator A\nreplicas " + "9" * MEGABYTE,
+    "spaces in a limit": META + "operator A\nbatch dynamic" + " " * MEGABYTE + "x",
+    "a deep tensor": META + "operator A\ninput fp32[" + "1x" * (MEGABYTE // 2),
+    "a deep module": META + "operator A\nentrypoint " + "a." * (MEGABYTE // 2),
+    "a label": META + "operator A\nhost " + "a=/" * (MEGABYTE // 3) + "!",
+    "a value without end": META + 'operator A\ndataset "' + "a" * MEGABYTE,
+    "platforms": META + "platform " + "a," * (MEGABYTE // 2) + ",".join(map(str, range(20_000))),
     "a ring": chain(1_500) + "\nop1499 → op0",
     "many cycles": chain(1_500) + "".join(f"\nop{i + 1} → op{i}" for i in range(1_499)),
 }
@@ -118,7 +153,9 @@ def test_hostile_text_gets_diagnostics_in_little_time(name: str) -> None:
     udgl.parse(chain(2))
     start = time.process_time()
     assert codes(HOSTILE[name])
-    # The slowest takes about 1 s on a slow machine; quadratic time would take minutes.
+    with contextlib.suppress(udgl.UdglError):
+        udgl.format_text(HOSTILE[name])
+    # The slowest takes about 2 s on a slow machine; quadratic time would take minutes.
     assert time.process_time() - start < 20
 
 
@@ -168,16 +205,28 @@ WORDS = st.sampled_from(
             "D.e",
         ),
         *("1", "0", "-1", "32", "Yes", "no", "a/b:c", "x@sha256:0a", "é", "\0", "\ufeff", "\u2028"),
+        *("defaults", "switch", "split", "when", "otherwise", "wait", "memory", "env", "train"),
+        *("90%", "10 %", "5ms", "2GB", 'A="b # c"', '"', "\\", "a:b", "dynamic 4", "epochs 3"),
+        *("64 from epoch 3", "x == 1", "switch\nA → B when x == 1, C otherwise\n", "platform a"),
         *("\x1b", "A → B\n", "operator A\nimage a\n", "flow\ndistribute\n", "reduce\nA, B → C\n"),
     ]
 )
 
 
 def a_graph_or_diagnostics(text: str) -> None:
-    if not codes(text):
+    found = codes(text)
+    if not found:
         graph = udgl.parse(text)
         assert graph.entry() in graph.operators
         assert graph.exits()
+        assert udgl.parse(udgl.dumps(graph)) == graph
+    try:
+        formatted = udgl.format_text(text)
+    except udgl.UdglError as error:
+        assert [d.code for d in error.diagnostics] == found  # noqa: PT017
+        return
+    assert udgl.format_text(formatted) == formatted
+    assert udgl.examine(formatted)[0] == udgl.examine(text)[0]
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -207,13 +256,41 @@ def test_any_bytes_are_a_text_or_diagnostics(data: bytes) -> None:
     a_graph_or_diagnostics(text)
 
 
+def changed(data: st.DataObject, text: str) -> str:
+    """``text`` with some words in other places, gone, or repeated."""
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 20)))
+        text = text[:start] + data.draw(WORDS) + text[end:]
+    return text
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_valid_graph_with_a_change_is_a_graph_or_diagnostics(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(graphs("valid")))
     text = (FIXTURES / "valid" / f"{name}.udgl").read_text(encoding="utf-8")
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(text)))
-        end = data.draw(st.integers(start, min(len(text), start + 20)))
-        text = text[:start] + data.draw(WORDS) + text[end:]
-    a_graph_or_diagnostics(text)
+    a_graph_or_diagnostics(changed(data, text))
+
+
+FUZZ = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@settings(FUZZ, max_examples=40)
+@given(layouts, st.data())
+def test_a_layout_with_a_change_is_a_graph_or_diagnostics(
+    drawn: tuple[udgl.ServingGraph, str], data: st.DataObject
+) -> None:
+    a_graph_or_diagnostics(changed(data, drawn[1]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@settings(FUZZ, max_examples=600)
+@given(layouts, st.data())
+def test_many_layouts_with_changes_are_graphs_or_diagnostics(
+    drawn: tuple[udgl.ServingGraph, str], data: st.DataObject
+) -> None:
+    a_graph_or_diagnostics(changed(data, drawn[1]))
