@@ -36,6 +36,8 @@ class Reader:
     ) -> None:
         parser: Any = lark.parser
         table = parser.parser._parse_table
+        # No rule but the first one is empty, and that one ends at the end of the text alone: the
+        # loops below take as many symbols as a rule has, one at least.
         self._start: int = table.start_states["start"]
         self._end: int = table.end_states["start"]
         self._states: dict[int, dict[str, Any]] = table.states
@@ -74,7 +76,7 @@ class Reader:
                 states.append(state)
                 found = ready.get(state) or self._prepare(state)
                 step = found[1][kind]
-            states.append(step)
+            states.append(step)  # type: ignore[arg-type]
             if kind[0] == "_":
                 # A separator leaves no trace.
                 values.append(None)
@@ -114,7 +116,7 @@ class Reader:
                 states.append(state)
                 found = ready.get(state) or self._prepare(state)
                 step = found[1][kind]
-            states.append(step)
+            states.append(step)  # type: ignore[arg-type]
             tokens.append((kind, match[kind]))
         return None if self._finish(states, None) is None else tokens
 

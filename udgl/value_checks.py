@@ -45,16 +45,16 @@ _CLOSED = re.compile(r"""(?:[^"]|"(?:[^"\\]|\\.)*")*""")
 def check_values(graph: ServingGraph) -> list[Diagnostic]:
     """All values of ``graph`` that no text says."""
     found = [*_check_entries(graph)]
-    for kind, parts, check in (
-        (Operator, graph.operators, check_operator),
-        (Flow, graph.flows, check_flow),
-    ):
-        if type(parts) is not tuple or not all(isinstance(part, kind) for part in parts):
-            word = f"{kind.__name__.lower()}s"
-            found.append(_wrong(f"the {word} of a graph are a tuple of {kind.__name__}"))
-            continue
-        for part in parts:
-            found += check(part)
+    if _all_are(graph.operators, Operator):
+        for operator in graph.operators:
+            found += check_operator(operator)
+    else:
+        found.append(_wrong("the operators of a graph are not a tuple of Operator"))
+    if _all_are(graph.flows, Flow):
+        for flow in graph.flows:
+            found += check_flow(flow)
+    else:
+        found.append(_wrong("the flows of a graph are not a tuple of Flow"))
     if not found:
         found += _check_lines(graph)
     return found
@@ -151,6 +151,10 @@ def name_wrong(name: object, what: str) -> Diagnostic:
     return Diagnostic("U014", f"{shown(name)} cannot name {what}", None, FORMS["NAME"][1])
 
 
+def _all_are(parts: object, kind: type) -> bool:
+    return type(parts) is tuple and all(isinstance(part, kind) for part in parts)
+
+
 def _check_entries(graph: ServingGraph) -> _Found:
     if graph.name != "" and not is_form(graph.name, "NAME"):
         yield name_wrong(graph.name, "a graph")
@@ -193,7 +197,7 @@ def _check_training(training: Training, batch: int, owner: str) -> _Found:
         yield _wrong(message, "PYTHON_NAME")
     yield from _check_count("epochs", training.epochs, 1, LARGEST_COUNT, owner)
     steps = training.schedule
-    if type(steps) is not tuple or not all(isinstance(step, BatchStep) for step in steps):
+    if not _all_are(steps, BatchStep):
         yield _wrong(f"the schedule of {owner} is not a tuple of BatchStep")
     elif steps[:1] != (BatchStep(1, batch),):
         message = f"the schedule of {owner} does not start with its batch"

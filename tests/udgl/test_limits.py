@@ -110,7 +110,7 @@ HOSTILE = {
     + ",".join(f"a{i}" for i in range(5_000))
     + "→"
     + ",".join(f"b{i}" for i in range(5_000)),
-    "conditions": META + "flow\nswitch\nA → " + "B when x == 1, " * (MEGABYTE // 15),
+    "conditions": META + "flow\nswitch\nA → " + "B when x == 1, " * (MEGABYTE // 60),
     "a condition of quotes": META + "flow\nswitch\nA → B when " + '"' * MEGABYTE,
     "a condition without end": META + 'flow\nswitch\nA → B when x == "' + "\\" * MEGABYTE,
     "a condition of many": META + "flow\nswitch\nA → B when " + "x == 1 and " * (MEGABYTE // 11),
@@ -118,17 +118,17 @@ HOSTILE = {
     + "flow\nswitch\n"
     + "".join(f"A → B when x == {i}\n" for i in range(20_000)),
     "whens": META + "flow\nswitch\nA → " + "when " * (MEGABYTE // 5),
-    "shares": META + "flow\nsplit\nA → " + "B 90 %, " * (MEGABYTE // 8),
+    "shares": META + "flow\nsplit\nA → " + "B 90 %, " * (MEGABYTE // 32),
     "shares without weights": META + "flow\nsplit\nA → " + "B, " * (MEGABYTE // 3),
     "a weight of zeros": META + "flow\nsplit\nA → B " + "0" * MEGABYTE + "%",
-    "env": META + "operator A\n" + "env A=1\n" * (MEGABYTE // 8),
+    "env": META + "operator A\n" + "env A=1\n" * (MEGABYTE // 32),
     "an env without end": META + 'operator A\nenv A="' + "\\" * MEGABYTE,
     "an env of nonsense": META + 'operator A\nenv A="' + "\\x" * (MEGABYTE // 2) + '"',
     "defaults for many operators": META
     + "defaults\n"
     + "".join(f"env A{i}=1\nparam A{i}=1\n" for i in range(4_000))
     + "".join(f"operator B{i}, image a, train a:b, env C=1\n" for i in range(4_000)),
-    "steps": META + "operator A\nbatch 1" + ", 2 from epoch 3" * (MEGABYTE // 16),
+    "steps": META + "operator A\nbatch 1" + ", 2 from epoch 3" * (MEGABYTE // 64),
     "a step of digits": META + "operator A\nbatch 1, " + "9" * MEGABYTE + " from epoch 3",
     "an epoch of digits": META + "operator A\nbatch 1, 2 from epoch " + "9" * MEGABYTE,
     "an amount of digits": META + "operator A\nmemory " + "9" * MEGABYTE + "MB",
