@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import udgl
+from tests.udgl.conftest import ROOT
 from tests.udgl.fixture_files import FIXTURES, graphs
 from tests.udgl.strategies import layouts
 from udgl.diagnostics import MOST_DIAGNOSTICS
@@ -180,6 +183,49 @@ def test_a_graph_of_100_000_operators_is_read_in_seconds() -> None:
     assert len(graph.operators) == 100_000
     assert compile_graph(graph).files[0].text.startswith("100000\n1\nop0,1,reg/op:0,false,32\n")
     assert time.process_time() - start < 60
+
+
+def grown(count: int) -> str:
+    """A graph of ``count`` operators, of which each third one chooses, with many factors."""
+    lines = [META, "defaults", "wait 5ms, timeout 2s, env LANG=en", "memory 512MiB, cpu 0.5"]
+    for i in range(count):
+        lines += (
+            f"operator op{i}, image reg/op:{i}",
+            f"batch dynamic 32, latency 50ms, replicas 2, env N={i}, output json  # op {i}",
+        )
+    lines.append("flow")
+    for i in range(0, count - 3, 3):
+        cases = f'op{i + 1} when label == "{i}", op{i + 2} otherwise'
+        lines += ("switch", f"op{i} → {cases}", "reduce", f"op{i + 1}, op{i + 2} → op{i + 3}")
+    return "\n".join(lines)
+
+
+MEASURE = """
+import resource, sys, time
+import udgl
+text = sys.stdin.read()
+begin = time.process_time()
+graph = udgl.parse(text)
+assert len(graph.operators) == 100_000
+print(time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_graph_of_100_000_operators_with_all_factors_takes_seconds_and_bounded_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", MEASURE],
+        input=grown(100_000),
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        cwd=ROOT,
+    )
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds < 60
+    # 45 times the text; were it quadratic in anything, it would be thousands.
+    assert megabytes < 1_200
 
 
 WORDS = st.sampled_from(
