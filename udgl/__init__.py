@@ -12,32 +12,60 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from udgl.builder import GraphBuilder, checked
     from udgl.diagnostics import Diagnostic, Severity, UdglError
-    from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
-    from udgl.parser import load, parse
+    from udgl.formatter import format_text
+    from udgl.graph import (
+        BatchStep,
+        EarlyStop,
+        Flow,
+        FlowKind,
+        Operator,
+        ServingGraph,
+        Span,
+        Training,
+    )
+    from udgl.parser import examine, load, parse
+    from udgl.writing import dumps
 
 __all__ = [
+    "BatchStep",
     "Diagnostic",
+    "EarlyStop",
     "Flow",
     "FlowKind",
+    "GraphBuilder",
     "Operator",
     "ServingGraph",
     "Severity",
     "Span",
+    "Training",
     "UdglError",
+    "checked",
+    "dumps",
+    "examine",
+    "format_text",
     "load",
     "parse",
 ]
 
 _HOMES = {
+    "BatchStep": "graph",
     "Diagnostic": "diagnostics",
-    "Severity": "diagnostics",
-    "UdglError": "diagnostics",
+    "EarlyStop": "graph",
     "Flow": "graph",
     "FlowKind": "graph",
+    "GraphBuilder": "builder",
     "Operator": "graph",
     "ServingGraph": "graph",
+    "Severity": "diagnostics",
     "Span": "graph",
+    "Training": "graph",
+    "UdglError": "diagnostics",
+    "checked": "builder",
+    "dumps": "writing",
+    "examine": "parser",
+    "format_text": "formatter",
     "load": "parser",
     "parse": "parser",
 }

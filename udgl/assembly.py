@@ -21,6 +21,9 @@ from udgl.gaps import Gaps
 from udgl.graph import BatchStep, Flow, FlowKind, Operator, ServingGraph, Span, Training
 from udgl.vocabulary import NOT_IN_DEFAULTS, TRAINING_FACTORS
 
+MOST_PAIRS_IN_DEFAULTS = 100
+"""The most ``env``, and the most ``param``, that all operators can share."""
+
 
 class _Declaration(NamedTuple):
     """An operator as declared; None where its name could not be read. Its training, of which the
@@ -226,6 +229,15 @@ def _defaults(section: list[Any], found: list[Diagnostic]) -> Factors:
             found.append(Diagnostic("U135", message, span_of(pair[0]), hint))
         else:
             pairs.append(pair)
+    for name, pairs_of in (("KEY_ENV", "env"), ("KEY_PARAM", "param")):
+        given = [pair for pair in pairs if pair[0].type == name]
+        if len(given) > MOST_PAIRS_IN_DEFAULTS:
+            # Every operator has them all, so the time would be that of both numbers multiplied.
+            message = f"there are more than {MOST_PAIRS_IN_DEFAULTS} {pairs_of} in defaults"
+            hint = "write them in the operators that need them"
+            at = span_of(given[MOST_PAIRS_IN_DEFAULTS][0])
+            found.append(Diagnostic("U125", message, at, hint))
+            pairs = [pair for pair in pairs if pair[0].type != name]
     return read_factors(pairs, "defaults", found)
 
 

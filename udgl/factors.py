@@ -224,8 +224,8 @@ def _early_stop(token: Token, found: list[Diagnostic]) -> EarlyStop | None:
     return EarlyStop(patience, *metric)
 
 
-_LONGEST_WAIT = 60.0
-_LONGEST_TIME = 86_400.0
+LONGEST_WAIT = 60.0
+LONGEST_TIME = 86_400.0
 
 _READERS: dict[str, tuple[str, _Read]] = {
     "KEY_VERSION": ("version", _text),
@@ -233,14 +233,14 @@ _READERS: dict[str, tuple[str, _Read]] = {
     "KEY_ENTRYPOINT": ("entrypoint", _text),
     "KEY_BATCH": ("batch", _batch),
     "KEY_STATEFUL": ("stateful", _flag),
-    "KEY_WAIT": ("wait", _duration(_LONGEST_WAIT, zero=True, hint="a batch waits at most 60 s")),
+    "KEY_WAIT": ("wait", _duration(LONGEST_WAIT, zero=True, hint="a batch waits at most 60 s")),
     "KEY_LATENCY": (
         "latency",
-        _duration(_LONGEST_TIME, zero=False, hint="above 0, and at most 24 h"),
+        _duration(LONGEST_TIME, zero=False, hint="above 0, and at most 24 h"),
     ),
     "KEY_TIMEOUT": (
         "timeout",
-        _duration(_LONGEST_TIME, zero=False, hint="above 0, and at most 24 h"),
+        _duration(LONGEST_TIME, zero=False, hint="above 0, and at most 24 h"),
     ),
     "KEY_RETRIES": ("retries", _count(0, 100, "retries are 0 to 100")),
     "KEY_REPLICAS": (

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import networkx
+
+__all__ = [
+    "BatchStep",
+    "EarlyStop",
+    "Flow",
+    "FlowKind",
+    "Operator",
+    "ServingGraph",
+    "Span",
+    "Training",
+]
+
+
+def _readable(value: Any) -> str:
+    """A ``repr`` that leaves out what is as it is without being given, and that ``eval`` reads
+    after ``from udgl.graph import *``."""
+    return f"{type(value).__name__}({', '.join(_arguments(value))})"
+
+
+def _arguments(value: Any) -> list[str]:
+    """The arguments that make ``value``, one of this module's: those without a default by place,
+    the others by name, where they differ from it."""
+    return [
+        repr(given) if each.default is MISSING else f"{each.name}={given!r}"
+        for each in fields(value)
+        for given in (getattr(value, each.name),)
+        if each.repr and (each.default is MISSING or given != each.default)
+    ]
 
 
 class FlowKind(Enum):
@@ -24,6 +52,9 @@ class FlowKind(Enum):
 
     SPLIT = "split"
     """Choice by weight: each request goes to one target, in the given shares."""
+
+    def __repr__(self) -> str:
+        return f"FlowKind.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +94,7 @@ class EarlyStop:
         return any(word in self.metric.lower() for word in ("loss", "error"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Training:
     """How an operator's model is trained before it serves.
 
@@ -80,12 +111,14 @@ class Training:
     dataset: str | None = None
     params: tuple[tuple[str, str], ...] = ()
 
+    __repr__ = _readable
+
     def batch_at(self, epoch: int) -> int:
         """The batch size that the schedule says for ``epoch``, which counts from 1."""
         return [step.batch for step in self.schedule if step.epoch <= epoch][-1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Operator:
     """A vertex of the graph as declared, with the values of ``defaults`` where it has none itself.
 
@@ -157,6 +190,8 @@ class Operator:
     span: Span | None = field(default=None, compare=False, repr=False)
     spans: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
 
+    __repr__ = _readable
+
     def span_of(self, factor: str) -> Span | None:
         """Where the value of ``factor`` (the language's word, such as ``learning-rate``) stands,
         else where the operator is declared."""
@@ -166,7 +201,7 @@ class Operator:
         return self.span
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Flow:
     """One source and one or more targets (distribute, switch, split), or two or more sources and
     one target (reduce). The reduce lines of one target are one flow, and so are the switch lines
@@ -188,8 +223,10 @@ class Flow:
     name_spans: tuple[Span, ...] = field(default=(), compare=False, repr=False)
     case_spans: tuple[Span, ...] = field(default=(), compare=False, repr=False)
 
+    __repr__ = _readable
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ServingGraph:
     """One UDGL file: name, version, operators and flows, in the file's order.
 
@@ -212,6 +249,17 @@ class ServingGraph:
     span: Span | None = field(default=None, compare=False, repr=False)
     version_span: Span | None = field(default=None, compare=False, repr=False)
     spans: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        # A line for each operator and flow: a graph of some size could not be read otherwise.
+        operators, flows = (
+            "(" + "".join(f"\n        {part!r}," for part in parts) + ("\n    )" if parts else ")")
+            for parts in (self.operators, self.flows)
+        )
+        more = _arguments(self)
+        after = [text for text in more[3:] if not text.startswith("flows=")]
+        lines = [*more[:2], operators, f"flows={flows}", *after]
+        return "ServingGraph(" + "".join(f"\n    {line}," for line in lines) + "\n)"
 
     def span_of(self, entry: str) -> Span | None:
         """Where the value of the entry stands, else that of the graph's name."""
@@ -241,8 +289,9 @@ class ServingGraph:
         return tuple(o for o in self.operators if o.name not in flowing)
 
     def to_networkx(self) -> networkx.DiGraph[str]:
-        """A new DiGraph: vertices are operator names (attribute ``operator``), edges carry
-        ``kind`` (a :class:`FlowKind`)."""
+        """A new DiGraph: vertices are operator names (attribute ``operator``), edges carry ``kind``
+        (a :class:`FlowKind`), those of a switch ``conditions`` (the texts of the cases that lead
+        to the target, None for ``otherwise``), those of a split ``weight`` (percent)."""
         import networkx
 
         graph: networkx.DiGraph[str] = networkx.DiGraph(name=self.name, version=self.version)
@@ -250,6 +299,14 @@ class ServingGraph:
             graph.add_node(operator.name, operator=operator)
         for flow in self.flows:
             for source in flow.sources:
-                for target in flow.targets:
+                for number, target in enumerate(flow.targets):
                     graph.add_edge(source, target, kind=flow.kind)
+                    if flow.conditions:
+                        edge = graph.edges[source, target]
+                        edge["conditions"] = (
+                            *edge.get("conditions", ()),
+                            flow.conditions[number],
+                        )
+                    if flow.weights:
+                        graph.edges[source, target]["weight"] = flow.weights[number]
         return graph

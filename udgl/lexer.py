@@ -42,7 +42,8 @@ class ContextLexer(Lexer):
         }
         self._by_state: dict[Any, _Match] = {}
 
-    def _compile(self, accepted: dict[str, Any]) -> _Match:
+    def compile(self, accepted: dict[str, Any]) -> _Match:
+        """What matches the next token of a state that accepts these terminals."""
         choices = "|".join(f"(?P<{n}>{p})" for n, p in self._patterns.items() if n in accepted)
         # A state that accepts no terminal but the end of the file matches nothing.
         return re.compile(f"{self._skip}(?:{choices or '(?!)'})").match
@@ -60,7 +61,7 @@ class ContextLexer(Lexer):
             state = stack[-1]
             match_at = by_state.get(state)
             if match_at is None:
-                match_at = by_state[state] = self._compile(states[state])
+                match_at = by_state[state] = self.compile(states[state])
             match = match_at(text, position)
             if match is None:
                 yield self._unexpected(text, position, line, line_start)

@@ -5,6 +5,8 @@ lark and the grammar are loaded when the first text is parsed, not when this mod
 
 from __future__ import annotations
 
+import gc
+import re
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -16,8 +18,13 @@ from udgl.graph import ServingGraph, Span
 if TYPE_CHECKING:
     from lark import Lark
 
+    from udgl.reading import Reader
+
 LARGEST_TEXT = 64 * 1024 * 1024
 """Bytes of a file, and characters of a text, that are read at most."""
+
+_LARGE = 100_000
+"""Characters of a text that is worth holding Python's garbage collector for."""
 
 _GRAMMAR = Path(__file__).with_name("grammar.lark")
 
@@ -74,25 +81,56 @@ def examine(
 ) -> tuple[ServingGraph | None, tuple[Diagnostic, ...]]:
     """The graph that ``text`` says, None where it has an error, and all that there is to say of
     it, in the order of the text. Never raises, for any text."""
-    from lark.exceptions import UnexpectedInput
-
-    from udgl.assembly import assemble
-    from udgl.checks import check
-    from udgl.recovery import Recovery
-
     if len(text) > LARGEST_TEXT:
         return None, (_too_large(),)
-    plain = normalise(text) + "\n"
-    recovery = Recovery(plain)
-    parser = _parser()
+    if len(text) < _LARGE:
+        return _examine(text, source)
+    # Nothing that reading makes is garbage before it ends, and Python would look through all of it
+    # again and again: a third of the time of a large file.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        sections: Any = parser.parse(plain, on_error=recovery.on_error)
-    except UnexpectedInput:
-        # Recovery gave up; what it reported so far is all there is to say.
-        return None, _ordered(recovery.diagnostics, more=True)
-    graph, found = assemble(sections, source, recovery.gaps)
-    found += recovery.diagnostics
-    found += check(graph, recovery.gaps)
+        return _examine(text, source)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def syntax_errors(text: str, source: str = "<string>") -> tuple[Diagnostic, ...]:
+    """What :func:`examine` says of a text that could not be read in whole."""
+    return tuple(d for d in examine(text, source)[1] if d.severity is Severity.ERROR)
+
+
+def tokens(text: str) -> list[tuple[str, str]] | None:
+    """Terminal and text of each token of the grammar, separators with their comments included;
+    None where the text has a syntax error or is too large."""
+    return None if len(text) > LARGEST_TEXT else _reader().tokens(normalise(text) + "\n")
+
+
+def _examine(text: str, source: str) -> tuple[ServingGraph | None, tuple[Diagnostic, ...]]:
+    from udgl.assembly import assemble
+    from udgl.checks import check
+    from udgl.gaps import Gaps
+
+    plain = normalise(text) + "\n"
+    gaps = Gaps()
+    unread: list[Diagnostic] = []
+    sections = _reader().sections(plain)
+    if sections is None:
+        from lark.exceptions import UnexpectedInput
+
+        from udgl.recovery import Recovery
+
+        recovery = Recovery(plain)
+        gaps, unread = recovery.gaps, recovery.diagnostics
+        try:
+            sections = _parser().parse(plain, on_error=recovery.on_error)
+        except UnexpectedInput:
+            # Recovery gave up; what it reported so far is all there is to say.
+            return None, _ordered(unread, more=True)
+    graph, found = assemble(sections, source, gaps)
+    found += unread
+    found += check(graph, gaps)
     wrong = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     return None if wrong else graph, _ordered(found)
 
@@ -135,3 +173,21 @@ def _parser() -> Lark:
         propagate_positions=False,
         maybe_placeholders=False,
     )
+
+
+@cache
+def _reader() -> Reader:
+    """What reads a text without syntax errors."""
+    from udgl.assembly import Shape
+    from udgl.reading import Reader
+
+    lark = _parser()
+    lexer: Any = lark.parser
+    return Reader(lark, Shape(), lexer.lexer.compile)
+
+
+@cache
+def terminal(name: str) -> re.Pattern[str]:
+    """What the grammar's terminal matches, up to a line end."""
+    pattern = next(t.pattern for t in _parser().terminals if t.name == name)
+    return re.compile(f"(?:{pattern.to_regexp()})(?=\\n)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from udgl.diagnostics import UdglError
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Training
 from udgl.quantities import (
     format_duration,
@@ -22,7 +23,16 @@ Factor = tuple[str, str]
 
 
 def dumps(graph: ServingGraph) -> str:
-    """``graph`` as UDGL text, which ends with a line end."""
+    """``graph`` as UDGL text, which ends with a line end.
+
+    Raises :class:`udgl.UdglError` for values that no text says, such as a name with a space in a
+    graph that was built in Python.
+    """
+    from udgl.value_checks import check_values
+
+    found = check_values(graph)
+    if found:
+        raise UdglError(graph.source, found)
     return "\n".join(_lines(graph)) + "\n"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import udgl
+from tests.udgl.conftest import ROOT
 from tests.udgl.fixture_files import FIXTURES, graphs
+from tests.udgl.strategies import layouts
 from udgl.diagnostics import MOST_DIAGNOSTICS, source_lines
-from udgl.parser import LARGEST_TEXT, decode
+from udgl.parser import LARGEST_TEXT, decode, tokens
 from udgl.targets.earg import compile_graph
 
 META = "meta\nname G\nversion 1\n"
@@ -120,7 +125,40 @@ HOSTILE = {
     "lines that go on": "flow\nswitch\na->b when x == 1,\n" + "b when x == 1,\n" * (MEGABYTE // 15),
     "names in quotes": "flow\ndistribute\n" + '"a"->"b"\n' * (MEGABYTE // 9),
     "other names": "flow\ndistribute\n" + "".join(f"{i}->b\n" for i in range(MEGABYTE // 9)),
-    "steps": META + "operator A\nbatch 3" + ", 4 form epoch" * (MEGABYTE // 14),
+    "misspelt steps": META + "operator A\nbatch 3" + ", 4 form epoch" * (MEGABYTE // 14),
+    "conditions": META + "flow\nswitch\nA → " + "B when x == 1, " * (MEGABYTE // 60),
+    "a condition of quotes": META + "flow\nswitch\nA → B when " + '"' * MEGABYTE,
+    "a condition without end": META + 'flow\nswitch\nA → B when x == "' + "\\" * MEGABYTE,
+    "a condition of many": META + "flow\nswitch\nA → B when " + "x == 1 and " * (MEGABYTE // 11),
+    "cases of one line each": META
+    + "flow\nswitch\n"
+    + "".join(f"A → B when x == {i}\n" for i in range(20_000)),
+    "whens": META + "flow\nswitch\nA → " + "when " * (MEGABYTE // 5),
+    "shares": META + "flow\nsplit\nA → " + "B 90 %, " * (MEGABYTE // 32),
+    "shares without weights": META + "flow\nsplit\nA → " + "B, " * (MEGABYTE // 3),
+    "a weight of zeros": META + "flow\nsplit\nA → B " + "0" * MEGABYTE + "%",
+    "env": META + "operator A\n" + "env A=1\n" * (MEGABYTE // 32),
+    "an env without end": META + 'operator A\nenv A="' + "\\" * MEGABYTE,
+    "an env of nonsense": META + 'operator A\nenv A="' + "\\x" * (MEGABYTE // 2) + '"',
+    "defaults for many operators": META
+    + "defaults\n"
+    + "".join(f"env A{i}=1\nparam A{i}=1\n" for i in range(4_000))
+    + "".join(f"operator B{i}, image a, train a:b, env C=1\n" for i in range(4_000)),
+    "steps": META + "operator A\nbatch 1" + ", 2 from epoch 3" * (MEGABYTE // 64),
+    "a step of digits": META + "operator A\nbatch 1, " + "9" * MEGABYTE + " from epoch 3",
+    "an epoch of digits": META + "operator A\nbatch 1, 2 from epoch " + "9" * MEGABYTE,
+    "an amount of digits": META + "operator A\nmemory " + "9" * MEGABYTE + "MB",
+    "a number of digits": META + "operator A\ncpu 1." + "0" * MEGABYTE,
+    "a power of digits": META + "operator A\nlearning-rate 1e" + "9" * MEGABYTE,
+    "a time of digits": META + "operator A\nwait 0." + "0" * MEGABYTE + "1ms",
+    "a patience of digits": META + "operator A\nearly-stop " + "9" * MEGABYTE,
+    "a count of digits": META + "operator A\nreplicas " + "9" * MEGABYTE,
+    "spaces in a limit": META + "operator A\nbatch dynamic" + " " * MEGABYTE + "x",
+    "a deep tensor": META + "operator A\ninput fp32[" + "1x" * (MEGABYTE // 2),
+    "a deep module": META + "operator A\nentrypoint " + "a." * (MEGABYTE // 2),
+    "a label": META + "operator A\nhost " + "a=/" * (MEGABYTE // 3) + "!",
+    "a value without end": META + 'operator A\ndataset "' + "a" * MEGABYTE,
+    "platforms": META + "platform " + "a," * (MEGABYTE // 2) + ",".join(map(str, range(20_000))),
     "a ring": chain(1_500) + "\nop1499 → op0",
     "many cycles": chain(1_500) + "".join(f"\nop{i + 1} → op{i}" for i in range(1_499)),
 }
@@ -131,7 +169,9 @@ def test_hostile_text_gets_diagnostics_in_little_time(name: str) -> None:
     udgl.parse(chain(2))
     start = time.process_time()
     assert codes(HOSTILE[name])
-    # The slowest takes about 1 s on a slow machine; quadratic time would take minutes.
+    with contextlib.suppress(udgl.UdglError):
+        udgl.format_text(HOSTILE[name])
+    # The slowest takes about 2 s on a slow machine; quadratic time would take minutes.
     assert time.process_time() - start < 20
 
 
@@ -156,6 +196,49 @@ def test_a_graph_of_100_000_operators_is_read_in_seconds() -> None:
     assert len(graph.operators) == 100_000
     assert compile_graph(graph).files[0].text.startswith("100000\n1\nop0,1,reg/op:0,false,32\n")
     assert time.process_time() - start < 60
+
+
+def grown(count: int) -> str:
+    """A graph of ``count`` operators, of which each third one chooses, with many factors."""
+    lines = [META, "defaults", "wait 5ms, timeout 2s, env LANG=en", "memory 512MiB, cpu 0.5"]
+    for i in range(count):
+        lines += (
+            f"operator op{i}, image reg/op:{i}",
+            f"batch dynamic 32, latency 50ms, replicas 2, env N={i}, output json  # op {i}",
+        )
+    lines.append("flow")
+    for i in range(0, count - 3, 3):
+        cases = f'op{i + 1} when label == "{i}", op{i + 2} otherwise'
+        lines += ("switch", f"op{i} → {cases}", "reduce", f"op{i + 1}, op{i + 2} → op{i + 3}")
+    return "\n".join(lines)
+
+
+MEASURE = """
+import resource, sys, time
+import udgl
+text = sys.stdin.read()
+begin = time.process_time()
+graph = udgl.parse(text)
+assert len(graph.operators) == 100_000
+print(time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_graph_of_100_000_operators_with_all_factors_takes_seconds_and_bounded_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", MEASURE],
+        input=grown(100_000),
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        cwd=ROOT,
+    )
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds < 60
+    # 45 times the text; were it quadratic in anything, it would be thousands.
+    assert megabytes < 1_200
 
 
 WORDS = st.sampled_from(
@@ -208,16 +291,29 @@ WORDS = st.sampled_from(
             "epochs",
         ),
         *("switch\nA → B when x == 1, C otherwise\n", "split\nA → B 90%, C 10%\n", "flow:", "A,\n"),
+        *("defaults", "switch", "split", "when", "otherwise", "wait", "memory", "env", "train"),
+        *("90%", "10 %", "5ms", "2GB", 'A="b # c"', '"', "\\", "a:b", "dynamic 4", "epochs 3"),
+        *("64 from epoch 3", "x == 1", "switch\nA → B when x == 1, C otherwise\n", "platform a"),
         *("\x1b", "A → B\n", "operator A\nimage a\n", "flow\ndistribute\n", "reduce\nA, B → C\n"),
     ]
 )
 
 
 def a_graph_or_diagnostics(text: str) -> None:
-    if not codes(text):
+    found = codes(text)
+    if not found:
         graph = udgl.parse(text)
         assert graph.entry() in graph.operators
         assert graph.exits()
+        assert udgl.parse(udgl.dumps(graph)) == graph
+    if tokens(text) is None:
+        with pytest.raises(udgl.UdglError) as caught:
+            udgl.format_text(text)
+        assert {d.code for d in caught.value.diagnostics} <= set(found)
+        return
+    formatted = udgl.format_text(text)
+    assert udgl.format_text(formatted) == formatted
+    assert udgl.examine(formatted)[0] == udgl.examine(text)[0]
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -247,13 +343,41 @@ def test_any_bytes_are_a_text_or_diagnostics(data: bytes) -> None:
     a_graph_or_diagnostics(text)
 
 
+def changed(data: st.DataObject, text: str) -> str:
+    """``text`` with some words in other places, gone, or repeated."""
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 20)))
+        text = text[:start] + data.draw(WORDS) + text[end:]
+    return text
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_valid_graph_with_a_change_is_a_graph_or_diagnostics(data: st.DataObject) -> None:
     files = [FIXTURES / f / f"{name}.udgl" for f in ("valid", "invalid") for name in graphs(f)]
     text = data.draw(st.sampled_from(files)).read_text(encoding="utf-8", errors="replace")
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(text)))
-        end = data.draw(st.integers(start, min(len(text), start + 20)))
-        text = text[:start] + data.draw(WORDS) + text[end:]
-    a_graph_or_diagnostics(text)
+    a_graph_or_diagnostics(changed(data, text))
+
+
+FUZZ = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@settings(FUZZ, max_examples=40)
+@given(layouts, st.data())
+def test_a_layout_with_a_change_is_a_graph_or_diagnostics(
+    drawn: tuple[udgl.ServingGraph, str], data: st.DataObject
+) -> None:
+    a_graph_or_diagnostics(changed(data, drawn[1]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@settings(FUZZ, max_examples=600)
+@given(layouts, st.data())
+def test_many_layouts_with_changes_are_graphs_or_diagnostics(
+    drawn: tuple[udgl.ServingGraph, str], data: st.DataObject
+) -> None:
+    a_graph_or_diagnostics(changed(data, drawn[1]))

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "decompile": "write the graph that a platform's files say",
     "diff": "tell what changes from one graph to another",
     "draw": "draw a graph: in the terminal, as SVG, DOT or Mermaid",
+    "fmt": "write graphs in canonical form",
     "grammar": "print a grammar for an editor's highlighting",
     "lsp": "serve an editor as a language server",
     "targets": "list the platforms that graphs can be compiled to",
