@@ -23,6 +23,7 @@ from udgl.editor.outline import Branch, Part, folds, outline
 from udgl.editor.positions import ENCODINGS, Lines, units
 from udgl.editor.scanner import Kind
 from udgl.graph import Span
+from udgl.targets import target_names
 from udgl.vocabulary import BLOCKS, ENTRIES, FACTORS, SECTIONS
 
 VALID = [FIXTURES / "valid" / f"{name}.udgl" for name in graphs("valid")]
@@ -128,7 +129,7 @@ def test_a_factor_that_is_given_is_not_proposed_again() -> None:
         ("operator A\ninput |", ["text", "json", "bytes"]),
         ("operator A\nwait |", ["5ms"]),
         ("meta\nengine |", ["local"]),
-        ("meta\nplatform |", ["earg"]),
+        ("meta\nplatform |", list(target_names())),
     ],
 )
 def test_values_are_proposed_by_their_factor(text: str, first: list[str]) -> None:
