@@ -59,6 +59,10 @@ def _fan_out(graph: ServingGraph) -> Iterator[Use]:
 
 
 def _exits(graph: ServingGraph) -> Iterator[Use]:
+    """Exits that answer a request beside another one; where requests are never copied, each of
+    them reaches one exit alone."""
+    if not any(_fan_out(graph)):
+        return
     for operator in graph.exits()[1:]:
         yield f"the exit {quote(operator.name)}", operator.span
 
@@ -111,7 +115,7 @@ CONSTRUCTS: tuple[Construct, ...] = (
         "distribute to several",
         _fan_out,
         _graph(_ABCD, "distribute\nA -> B, C\nreduce\nB, C -> D"),
-        _graph(_ABCD, "distribute\nA -> B\nB -> C\nreduce\nB, C -> D"),
+        _graph(_ABCD, "distribute\nA -> B\nB -> C\nC -> D"),
     ),
     Construct(
         "reduce",

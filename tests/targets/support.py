@@ -48,7 +48,20 @@ def compile_both(
     with_it, said = _compile(name, construct.example)
     without, said_without = _compile(name, construct.without)
     before = {(d.code, d.message) for d in said_without}
-    return with_it, without, tuple(d for d in said if (d.code, d.message) not in before)
+    lines = {span.line for _, span in construct.uses(udgl.parse(construct.example)) if span}
+    return (
+        with_it,
+        without,
+        tuple(
+            diagnostic
+            for diagnostic in said
+            if (diagnostic.code, diagnostic.message) not in before
+            and (
+                diagnostic.severity is Severity.ERROR
+                or (diagnostic.span is not None and diagnostic.span.line in lines)
+            )
+        ),
+    )
 
 
 def support(name: str, construct: Construct) -> Support:
