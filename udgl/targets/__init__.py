@@ -23,7 +23,8 @@ from udgl.graph import ServingGraph
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """One file of a platform: ``name`` has no folder in it, ``text`` ends with a line end."""
+    """One file of a platform: ``name`` is a relative path with ``/`` between its folders, ``text``
+    ends with a line end."""
 
     name: str
     text: str
