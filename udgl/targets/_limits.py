@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from udgl.constructs import CONSTRUCTS
@@ -23,6 +23,13 @@ class Limit:
     severity: Severity
     message: str
     hint: str | None = None
+
+
+def in_order(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings in the order of the file."""
+    return tuple(
+        sorted(found, key=lambda d: (d.span.line, d.span.column) if d.span is not None else (0, 0))
+    )
 
 
 def limits(graph: ServingGraph, known: Mapping[str, Limit]) -> Iterator[Diagnostic]:

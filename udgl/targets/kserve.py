@@ -20,7 +20,7 @@ from udgl.targets._composition import (
     Step,
     compose,
 )
-from udgl.targets._limits import Limit, limits
+from udgl.targets._limits import Limit, in_order, limits
 from udgl.targets._manifest import (
     Object,
     documents,
@@ -113,7 +113,7 @@ def compile_graph(graph: ServingGraph) -> Compilation:
         hint = "an InferenceGraph nests: let every fan-out meet in one join"
         found.append(Diagnostic("KSERVE102", error.message, error.span, hint))
     if found:
-        raise UdglError(graph.source, found)
+        raise UdglError(graph.source, in_order(found))
     names = object_names(graph)
     objects = [
         (
@@ -131,7 +131,7 @@ def compile_graph(graph: ServingGraph) -> Compilation:
         }
         objects.append((f"{place(graph, graph.span)} the flows", one))
     file = OutputFile(f"{graph.name}-{graph.version}.kserve.yaml", documents(objects))
-    return Compilation((file,), tuple(limits(graph, _LIMITS)))
+    return Compilation((file,), in_order(limits(graph, _LIMITS)))
 
 
 def _service(graph: ServingGraph, operator: Operator, names: dict[str, str]) -> Object:

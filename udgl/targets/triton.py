@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from udgl.diagnostics import Diagnostic, Severity, UdglError, listing, quote
 from udgl.graph import FlowKind, Operator, ServingGraph
 from udgl.targets import Compilation, OutputFile
-from udgl.targets._limits import Limit, limits
+from udgl.targets._limits import Limit, in_order, limits
 from udgl.targets._manifest import place
 from udgl.targets._payloads import Tensor, as_tensor
+from udgl.targets._text_proto import string
 
 DESCRIPTION = "a Triton model repository with an ensemble"
 
@@ -91,7 +92,7 @@ def compile_graph(graph: ServingGraph) -> Compilation:
     """
     found = [*limits(graph, _LIMITS), *_check(graph)]
     if any(diagnostic.severity is Severity.ERROR for diagnostic in found):
-        raise UdglError(graph.source, found)
+        raise UdglError(graph.source, in_order(found))
     root = f"{graph.name}-{graph.version}.triton"
     inputs = _inputs(graph)
     files = []
@@ -108,7 +109,7 @@ def compile_graph(graph: ServingGraph) -> Compilation:
         # Triton wants a version of an ensemble as well; a folder has to hold something to be one.
         note = "An ensemble has no files of its own.\n"
         files.append(OutputFile(f"{root}/{graph.name}/1/README", note))
-    return Compilation(tuple(files), tuple(found))
+    return Compilation(tuple(files), in_order(found))
 
 
 def _check(graph: ServingGraph) -> Iterator[Diagnostic]:
@@ -194,7 +195,7 @@ def _config(graph: ServingGraph, operator: Operator, inputs: list[tuple[str, str
         lines += [
             "parameters {",
             f"  key: {json.dumps(name)}",
-            f"  value {{ string_value: {_text(value)} }}",
+            f"  value {{ string_value: {string(value)} }}",
             "}",
         ]
     return "\n".join(lines) + "\n"
@@ -303,7 +304,7 @@ def _ensemble(graph: ServingGraph, inputs: dict[str, list[tuple[str, str]]]) -> 
             lines += [
                 "parameters {",
                 f'  key: "{word}"',
-                f"  value {{ string_value: {_text(value)} }}",
+                f"  value {{ string_value: {string(value)} }}",
                 "}",
             ]
     return "\n".join(lines) + "\n"
@@ -314,18 +315,6 @@ def _wire(operator: str, last: set[str], exits: int) -> str:
     if operator not in last:
         return f"reply of {operator}"
     return "OUTPUT" if exits == 1 else f"OUTPUT_{operator}"
-
-
-def _text(value: str) -> str:
-    """A string of protobuf's text format: octal escapes of UTF-8, which every reader knows."""
-    return (
-        '"'
-        + "".join(
-            chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}"
-            for byte in value.encode()
-        )
-        + '"'
-    )
 
 
 def _python_model(graph: ServingGraph, operator: Operator, inputs: list[tuple[str, str]]) -> str:
