@@ -1,11 +1,12 @@
 """Clipper's script, run against a recording connection.
 
-``clipper_admin`` installs on no Python of today; the double takes the arguments that its
-documentation names, and refuses others.
+``clipper_admin`` 0.4.1 pins a cloudpickle that no Python after 3.7 can import; the double has the
+signatures of its functions, and refuses other arguments.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from typing import Any
@@ -41,6 +42,8 @@ class Connection:
     ) -> None:
         assert input_type in ("integers", "floats", "doubles", "bytes", "strings")
         assert name not in self.models
+        for word in (name, version):
+            assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", word)
         self.models[name] = dict(locals())
 
     def register_application(
@@ -98,6 +101,7 @@ def test_batch_sizes_replicas_and_objective_are_those_of_the_graph(
 ) -> None:
     connection = run(
         "meta\nname G\nversion 1\noperator A\nimage a:1, batch dynamic 8, latency 20ms, "
+        "version V2_a, "
         "input fp32[3]\noperator B\nimage b:1, batch 4, replicas 3\nflow\ndistribute\nA -> B",
         monkeypatch,
     )

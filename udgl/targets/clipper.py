@@ -7,6 +7,7 @@ to the application, the others are deployed for clients to ask. Source: the docu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from udgl.diagnostics import Diagnostic, Severity, UdglError, listing, quote
@@ -112,6 +113,11 @@ def _model_name(operator: Operator) -> str:
     return step_name(operator.name)
 
 
+def _version(operator: Operator) -> str:
+    """The version as a DNS subdomain (RFC 1123), which Clipper wants."""
+    return re.sub(r"[^a-z0-9.-]+", "-", operator.version.lower()).strip(".-")
+
+
 def _script(graph: ServingGraph) -> str:
     entry = graph.entry()
     application = step_name(graph.name)
@@ -182,7 +188,7 @@ _CLASS_FUNCTION = [
 def _deployment(graph: ServingGraph, operator: Operator, label: str) -> list[str]:
     arguments = [
         ("name", repr(_model_name(operator))),
-        ("version", repr(operator.version)),
+        ("version", repr(_version(operator))),
         ("input_type", repr(_input_type(operator))),
     ]
     if _from_class(operator):
