@@ -14,7 +14,7 @@ import pytest
 import udgl
 from udgl.diagnostics import CODES
 from udgl.parser import examine
-from udgl.targets import target, target_names
+from udgl.targets import target
 from udgl.vocabulary import BLOCKS, CASES, ENTRIES, FACTORS, SECTIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,13 +24,16 @@ BLOCKS_OF_UDGL = [
     for found in re.finditer(r"^```udgl([^\n]*)\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL)
 ]
 
+OF_THE_MANUAL = ("earg",)
+"""The targets of which the manual tells; docs/targets.md tells of all."""
+
 IN_NO_BLOCK = {"U001", "U002", "U003", "EARG100"}
 """Told of files that are no text, that are too large, or of graphs built in Python."""
 
 
 def target_codes() -> dict[str, str]:
-    """Each code of a target, with the target's name."""
-    return {code: name for name in target_names() for code in target(name).CODES}
+    """Each code of the target that the manual tells of, with its name."""
+    return {code: name for name in OF_THE_MANUAL for code in target(name).CODES}
 
 
 def completed(text: str, expected: set[str]) -> str:
@@ -70,7 +73,7 @@ def test_an_example_is_what_the_manual_says(codes: list[str], text: str) -> None
 
 def test_every_code_is_in_the_manual_with_its_rule_and_an_example() -> None:
     rules = dict(CODES)
-    for name in target_names():
+    for name in OF_THE_MANUAL:
         rules |= target(name).CODES
     for code, rule in rules.items():
         assert f"**{code}** {rule}" in MANUAL, f"the manual does not say: **{code}** {rule}"

@@ -1,0 +1,36 @@
+"""What each target writes, to the letter; ``python -m tests.targets.support`` writes it anew."""
+
+from __future__ import annotations
+
+import pytest
+
+import udgl
+from tests.targets.support import GOLDEN, golden, golden_graphs
+from udgl.targets import target, target_names
+from udgl.writing import dumps
+
+
+@pytest.mark.parametrize("name", target_names())
+@pytest.mark.parametrize("graph", golden_graphs())
+def test_a_target_writes_its_golden_files(graph: str, name: str) -> None:
+    expected = (GOLDEN / name / f"{graph}.txt").read_text(encoding="utf-8")
+    assert golden(name, graph) == expected, "run: python -m tests.targets.support"
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_how_a_graph_is_laid_out_changes_no_file_but_in_its_comments(name: str) -> None:
+    for text in golden_graphs().values():
+        graph = udgl.parse(text, "g.udgl")
+        again = udgl.parse(dumps(graph), "g.udgl")
+        try:
+            files = target(name).compile_graph(graph).files
+        except udgl.UdglError:
+            continue
+        for one, other in zip(files, target(name).compile_graph(again).files, strict=True):
+            assert one.name == other.name
+            assert _bare(one.text) == _bare(other.text)
+
+
+def _bare(text: str) -> list[str]:
+    comments = ("#", "%%", "//")
+    return [line for line in text.split("\n") if not line.lstrip().startswith(comments)]

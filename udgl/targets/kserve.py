@@ -1,0 +1,291 @@
+"""Graphs for KServe: an InferenceService for each operator, and an InferenceGraph of them.
+
+The flows become the steps of an InferenceGraph: a Sequence from the entry on, with an Ensemble for
+each fan-out whose branches meet in a join, a Switch and a Splitter for the flows that choose.
+Source: KServe's public API reference, serving.kserve.io/v1beta1 (InferenceService) and v1alpha1
+(InferenceGraph).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from udgl.diagnostics import Diagnostic, Severity, UdglError, quote
+from udgl.graph import Operator, ServingGraph
+from udgl.targets import Compilation, OutputFile
+from udgl.targets._composition import (
+    CompositionError,
+    Parallel,
+    PartKind,
+    Step,
+    compose,
+)
+from udgl.targets._limits import Limit, in_order, limits
+from udgl.targets._manifest import (
+    Object,
+    documents,
+    environment,
+    graph_annotations,
+    label_name,
+    labels,
+    metadata,
+    milliseconds,
+    node_selector,
+    object_names,
+    operator_annotations,
+    place,
+    resources,
+    step_name,
+    whole_seconds,
+)
+
+if TYPE_CHECKING:
+    from earg.condition import Condition
+
+DESCRIPTION = "KServe InferenceServices and an InferenceGraph"
+
+WRITES = "{name}-{version}.kserve.yaml: InferenceServices and an InferenceGraph"
+
+CODES: dict[str, str] = {
+    "KSERVE101": "An operator has no image.",
+    "KSERVE102": "The flows have no composition of Sequence, Ensemble, Switch and Splitter.",
+    "KSERVE103": "A condition that GJSON cannot say.",
+    "KSERVE201": "A join is handed its replies in another form (a warning).",
+    "KSERVE202": "KServe has no dynamic batch limit (a warning).",
+    "KSERVE203": "KServe keeps no state of a model and has no backup (a warning).",
+    "KSERVE204": "KServe does not compute a failed batch again (a warning).",
+    "KSERVE205": "KServe trains no models (a warning).",
+    "KSERVE301": "What has no meaning in KServe (a note).",
+}
+
+_LIMITS = {
+    "reduce": Limit(
+        "KSERVE201",
+        Severity.WARNING,
+        "hands its replies over as an object by operator, not as a list",
+        "an Ensemble merges its replies so; the model has to take them by name",
+    ),
+    "several exits": Limit(
+        "KSERVE201",
+        Severity.WARNING,
+        "is answered together with the others, as an object by operator",
+    ),
+    "batch dynamic": Limit(
+        "KSERVE202",
+        Severity.WARNING,
+        "has a dynamic batch limit; KServe's batcher takes the most as a static one",
+    ),
+    "latency": Limit(
+        "KSERVE202", Severity.WARNING, "has a latency objective, by which KServe does not steer"
+    ),
+    "stateful": Limit(
+        "KSERVE203",
+        Severity.WARNING,
+        "is stateful: KServe runs one replica, whose state is lost with its pod",
+    ),
+    "backup": Limit("KSERVE203", Severity.WARNING, "has a backup; KServe has none"),
+    "retries": Limit(
+        "KSERVE204", Severity.WARNING, "has retries; KServe does not compute a failed batch again"
+    ),
+    "train": Limit(
+        "KSERVE205", Severity.WARNING, "is trained; KServe serves what its image holds already"
+    ),
+    "entrypoint": Limit(
+        "KSERVE301", Severity.NOTE, "has an entrypoint; in a container its image decides"
+    ),
+    "schedule": Limit("KSERVE301", Severity.NOTE, "is that of the Airflow DAG"),
+}
+
+
+def compile_graph(graph: ServingGraph) -> Compilation:
+    """The one file ``{name}-{version}.kserve.yaml``, for ``kubectl apply -f``.
+
+    Raises :class:`UdglError` where KServe cannot express ``graph``.
+    """
+    found: list[Diagnostic] = []
+    for operator in graph.operators:
+        if not operator.image:
+            message = f"operator {quote(operator.name)} has no image; KServe runs containers"
+            hint = "add 'image' beside 'entrypoint'"
+            found.append(Diagnostic("KSERVE101", message, operator.span, hint))
+    nodes: dict[str, Object] = {}
+    try:
+        _add_sequence("root", compose(graph), graph, nodes, found)
+    except CompositionError as error:
+        hint = "an InferenceGraph nests: let every fan-out meet in one join"
+        found.append(Diagnostic("KSERVE102", error.message, error.span, hint))
+    if found:
+        raise UdglError(graph.source, in_order(found))
+    names = object_names(graph)
+    objects = [
+        (
+            f"{place(graph, operator.span)} operator {operator.name}",
+            _service(graph, operator, names),
+        )
+        for operator in graph.operators
+    ]
+    if len(graph.operators) > 1:
+        one = {
+            "apiVersion": "serving.kserve.io/v1alpha1",
+            "kind": "InferenceGraph",
+            "metadata": metadata(label_name(graph.name), labels(graph), graph_annotations(graph)),
+            "spec": {"nodes": nodes},
+        }
+        objects.append((f"{place(graph, graph.span)} the flows", one))
+    file = OutputFile(f"{graph.name}-{graph.version}.kserve.yaml", documents(objects))
+    return Compilation((file,), in_order(limits(graph, _LIMITS)))
+
+
+def _service(graph: ServingGraph, operator: Operator, names: dict[str, str]) -> Object:
+    predictor: Object = {"minReplicas": operator.replicas, "maxReplicas": operator.replicas}
+    if operator.timeout is not None:
+        predictor["timeout"] = whole_seconds(operator.timeout)
+    if operator.batch > 1:
+        predictor["batcher"] = {
+            "maxBatchSize": operator.batch,
+            # Its least: without one, KServe's batcher waits for its own default.
+            "maxLatency": milliseconds(operator.wait),
+        }
+    selector = node_selector(operator)
+    if selector:
+        predictor["nodeSelector"] = selector
+    container: Object = {"name": "kserve-container", "image": operator.image}
+    env = environment(operator)
+    if env:
+        container["env"] = env
+    amounts = resources(operator)
+    if amounts:
+        container["resources"] = amounts
+    predictor["containers"] = [container]
+    own = operator_annotations(operator)
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": metadata(names[operator.name], labels(graph, operator), own),
+        "spec": {"predictor": predictor},
+    }
+
+
+def _add_sequence(
+    node: str,
+    steps: tuple[Step, ...],
+    graph: ServingGraph,
+    nodes: dict[str, Object],
+    found: list[Diagnostic],
+) -> None:
+    """Add the InferenceGraph's node called ``node``, and those within it."""
+    names = object_names(graph)
+    routes: list[Object] = []
+    body: Object = {"routerType": "Sequence", "steps": routes}
+    nodes[node] = body
+    before = ""
+    for step in steps:
+        if isinstance(step, str):
+            before = step_name(step)
+            route: Object = {"serviceName": names[step], "name": before}
+        else:
+            inner = _unique(f"{before}-{_WORDS[step.kind]}", nodes)
+            route = {"nodeName": inner, "name": inner}
+            _add_parallel(inner, step, graph, nodes, found)
+        if routes:
+            route["data"] = "$response"
+        # Without it a step that failed is passed over, and the next one gets its error.
+        route["dependency"] = "Hard"
+        routes.append(route)
+
+
+def _add_parallel(
+    node: str,
+    part: Parallel,
+    graph: ServingGraph,
+    nodes: dict[str, Object],
+    found: list[Diagnostic],
+) -> None:
+    names = object_names(graph)
+    routes: list[Object] = []
+    nodes[node] = {"routerType": _ROUTERS[part.kind], "steps": routes}
+    for number, branch in enumerate(part.branches):
+        route: Object
+        last = branch.steps[-1] if branch.steps else None
+        if not branch.steps:
+            target = part.flow.targets[number]
+            message = f"the case of {quote(target)} passes what the other cases compute"
+            raise CompositionError(message, part.flow.span)
+        if len(branch.steps) == 1 and isinstance(last, str):
+            route = {"serviceName": names[last], "name": step_name(last)}
+        else:
+            first = branch.steps[0]
+            assert isinstance(first, str)
+            inner = _unique(f"{step_name(first)}-branch", nodes)
+            # What the join gets is known by the operator that replies.
+            route = {"nodeName": inner, "name": step_name(last) if isinstance(last, str) else inner}
+            _add_sequence(inner, branch.steps, graph, nodes, found)
+        if part.kind is PartKind.SWITCH:
+            route["name"] = _unique_step(route["name"], routes)
+            condition = _gjson(branch.condition, number, part, found)
+            if condition is not None:
+                route["condition"] = condition
+        elif part.kind is PartKind.SPLIT:
+            route["weight"] = branch.weight
+        routes.append(route)
+
+
+_WORDS = {PartKind.ALL: "all", PartKind.SWITCH: "switch", PartKind.SPLIT: "split"}
+_ROUTERS = {PartKind.ALL: "Ensemble", PartKind.SWITCH: "Switch", PartKind.SPLIT: "Splitter"}
+
+
+def _unique(name: str, taken: dict[str, Object]) -> str:
+    number, found = 1, name
+    while found in taken:
+        number += 1
+        found = f"{name}-{number}"
+    return found
+
+
+def _unique_step(name: str, routes: list[Object]) -> str:
+    taken: dict[str, Object] = {route["name"]: route for route in routes}
+    return _unique(name, taken)
+
+
+def _gjson(
+    condition: str | None, number: int, part: Parallel, found: list[Diagnostic]
+) -> str | None:
+    """The condition as a GJSON path that exists where it holds; of ``otherwise`` a path that always
+    exists."""
+    from earg.condition import parse_condition
+
+    if condition is None:
+        return "@this"
+    spans = part.flow.case_spans
+    span = spans[number] if number < len(spans) else part.flow.span
+    queries = []
+    further: Condition | None = parse_condition(condition)
+    while further is not None:
+        query = _query(further)
+        if query is None:
+            message = "GJSON has no 'contains' but for text"
+            found.append(Diagnostic("KSERVE103", message, span, "compare with =="))
+            return None
+        queries.append(query)
+        further = further.also
+    # The first of the replies (there is one) that all queries leave.
+    return "[@this]." + "#|".join(f"#({query})" for query in queries)
+
+
+def _query(one: Condition) -> str | None:
+    import json
+
+    from earg.condition import Comparison
+
+    path = ".".join(_key(step) for step in one.path)
+    if one.comparison is Comparison.CONTAINS:
+        if not isinstance(one.value, str):
+            return None
+        escaped = "".join(f"\\{c}" if c in "*?\\" else c for c in one.value)
+        return f"{path}%{json.dumps(f'*{escaped}*', ensure_ascii=False)}"
+    return f"{path}{one.comparison.value}{json.dumps(one.value, ensure_ascii=False)}"
+
+
+def _key(step: str | int) -> str:
+    """A step of a path; what GJSON would read as syntax is escaped."""
+    return "".join(c if c.isalnum() or c in "_-" else f"\\{c}" for c in str(step))
