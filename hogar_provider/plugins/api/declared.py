@@ -44,6 +44,15 @@ class Declared:
     extras: Extras | None = None
     problem: str = ""
 
+    @property
+    def extras_text(self) -> str:
+        """The canonical text of the extras; empty where there are none, or they are not known."""
+        from earg.extras import write_extras
+
+        if self.config is None or self.extras is None:
+            return ""
+        return write_extras(self.extras, self.config)
+
 
 @dataclass(slots=True)
 class _Kept:
