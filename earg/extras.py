@@ -25,7 +25,7 @@ from earg.config import ConfigError, StaticConfig, check_static
 from earg.guards import GuardError, check_guards
 from earg.plain_yaml import PlainYamlError, load_plain
 
-MAX_TEXT = 1024 * 1024
+MAX_TEXT = 8 * 1024 * 1024
 """Most characters of an extras text that are read."""
 
 MAX_REPLICAS = 64

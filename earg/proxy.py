@@ -601,7 +601,7 @@ class Proxy(
         states: Sequence[hogar_pb2.State] = []
         computed = True
         try:
-            payloads, states = await self._try_often(model, [one.payload for one in good])
+            payloads, states, computed = await self._try_often(model, [one.payload for one in good])
         except ModelError as error:
             log.error("a batch of %d requests failed: %s", len(good), error)
             payloads = [failure(f"{self._name}: {error}")] * len(good)
@@ -619,11 +619,12 @@ class Proxy(
 
     async def _try_often(
         self, model: ModelLink, payloads: list[hogar_pb2.Payload]
-    ) -> tuple[list[hogar_pb2.Payload], Sequence[hogar_pb2.State]]:
-        """What the model replies; what fails of it is computed again as often as the graph says.
-        Raises :class:`ModelError` where the last try of all requests ends in one."""
+    ) -> tuple[list[hogar_pb2.Payload], Sequence[hogar_pb2.State], bool]:
+        """What the model replies, and whether it was asked once; what fails of it is computed again
+        as often as the graph says. Raises :class:`ModelError` where the last try of all requests
+        ends in one."""
         if not self._retries:
-            return await self._try_twice(model, payloads)
+            return *await self._try_twice(model, payloads), True
         replies: dict[int, hogar_pb2.Payload] = {}
         left = list(range(len(payloads)))
         states: Sequence[hogar_pb2.State] = []
@@ -647,7 +648,8 @@ class Proxy(
             left = [at for at in left if is_failure(replies[at])]
             if not left:
                 break
-        return [replies[at] for at in range(len(payloads))], states
+        # How long several tries and their pauses take says nothing of the batch limit.
+        return [replies[at] for at in range(len(payloads))], states, tried == 0
 
     async def _try_twice(
         self, model: ModelLink, payloads: list[hogar_pb2.Payload]

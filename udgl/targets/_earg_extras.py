@@ -8,7 +8,7 @@ from typing import Any
 from earg.choosing import Case, ChoiceError, Share, Split, Switch
 from earg.condition import ConditionError, parse_condition
 from earg.config import ConfigError, StaticConfig
-from earg.extras import Extras, ExtrasError, NodeExtras, check_extras, duration
+from earg.extras import Extras, ExtrasError, NodeExtras, duration, write_extras
 from earg.guards import GuardError, GuardFault
 from udgl.diagnostics import Diagnostic, quote
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
@@ -52,7 +52,8 @@ def to_extras(graph: ServingGraph, config: StaticConfig) -> tuple[Extras, list[D
         return Extras(), found
     try:
         extras = Extras(tuple(nodes), tuple(switches), tuple(splits))
-        check_extras(config, extras)
+        # It checks them, and that their text is no longer than the engine takes.
+        write_extras(extras, config)
     except (ExtrasError, ConfigError) as error:
         cause = error.__cause__
         if isinstance(cause, GuardError):
