@@ -30,7 +30,7 @@ def _source(dag_id: str) -> SourceView:
         earg, extras = ask(home, lambda agent: agent.plan(declared.name))
     except ApiError:
         # Not deployed, or nobody tells: the text stands by itself.
-        earg, extras, deployed = declared.earg, "", False
+        earg, extras, deployed = declared.earg, declared.extras_text, False
     else:
         deployed = True
     return SourceView(
