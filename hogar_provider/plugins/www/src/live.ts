@@ -87,8 +87,8 @@ export class LiveGraph extends EventTarget {
     await this.refresh();
     if (!this.running) return;
     if (this.error) {
-      // A DAG that is no graph stays none until its file changes.
-      if (this.error.code !== "not_a_hogar_graph" && this.error.status !== 403) this.again();
+      // A DAG that is no graph stays none until its file changes, and who is signed out signs in first.
+      if (this.error.code !== "not_a_hogar_graph" && ![401, 403].includes(this.error.status)) this.again();
       return;
     }
     void this.loadEvents();
@@ -108,8 +108,10 @@ export class LiveGraph extends EventTarget {
     if (!this.running || document.hidden) return;
     const source = new EventSource(this.api.streamUrl(this.dag), { withCredentials: true });
     this.source = source;
+    let ended = false;
     source.addEventListener("graph", (message) => {
       this.retry = FIRST_RETRY;
+      ended = false;
       this.take(JSON.parse((message as MessageEvent<string>).data) as GraphView);
     });
     source.addEventListener("events", (message) => {
@@ -125,11 +127,13 @@ export class LiveGraph extends EventTarget {
       this.fail(new ApiError(503, error.code, error.message));
     });
     source.addEventListener("error", () => {
-      // While it is CONNECTING the browser tries again by itself: each stream ends within a minute.
-      if (source.readyState === EventSource.CLOSED) {
+      // Each stream ends within a minute, and the browser connects again by itself. Where it then
+      // fails, it would try twice a second for ever.
+      if (source.readyState === EventSource.CLOSED || ended) {
         this.disconnect();
         this.again();
       }
+      ended = true;
     });
   }
 

@@ -49,7 +49,7 @@ export class HogarNodePanel extends LitElement {
       .facts dt { font-size: 11px; color: var(--fg-muted); }
       .facts dd { font-size: 14px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
       .pairs { display: grid; gap: 4px; }
-      .pair { display: grid; grid-template-columns: 14px 76px 1fr auto; gap: 8px; align-items: center; font-size: 12px; }
+      .pair { display: grid; grid-template-columns: 14px 76px minmax(0, max-content) 1fr; gap: 8px; align-items: center; font-size: 12px; }
       [role="tablist"] { display: flex; border-bottom: 1px solid var(--border); padding: 0 6px; position: sticky; top: 0; background: var(--bg); z-index: 1; overflow-x: auto; }
       [role="tab"] { border: 0; background: none; border-radius: 0; border-bottom: 2px solid transparent; padding: 6px 9px; min-height: 34px; color: var(--fg-muted); }
       [role="tab"][aria-selected="true"] { color: var(--fg); border-bottom-color: var(--accent); font-weight: 600; }

@@ -6,7 +6,8 @@ import { css } from "lit";
 export const tokens = css`
   :host {
     --bg: var(--chakra-colors-bg, light-dark(#fff, #0c0f15));
-    --bg-subtle: var(--chakra-colors-bg-subtle, light-dark(#f7f8fa, #12161e));
+    /* In the dark the host's own is all but black, and cuts a hole into the page. */
+    --bg-subtle: light-dark(var(--chakra-colors-bg-subtle, #f7f8fa), color-mix(in srgb, var(--fg) 3.5%, var(--bg)));
     --bg-muted: var(--chakra-colors-bg-muted, light-dark(#eef0f4, #1b212b));
     --fg: var(--chakra-colors-fg, light-dark(#12161e, #f2f4f8));
     --fg-muted: var(--chakra-colors-fg-muted, light-dark(#4a5568, #a3aec0));
@@ -107,7 +108,7 @@ export const shared = css`
 
   table { border-collapse: collapse; width: 100%; font-size: 13px; }
   th { text-align: left; font-weight: 500; color: var(--fg-muted); font-size: 12px; white-space: nowrap; }
-  th, td { padding: 7px 10px; border-bottom: 1px solid var(--border); vertical-align: middle; }
+  th, td { padding: 5px 10px; border-bottom: 1px solid var(--border); vertical-align: middle; }
   th.right, td.right { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
   tbody tr:last-child td { border-bottom: 0; }
   .scroll { overflow: auto; }
