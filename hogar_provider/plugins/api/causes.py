@@ -25,6 +25,7 @@ def causes_of(events: Iterable[Event]) -> dict[str, str]:
 
 def with_cause(state: str, reason: str, cause: str) -> str:
     """Why a node is in this state: what began it, then what is the matter now."""
-    if state not in TROUBLE or not cause or cause in reason:
+    # What is dead says best itself why.
+    if state not in TROUBLE or not cause or cause in reason or (state == "dead" and reason):
         return reason
     return f"{cause}; {reason}" if reason else cause

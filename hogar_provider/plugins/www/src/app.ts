@@ -6,6 +6,7 @@ import { Api, apiBase } from "./api";
 import { customElement } from "./element";
 import { count, plural, rate, span } from "./format";
 import { LiveGraph } from "./live";
+import { gist } from "./reason";
 import { type Route, read, VIEWS, type ViewName, write } from "./route";
 import { badge, glyph, look, tally, troubled } from "./states";
 import { shared, tokens } from "./styles";
@@ -73,9 +74,12 @@ export class HogarApp extends LitElement {
       @container (max-width: 1000px) {
         .both.open { flex-direction: column; overflow: auto; }
         .both.open > hogar-graph { flex: none; height: 270px; min-height: 0; }
+        .both.open + .legend { display: none; }
         .both > hogar-node-panel { width: 100%; border-left: 0; border-top: 1px solid var(--border); overflow: visible; }
       }
-      .alarm { display: flex; gap: 6px 12px; align-items: center; flex-wrap: wrap; padding: 7px 14px; font-size: 13px; font-weight: 500; border-bottom: 1px solid var(--border); }
+      .alarm { display: flex; gap: 4px 12px; align-items: center; padding: 7px 14px; font-size: 13px; font-weight: 500; border-bottom: 1px solid var(--border); }
+      .alarm .all { flex: 1; min-width: 0; display: grid; gap: 2px; }
+      .alarm .all span { display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; overflow: hidden; overflow-wrap: anywhere; }
       .alarm.dead { background: #b91c1c; color: #fff; --on-state: #b91c1c; }
       .alarm.dead .glyph { color: #fff; }
       .alarm.dead button { color: #fff; background: transparent; border-color: rgb(255 255 255 / 0.6); min-height: 26px; }
@@ -170,7 +174,7 @@ export class HogarApp extends LitElement {
     for (const node of view.nodes) {
       const before = this.spoken.get(node.index);
       if (before && before !== node.state && (troubled(node.state) || troubled(before))) {
-        news.push(`${node.name} is ${look(node.state).word}${node.reason ? `: ${node.reason}` : ""}`);
+        news.push(`${node.name} is ${look(node.state).word}${node.reason ? `: ${gist(node.reason)}` : ""}`);
       }
       this.spoken.set(node.index, node.state);
     }
@@ -277,11 +281,11 @@ export class HogarApp extends LitElement {
     const recovering = view.nodes.filter((node) => node.state === "recovering");
     if (!dead.length && !recovering.length) return nothing;
     const line = (node: NodeView) =>
-      html`<span><b>${node.name}</b> ${node.since == null ? "is" : "has been"} ${look(node.state).word}${node.since == null ? "" : ` for ${span(this.now - node.since)}`}${node.reason ? `: ${node.reason}` : ""}</span>`;
+      html`<span><b>${node.name}</b> ${node.since == null ? "is" : "has been"} ${look(node.state).word}${node.since == null ? "" : ` for ${span(this.now - node.since)}`}${node.reason ? `: ${gist(node.reason)}` : ""}</span>`;
     const bar = (nodes: NodeView[], kind: string, name: string) =>
       nodes.length
-        ? html`<div class="alarm ${kind}">${glyph(nodes[0]!.state)} ${nodes.length > 2 ? html`<b>${plural(nodes.length, "node")} ${name}</b>` : nothing} ${nodes.slice(0, 2).map(line)}
-            <span class="grow"></span><button @click=${() => this.go({ view: "graph", node: nodes[0]!.index })}>Open ${nodes[0]!.name}</button></div>`
+        ? html`<div class="alarm ${kind}">${glyph(nodes[0]!.state)}<div class="all">${nodes.length > 2 ? html`<b>${plural(nodes.length, "node")} ${name}</b>` : nothing}${nodes.slice(0, 2).map(line)}</div>
+            <button @click=${() => this.go({ view: "graph", node: nodes[0]!.index })}>Open ${nodes[0]!.name}</button></div>`
         : nothing;
     return html`${bar(dead, "dead", "are dead")}${bar(recovering, "warn", "are recovering")}`;
   }

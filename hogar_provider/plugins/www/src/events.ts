@@ -5,6 +5,7 @@ import { property, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import { customElement } from "./element";
 import { moment, plural } from "./format";
+import { told } from "./reason";
 import { glyph, LOOKS } from "./states";
 import { shared } from "./styles";
 import type { GraphEvent } from "./types";
@@ -65,7 +66,7 @@ export class HogarEvents extends LitElement {
     return html`<li><time datetime=${new Date(event.at * 1000).toISOString()}>${moment(event.at)}</time>
       ${this.node ? nothing : html`<b class="cut">${event.node || "graph"}</b>`}
       ${event.before || event.after ? html`<span class="change">${from ? glyph(event.before, 11) : nothing}${event.before ? `${event.before} →` : ""} ${to ? glyph(event.after, 11) : nothing}${event.after || "–"}</span>` : this.node ? nothing : html`<span></span>`}
-      <span class="what">${event.what}</span></li>`;
+      <span class="what">${told(event.what)}</span></li>`;
   }
 }
 

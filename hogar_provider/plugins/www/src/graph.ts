@@ -7,6 +7,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { customElement } from "./element";
 import { count, decimal, ms, plural, rate, span } from "./format";
 import { curve, type Layout, MARGIN, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } from "./layout";
+import { gist } from "./reason";
 import { glyph, look, severity, troubled } from "./states";
 import { shared } from "./styles";
 import type { BatchView, FlowView, GraphView, NodeView } from "./types";
@@ -108,6 +109,7 @@ export class HogarGraph extends LitElement {
       .brief .state { font-size: 17px; padding: 0 10px; align-items: center; }
       .brief .state .roles { display: inline-flex; gap: 4px; align-items: center; font-size: 14.5px; }
       .brief .why { font-size: 15px; line-height: 1.2; padding: 1px 10px 0; -webkit-line-clamp: 2; flex: none; }
+      .brief .s-dead .why { -webkit-line-clamp: 4; overflow-wrap: anywhere; }
       .brief .batch { font-size: 15px; padding: 3px 10px 0; }
       .brief .bar { height: 7px; }
       .brief .figures { grid-template-columns: minmax(0, 0.7fr) minmax(0, 1.2fr) auto; padding: 4px 10px 0; }
@@ -381,14 +383,14 @@ export class HogarGraph extends LitElement {
       style=${`left:${at.x}px;top:${at.y}px`}
       data-index=${node.index}
       aria-pressed=${node.index === this.selected}
-      title=${detail === "full" ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${node.reason}` : ""}`}
+      title=${detail === "full" ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${gist(node.reason)}` : ""}`}
       @click=${() => this.pick(node.index)}
     >
       ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span><span class="sr">${look(node.state).word}</span>` : detail === "brief" ? this.brief(node) : this.full(node)}
     </button>`;
   }
 
-  private state(node: NodeView, reason = node.reason) {
+  private state(node: NodeView, reason = gist(node.reason)) {
     const since =
       node.since != null && node.state !== "ready" && node.state !== "undeployed"
         ? `for ${span(this.now - node.since)}`
@@ -403,10 +405,10 @@ export class HogarGraph extends LitElement {
     const declared = node.declared ? `, batch ${node.declared.batch}` : "";
     return html`
       <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
-      ${this.state(node, node.state === "dead" ? "" : node.reason)}
+      ${this.state(node, node.state === "dead" ? "" : gist(node.reason))}
       ${
         node.state === "dead" || silent
-          ? html`<span class="why">${node.state === "dead" ? node.reason || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
+          ? html`<span class="why">${node.state === "dead" ? gist(node.reason) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
           : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
           ${batch ? html`<span class="batch"><span>${batched(batch)}${batch.dynamic ? " dyn" : ""}</span>${bar(batch.fill)}</span>` : nothing}`
       }
@@ -416,11 +418,12 @@ export class HogarGraph extends LitElement {
 
   private brief(node: NodeView) {
     const { batch } = node;
-    const why = troubled(node.state) ? node.reason : "";
+    const why = troubled(node.state) ? gist(node.reason) : "";
     return html`
       <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
       ${why ? this.state(node, "") : node.reason ? this.state(node) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${this.roles(node)}</span>`}
       ${why ? html`<span class="why">${why}</span>` : nothing}
+      ${node.state === "undeployed" ? html`<span class="why">${node.image}${node.declared ? `, batch ${node.declared.batch}` : ""}</span>` : nothing}
       ${
         node.requests_per_second == null
           ? nothing

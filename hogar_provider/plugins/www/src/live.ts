@@ -36,6 +36,7 @@ export class LiveGraph extends EventTarget {
   private wasStale = false;
   private watch: ReturnType<typeof setInterval> | undefined;
   private running = false;
+  private askedEvents = false;
 
   constructor(
     readonly api: Api,
@@ -91,11 +92,11 @@ export class LiveGraph extends EventTarget {
       if (this.error.code !== "not_a_hogar_graph" && ![401, 403].includes(this.error.status)) this.again();
       return;
     }
-    void this.loadEvents();
     this.connect();
   }
 
   private async loadEvents(): Promise<void> {
+    this.askedEvents = true;
     try {
       this.add((await this.api.events(this.dag)).events);
     } catch {
@@ -151,7 +152,11 @@ export class LiveGraph extends EventTarget {
 
   private shown = (): void => {
     if (document.hidden) this.disconnect();
-    else void this.load();
+    else {
+      // The stream has told nothing meanwhile.
+      this.askedEvents = false;
+      void this.load();
+    }
   };
 
   private take(view: GraphView): void {
@@ -159,6 +164,8 @@ export class LiveGraph extends EventTarget {
     this.skew = view.at - this.heard / 1000;
     this.error = null;
     this.view = view;
+    // Where no agent runs, nobody knows of events.
+    if (view.reachable !== false && !this.askedEvents) void this.loadEvents();
     for (const node of view.nodes) this.keep(view.at, node);
     this.tell();
   }

@@ -122,6 +122,8 @@ export const shared = css`
   .note.warn { border-color: color-mix(in srgb, var(--degraded) 40%, var(--bg)); background: color-mix(in srgb, var(--degraded) 8%, var(--bg)); }
   .note.bad { border-color: var(--dead); background: var(--dead-bg); }
   .note.good { border-color: color-mix(in srgb, var(--ready) 40%, var(--bg)); background: color-mix(in srgb, var(--ready) 8%, var(--bg)); }
+  .below summary { cursor: pointer; font-size: 12px; padding: 3px 0; }
+  .below pre { margin: 4px 0 0; max-height: 260px; overflow: auto; font-family: var(--mono); font-size: 11.5px; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; }
   .empty { padding: 40px 20px; text-align: center; color: var(--fg-muted); }
   .empty h2 { color: var(--fg); margin-bottom: 6px; }
   .empty p { max-width: 52ch; margin: 0 auto 8px; }
