@@ -73,7 +73,7 @@ export class HogarApp extends LitElement {
       @container (max-width: 1000px) { header .url { display: none; } }
       @container (max-width: 1000px) {
         .both.open { flex-direction: column; overflow: auto; }
-        .both.open > hogar-graph { flex: none; height: 270px; min-height: 0; }
+        .both.open > hogar-graph { flex: none; height: 284px; min-height: 0; }
         .both.open + .legend { display: none; }
         .both > hogar-node-panel { width: 100%; border-left: 0; border-top: 1px solid var(--border); overflow: visible; }
       }

@@ -418,7 +418,8 @@ export class HogarGraph extends LitElement {
 
   private brief(node: NodeView) {
     const { batch } = node;
-    const why = troubled(node.state) ? gist(node.reason) : "";
+    // There is little room: the number of a process that is gone helps nobody at a glance.
+    const why = troubled(node.state) ? gist(node.reason).replace(/ \(pid \d+\)/, "") : "";
     return html`
       <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
       ${why ? this.state(node, "") : node.reason ? this.state(node) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${this.roles(node)}</span>`}
@@ -439,7 +440,7 @@ export class HogarGraph extends LitElement {
     if (pairs.length < 2)
       return html`<span class="roles"><span class="cut">${pairs[0]?.host ?? ""}</span></span>`;
     return html`<span class="roles" title=${pairs.map((pair) => `${pair.role} ${pair.host}`).join(", ")}>
-      ${pairs.slice(0, 2).map((pair) => html`${glyph(pair.state, 13)}<span>${pair.role}</span>`)}${pairs.length > 2 ? html`<span>+${pairs.length - 2}</span>` : nothing}</span>`;
+      ${pairs.slice(0, 2).map((pair) => html`${glyph(pair.state, 13)}<span>${pair.role}</span> `)}${pairs.length > 2 ? html`<span>+${pairs.length - 2}</span>` : nothing}</span>`;
   }
 }
 

@@ -4,7 +4,7 @@ import { Graph, layout } from "@dagrejs/dagre";
 import type { FlowView, NodeView } from "./types";
 
 export const NODE_WIDTH = 244;
-export const NODE_HEIGHT = 132;
+export const NODE_HEIGHT = 140;
 /** What is left free around the nodes. */
 export const MARGIN = 24;
 

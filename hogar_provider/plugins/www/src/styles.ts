@@ -18,7 +18,7 @@ export const tokens = css`
     --solid: light-dark(var(--chakra-colors-blue-600, #2563eb), var(--chakra-colors-blue-700, #1d4ed8));
     --ready: light-dark(var(--chakra-colors-green-700, #136b33), var(--chakra-colors-green-300, #4ade80));
     --busy: light-dark(var(--chakra-colors-blue-700, #1d4ed8), var(--chakra-colors-blue-300, #93c5fd));
-    --degraded: light-dark(var(--chakra-colors-orange-700, #b45309), var(--chakra-colors-orange-300, #fdba74));
+    --degraded: light-dark(color-mix(in srgb, var(--chakra-colors-orange-700, #b45309) 85%, #000), var(--chakra-colors-orange-300, #fdba74));
     --recovering: light-dark(var(--chakra-colors-purple-700, #7e22ce), var(--chakra-colors-purple-300, #d8b4fe));
     --dead: light-dark(var(--chakra-colors-red-700, #b91c1c), var(--chakra-colors-red-400, #f87171));
     --dead-bg: light-dark(var(--chakra-colors-red-50, #fef2f2), var(--chakra-colors-red-950, #450a0a));
