@@ -23,7 +23,8 @@ class Requests:
 def beginning(sample: Path, seconds: float) -> bytes:
     """The first seconds of a WAV file, as one."""
     with wave.open(str(sample)) as whole:
-        parameters, frames = whole.getparams(), whole.readframes(int(seconds * whole.getframerate()))
+        parameters = whole.getparams()
+        frames = whole.readframes(int(seconds * whole.getframerate()))
     with io.BytesIO() as made:
         with wave.open(made, "wb") as part:
             part.setparams(parameters)

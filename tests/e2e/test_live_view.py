@@ -40,7 +40,7 @@ TRANCRIBER, TOKENIZER, SENTI, SUB, CONCLUSION = range(1, 6)
 PATIENCE = 90_000
 """Milliseconds for what takes one or two seconds; the machine may do much else."""
 
-HELD = '''
+HELD = """
 
 import pathlib as _pathlib
 import time as _time
@@ -49,7 +49,7 @@ if _pathlib.Path(__file__).with_suffix(".broken").exists():
     raise RuntimeError("its weights are gone")
 while _pathlib.Path(__file__).with_suffix(".held").exists():
     _time.sleep(0.05)
-'''
+"""
 """At the end of a model's module: it does not load as long as the test says so."""
 
 PICTURES = ROOT / "test-output" / "live"
@@ -236,7 +236,9 @@ def test_the_tab_shows_five_nodes_ready_and_the_requests_that_flow(
         for index in range(1, 6):
             expect(node(page, index)).to_contain_text(some)
         expect(page.locator(".edge.flows")).to_have_count(5)
-        expect(page.locator("hogar-app header")).to_contain_text(re.compile(r"(?!0 )\d\S* requests/s"))
+        expect(page.locator("hogar-app header")).to_contain_text(
+            re.compile(r"(?!0 )\d\S* requests/s")
+        )
         picture("graph-light")
 
         go(page, "view=requests")
@@ -315,7 +317,9 @@ def test_a_node_that_cannot_start_is_dead_and_can_be_undeployed_and_deployed_aga
     finally:
         broken.unlink()
     expect(page.locator(".alarm.dead")).to_contain_text(
-        re.compile(r"Sub-Analyzer has been dead for .*exit code 1: RuntimeError: its weights are gone")
+        re.compile(
+            r"Sub-Analyzer has been dead for .*exit code 1: RuntimeError: its weights are gone"
+        )
     )
     expect(page.locator(".edge.stuck")).to_have_count(1)
     page.get_by_role("button", name="Go to trouble (1)").click()
@@ -454,7 +458,11 @@ def test_every_place_shows_it_in_the_dark_too(
 
 
 def test_a_restart_of_the_api_server_and_an_expired_session_are_told(
-    page: Page, service: Service, browser: Browser, console: list[str], picture: Callable[[str], None]  # noqa: F811
+    page: Page,
+    service: Service,
+    browser: Browser,  # noqa: F811
+    console: list[str],
+    picture: Callable[[str], None],
 ) -> None:
     show(page, service, TAB)
     expect(page.locator(".node.s-ready")).to_have_count(5)

@@ -419,7 +419,11 @@ export class HogarGraph extends LitElement {
   private brief(node: NodeView) {
     const { batch } = node;
     // There is little room: the number of a process that is gone helps nobody at a glance.
-    const why = troubled(node.state) ? gist(node.reason).replace(/ \(pid \d+\)/, "") : "";
+    const why = troubled(node.state)
+      ? gist(node.reason)
+          .replace(/ \(pid \d+\)/, "")
+          .replace(/^the model of \S+/, "its model")
+      : "";
     return html`
       <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
       ${why ? this.state(node, "") : node.reason ? this.state(node) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${this.roles(node)}</span>`}
