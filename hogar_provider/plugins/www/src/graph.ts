@@ -422,7 +422,7 @@ export class HogarGraph extends LitElement {
     const why = troubled(node.state)
       ? gist(node.reason)
           .replace(/ \(pid \d+\)/, "")
-          .replace(/^the model of \S+/, "its model")
+          .replace(/^the model of (?!its )\S+/, "its model")
       : "";
     return html`
       <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
