@@ -378,10 +378,11 @@ def test_a_changed_batch_limit_takes_effect_and_is_told_everywhere(
                 e.marks.some((mark) => mark.text.includes("32 → 8")));
             }"""
         )
+        page.locator("#panel").evaluate("panel => panel.scrollTo(0, 0)")
+        picture("batching-light")
     changes = page.get_by_role("region", name="Changes")
     expect(changes).to_contain_text("limit 32 → 8")
     expect(changes).to_contain_text(USER)
-    picture("batching-light")
     (entry,) = audit(service, "hogar_batch")
     extra = json.loads(entry["extra"])
     assert (entry["owner"], extra["node"]) == (USER, "Tokenizer")
@@ -450,6 +451,7 @@ def test_every_place_shows_it_in_the_dark_too(
     page.get_by_role("link", name=GRAPH).click()
     expect(page.locator(".node.s-ready")).to_have_count(5)
     page.get_by_role("button", name="← All graphs").click()
+    expect(page.get_by_role("link", name=GRAPH)).to_be_visible()
     picture("graphs-dark")
     show(page, service, "/dags/Plain/plugin/hogar")
     expect(page.get_by_role("heading", name="Not a HOGAR graph")).to_be_visible()
