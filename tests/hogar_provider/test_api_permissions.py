@@ -247,6 +247,11 @@ def test_a_dag_that_is_no_graph_is_told_so(server: ApiServer) -> None:
             assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_a_hogar_graph")
             reply = client.get(f"/api/v1/dags/None/{path}")
             assert (reply.status_code, reply.json()["error"]["code"]) == (404, "no_such_dag")
+        # A browser logs every 404 as an error.
+        reply = client.get("/api/v1/dags/Plain/graph", params={"quiet": True})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (200, "not_a_hogar_graph")
+        reply = client.get("/api/v1/dags/None/graph", params={"quiet": True})
+        assert reply.status_code == 404
 
 
 def test_airflow_is_told_of_every_place(server: ApiServer) -> None:

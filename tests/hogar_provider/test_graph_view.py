@@ -223,6 +223,29 @@ def test_a_graph_that_is_not_deployed_is_shown_as_declared() -> None:
     assert [(one.source, one.target) for one in view.flows] == [(1, 2)]
 
 
+def test_a_node_in_trouble_says_what_began_it() -> None:
+    wanted = config("A", "B")
+    nodes = (
+        node(1, "A", NodeState.DEGRADED, reason="its backup is being replaced"),
+        node(2, "B", NodeState.READY),
+    )
+    look = Look(1000.0, True, status(*nodes), None, wanted)
+    events = [
+        Event(900.0, "Graph", "A", "was killed by SIGTERM", "ready", "recovering", 1),
+        Event(901.0, "Graph", "A", "it answers", "recovering", "ready", 2),
+        Event(902.0, "Graph", "A", "was killed by SIGKILL", "ready", "recovering", 3),
+        Event(903.0, "Graph", "A", "its backup is away", "recovering", "degraded", 4),
+        Event(903.0, "Graph", "B", "was killed by SIGKILL", "ready", "recovering", 5),
+        Event(904.0, "Graph", "B", "it answers", "recovering", "ready", 6),
+    ]
+    first, second = graph_view(declared(wanted), look, None, events).nodes
+    assert (first.reason, first.since) == (
+        "was killed by SIGKILL; its backup is being replaced",
+        903.0,
+    )
+    assert second.reason == ""
+
+
 def test_a_node_is_shown_with_its_state_since_and_pairs() -> None:
     wanted = config("A", "B", dist=(Edge((1,), (2,)),))
     look = Look(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -158,6 +159,31 @@ def test_a_stream_ends_by_itself_and_leaves_nothing_behind(shared: Runtime, look
     assert event == "event: graph"
     assert json.loads(data.removeprefix("data: "))["dag_id"] == "Graph"
     assert len(parts) >= 4
+
+
+def test_a_stream_ends_when_the_server_is_asked_to(shared: Runtime, looks: Looks) -> None:
+    class Server:  # as Uvicorn's
+        should_exit = False
+
+        def handle_exit(self, *_: object) -> None:
+            self.should_exit = True
+
+    server = Server()
+    before = signal.signal(signal.SIGTERM, server.handle_exit)
+
+    async def read() -> int:
+        parts = 0
+        async for _ in graph_events(shared, "Graph", "ann", None, longest=10 * PATIENCE):
+            parts += 1
+            if parts == 3:
+                signal.raise_signal(signal.SIGTERM)
+        return parts
+
+    try:
+        assert asyncio.run(read()) >= 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert server.should_exit
 
 
 def test_a_stream_whose_graph_goes_away_says_so(shared: Runtime, looks: Looks) -> None:

@@ -170,7 +170,9 @@ class Handler(BaseHTTPRequestHandler):
             )
         elif graph is None:
             self._refuse(
-                404, "not_a_hogar_graph", f"The DAG {parts[1]} does not come from a UDGL file."
+                200 if query.get("quiet") == "true" else 404,
+                "not_a_hogar_graph",
+                f"The DAG {parts[1]} does not come from a UDGL file.",
             )
         else:
             self._graph(graph, parts[2:], query, body)

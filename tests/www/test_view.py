@@ -40,7 +40,7 @@ VIEWS = {
 }
 """Every view by name: where it is on the played server."""
 
-REFUSED = {"no-graph", "forbidden"}
+REFUSED = {"forbidden"}
 """Here the browser itself tells of the answer's status in the console."""
 
 

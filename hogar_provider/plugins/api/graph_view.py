@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hogar_provider.plugins.api.batch_view import batch_view
+from hogar_provider.plugins.api.causes import causes_of, with_cause
 from hogar_provider.plugins.api.datamodels.events import EventView
 from hogar_provider.plugins.api.datamodels.graphs import GraphSummary, GraphView
 from hogar_provider.plugins.api.datamodels.nodes import DeclaredView, NodeView, PairView
@@ -71,6 +72,9 @@ def graph_view(
         _node_view(index, spec, running.get(index), wanted, said, look, earlier, since)
         for index, spec in sorted(specs.items())
     ]
+    causes = causes_of(events)
+    for node in nodes:
+        node.reason = with_cause(node.state, node.reason, causes.get(node.name, ""))
     rates = {node.index: node.requests_per_second for node in nodes}
     flows = [] if config is None else flows_of(config, extras, rates)
     messages = [declared.problem, look.trouble]

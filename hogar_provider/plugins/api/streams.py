@@ -1,14 +1,15 @@
 """Live updates as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
 A stream ends after :data:`LONGEST` seconds and the browser's EventSource connects again: Airflow
-asks for the user's permissions only when a stream begins, and a stream that is open keeps the API
-server from stopping.
+asks for the user's permissions only when a stream begins. A stream that is open keeps the API
+server from stopping, so each ends too when that is asked to.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -22,8 +23,9 @@ LONGEST = 45.0
 RECONNECT_MS = 500
 """When the browser connects again after a stream's end."""
 
-HEARTBEAT = 10.0
-"""Seconds without news after which a comment is sent, so that nothing between closes it."""
+HEARTBEAT = 2.0
+"""Seconds without news after which a comment is sent, so that nothing between closes it, and it is
+seen whether the server stops."""
 
 MOST_OF_A_USER, MOST_OF_A_WORKER = 20, 1000
 """Streams that may be open at once in one worker of the API server."""
@@ -81,7 +83,7 @@ async def graph_events(
     with streams.opened(user), runtime.viewer(dag_id) as viewer:
         yield f"retry: {RECONNECT_MS}\n\n".encode()
         number = 0
-        while (left := ends - time.monotonic()) > 0:
+        while (left := ends - time.monotonic()) > 0 and not server_stops():
             try:
                 frame = await viewer.next(
                     number, min(left, FIRST_LOOK if not number else HEARTBEAT)
@@ -101,6 +103,15 @@ async def graph_events(
             elif newest > after:
                 yield _message("events", _new_events(frame, after), newest)
                 after = newest
+
+
+def server_stops() -> bool:
+    """Whether this process's web server was asked to end and waits for its connections to.
+
+    Uvicorn tells nobody, but it is its server's method that takes the signal.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return getattr(server, "should_exit", False) is True
 
 
 def _new_events(frame: Frame, after: int) -> bytes:

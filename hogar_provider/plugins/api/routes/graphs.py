@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from hogar_provider.plugins.api.access import SEES, SEES_DAG, User, may_read_all_dags
 from hogar_provider.plugins.api.datamodels.graphs import GraphList, GraphView
 from hogar_provider.plugins.api.declared import find_declared
+from hogar_provider.plugins.api.errors import ApiError, error_reply
 from hogar_provider.plugins.api.listing import current, list_graphs
 from hogar_provider.plugins.api.runtime import runtime
 from hogar_provider.plugins.api.streams import graph_events, streams
@@ -32,10 +33,22 @@ async def get_graphs(user: User) -> GraphList:
 
 
 @router.get("/dags/{dag_id}/graph", dependencies=SEES_DAG, response_model=GraphView)
-async def get_graph(dag_id: str) -> Response:
+async def get_graph(
+    dag_id: str,
+    quiet: Annotated[
+        bool, Query(description="Answer 200, not 404, with the error of a DAG that is no graph")
+    ] = False,
+) -> Response:
     """The graph as it is now, or as declared where it is not deployed."""
+    try:
+        frame = await runtime.frame(dag_id)
+    except ApiError as error:
+        # Airflow shows the tab on every DAG, and a browser logs each 404 as an error.
+        if quiet and error.code == "not_a_hogar_graph":
+            return error_reply(200, error.code, error.message)
+        raise
     # The frame is JSON already, checked against the model when it was made.
-    return Response((await runtime.frame(dag_id)).data, media_type="application/json")
+    return Response(frame.data, media_type="application/json")
 
 
 @router.get(

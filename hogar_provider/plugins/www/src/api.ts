@@ -29,6 +29,10 @@ export class ApiError extends Error {
   }
 }
 
+interface Refusal {
+  error: { code: string; message: string };
+}
+
 /** Where the API is: beside the module that this code came in, so also below a base path. */
 export function apiBase(module: string): string {
   const at = new URL(module);
@@ -41,7 +45,12 @@ export class Api {
   constructor(readonly base: string) {}
 
   graphs = (): Promise<GraphsReply> => this.call("GET", "/graphs");
-  graph = (dag: string): Promise<GraphView> => this.call("GET", `${of(dag)}/graph`);
+  /** Fails, with status 404, where the DAG is no graph; quietly, as the browser logs each real 404. */
+  graph = async (dag: string): Promise<GraphView> => {
+    const reply = await this.call<GraphView | Refusal>("GET", `${of(dag)}/graph?quiet=true`);
+    if ("error" in reply) throw new ApiError(404, reply.error.code, reply.error.message);
+    return reply;
+  };
   streamUrl = (dag: string): string => `${this.base}${of(dag)}/stream`;
   history = (dag: string, index: number, seconds = 900): Promise<History> =>
     this.call("GET", `${of(dag)}/nodes/${index}/history?seconds=${seconds}`);

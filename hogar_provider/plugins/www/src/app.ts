@@ -6,6 +6,7 @@ import { Api, apiBase } from "./api";
 import { customElement } from "./element";
 import { count, plural, rate, span } from "./format";
 import { LiveGraph } from "./live";
+import { gist } from "./reason";
 import { type Route, read, VIEWS, type ViewName, write } from "./route";
 import { badge, glyph, look, tally, troubled } from "./states";
 import { shared, tokens } from "./styles";
@@ -52,7 +53,7 @@ export class HogarApp extends LitElement {
     shared,
     css`
       :host { display: flex !important; flex-direction: column; min-height: 0; container-type: inline-size; background: var(--bg); height: 100%; }
-      :host([place="nav"]), :host([place="dag"]), :host([place="task"]) { min-height: 560px; }
+      :host([place="nav"]), :host([place="dag"]), :host([place="task"]) { min-height: 440px; }
       :host([place="dashboard"]) { height: auto; }
       :host(:fullscreen) { width: 100vw; height: 100vh; }
       header { display: flex; align-items: center; gap: 6px 14px; padding: 10px 14px; flex-wrap: wrap; border-bottom: 1px solid var(--border); }
@@ -65,16 +66,20 @@ export class HogarApp extends LitElement {
       [role="tab"]:focus-visible { outline-offset: -3px; }
       .alone { flex: 1; min-height: 0; overflow: auto; }
       [role="tabpanel"] { flex: 1; min-height: 0; display: flex; flex-direction: column; overflow: auto; }
+      .old { filter: saturate(0.2); }
       .both { flex: 1; min-height: 0; display: flex; }
-      .both > hogar-graph { flex: 1; min-width: 0; min-height: 420px; }
+      .both > hogar-graph { flex: 1; min-width: 0; min-height: 260px; }
       .both > hogar-node-panel { width: min(460px, 44%); border-left: 1px solid var(--border); overflow: auto; flex: none; }
       @container (max-width: 1000px) { header .url { display: none; } }
       @container (max-width: 1000px) {
         .both.open { flex-direction: column; overflow: auto; }
-        .both.open > hogar-graph { flex: none; height: 340px; min-height: 0; }
+        .both.open > hogar-graph { flex: none; height: 284px; min-height: 0; }
+        .both.open + .legend { display: none; }
         .both > hogar-node-panel { width: 100%; border-left: 0; border-top: 1px solid var(--border); overflow: visible; }
       }
-      .alarm { display: flex; gap: 6px 12px; align-items: center; flex-wrap: wrap; padding: 7px 14px; font-size: 13px; font-weight: 500; border-bottom: 1px solid var(--border); }
+      .alarm { display: flex; gap: 4px 12px; align-items: center; padding: 7px 14px; font-size: 13px; font-weight: 500; border-bottom: 1px solid var(--border); }
+      .alarm .all { flex: 1; min-width: 0; display: grid; gap: 2px; }
+      .alarm .all span { display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; overflow: hidden; overflow-wrap: anywhere; }
       .alarm.dead { background: #b91c1c; color: #fff; --on-state: #b91c1c; }
       .alarm.dead .glyph { color: #fff; }
       .alarm.dead button { color: #fff; background: transparent; border-color: rgb(255 255 255 / 0.6); min-height: 26px; }
@@ -118,12 +123,11 @@ export class HogarApp extends LitElement {
   /** The host's class says which theme is on; charts are painted, and have to be told. */
   private themed(): void {
     const { classList, dataset } = document.documentElement;
-    const theme =
-      classList.contains("dark") || dataset.theme === "dark"
-        ? "dark"
-        : classList.contains("light")
-          ? "light"
-          : "";
+    let theme = classList.contains("dark") || dataset.theme === "dark" ? "dark" : "";
+    if (!theme && classList.contains("light")) theme = "light";
+    // A page without Airflow's frame takes what was chosen in Airflow.
+    const chosen = theme || localStorage.getItem("theme");
+    if (chosen === "dark" || chosen === "light") theme = chosen;
     if (theme) this.setAttribute("theme", theme);
     else this.removeAttribute("theme");
     window.dispatchEvent(new Event("hogar-theme"));
@@ -170,7 +174,7 @@ export class HogarApp extends LitElement {
     for (const node of view.nodes) {
       const before = this.spoken.get(node.index);
       if (before && before !== node.state && (troubled(node.state) || troubled(before))) {
-        news.push(`${node.name} is ${look(node.state).word}${node.reason ? `: ${node.reason}` : ""}`);
+        news.push(`${node.name} is ${look(node.state).word}${node.reason ? `: ${gist(node.reason)}` : ""}`);
       }
       this.spoken.set(node.index, node.state);
     }
@@ -218,7 +222,7 @@ export class HogarApp extends LitElement {
     if (!live.view) return live.error ? this.failed() : this.loading();
     if (this.place === "task") return this.task(live.view);
     return html`${this.head(live.view)} ${this.alarm(live.view)} ${this.notes(live.view)} ${this.tabs()}
-      <div role="tabpanel" id="panel" aria-labelledby="tab-${this.route.view}" tabindex=${this.route.view === "graph" ? nothing : 0}>${this.body(live.view)}</div>
+      <div role="tabpanel" class=${live.error || live.stale ? "old" : ""} id="panel" aria-labelledby="tab-${this.route.view}" tabindex=${this.route.view === "graph" ? nothing : 0}>${this.body(live.view)}</div>
       <div class="sr" role="status" aria-live="polite">${this.announcement}</div>`;
   }
 
@@ -277,11 +281,11 @@ export class HogarApp extends LitElement {
     const recovering = view.nodes.filter((node) => node.state === "recovering");
     if (!dead.length && !recovering.length) return nothing;
     const line = (node: NodeView) =>
-      html`<span><b>${node.name}</b> ${node.since == null ? "is" : "has been"} ${look(node.state).word}${node.since == null ? "" : ` for ${span(this.now - node.since)}`}${node.reason ? `: ${node.reason}` : ""}</span>`;
+      html`<span><b>${node.name}</b> ${node.since == null ? "is" : "has been"} ${look(node.state).word}${node.since == null ? "" : ` for ${span(this.now - node.since)}`}${node.reason ? `: ${gist(node.reason)}` : ""}</span>`;
     const bar = (nodes: NodeView[], kind: string, name: string) =>
       nodes.length
-        ? html`<div class="alarm ${kind}">${glyph(nodes[0]!.state)} ${nodes.length > 2 ? html`<b>${plural(nodes.length, "node")} ${name}</b>` : nothing} ${nodes.slice(0, 2).map(line)}
-            <span class="grow"></span><button @click=${() => this.go({ view: "graph", node: nodes[0]!.index })}>Open ${nodes[0]!.name}</button></div>`
+        ? html`<div class="alarm ${kind}">${glyph(nodes[0]!.state)}<div class="all">${nodes.length > 2 ? html`<b>${plural(nodes.length, "node")} ${name}</b>` : nothing}${nodes.slice(0, 2).map(line)}</div>
+            <button @click=${() => this.go({ view: "graph", node: nodes[0]!.index })}>Open ${nodes[0]!.name}</button></div>`
         : nothing;
     return html`${bar(dead, "dead", "are dead")}${bar(recovering, "warn", "are recovering")}`;
   }
@@ -298,7 +302,7 @@ export class HogarApp extends LitElement {
     }
     if (this.live?.error) {
       notes.push(
-        html`<div class="note bad" role="alert">${glyph("dead")}<span>${this.live.error.message} What you see is ${span(this.now - view.at)} old.</span></div>`,
+        html`<div class="note bad" role="alert">${glyph("dead")}<span class="grow">${this.live.error.message} What you see is ${span(this.now - view.at)} old.</span>${this.live.error.status === 401 ? html`<button @click=${() => location.reload()}>Load again</button>` : nothing}</div>`,
       );
     } else if (this.live?.stale) {
       notes.push(
@@ -343,7 +347,7 @@ export class HogarApp extends LitElement {
             ${node ? this.panel(node, true) : nothing}
           </div>
           <div class="legend" aria-label="How many nodes are in each state">${tally(view.nodes).map(([state, n]) => html`<span>${glyph(state, 12)}${n} ${look(state).word}</span>`)}
-            <span class="grow"></span><span>p95 and rates are of the last half minute</span></div>`;
+            <span class="grow"></span><span>rates of the last 5 s, p95 of the last 30 s</span></div>`;
       }
     }
   }

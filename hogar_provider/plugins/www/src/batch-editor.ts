@@ -143,7 +143,7 @@ export class HogarBatchEditor extends LitElement {
         (batch.dynamic && batch.most !== -batch.declared));
     const changed = drifted || batch.wait_ms !== 0 || batch.objective_ms !== 0 || batch.set_by !== "";
     return html`<form @submit=${this.apply} novalidate aria-label="Batching of ${this.node.name}">
-      <div class="fill"><span>batches of ${decimal(batch.mean)}, ${percent(batch.fill)} of ${batch.limit}</span><span class="bar"><i style="width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%"></i></span></div>
+      <div class="fill"><span>${batch.mean === null ? "no batch in the last 30 s" : `batches of ${decimal(batch.mean)}, ${percent(batch.fill)} of ${batch.limit}`}</span><span class="bar"><i style="width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%"></i></span></div>
       ${batch.hint ? html`<div class="note">${BULB}<span>${batch.hint}</span></div>` : nothing}
       <div class="field"><span id="kind" class="small">Kind</span>
         <span class="choice" role="radiogroup" aria-labelledby="kind">

@@ -31,11 +31,11 @@ export class HogarBatching extends LitElement {
     shared,
     css`
       :host { container-type: inline-size; }
-      .both { display: grid; grid-template-columns: minmax(0, 1fr) 420px; align-items: start; }
-      .side { border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; gap: 16px; position: sticky; top: 0; }
+      .both { display: grid; grid-template: "nodes side" auto "changes side" 1fr / minmax(0, 1fr) 420px; align-items: start; }
+      .side { grid-area: side; align-self: stretch; border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; align-content: start; gap: 16px; }
       @container (max-width: 980px) {
-        .both { grid-template-columns: minmax(0, 1fr); }
-        .side { border-left: 0; border-top: 1px solid var(--border); position: static; }
+        .both { grid-template: "nodes" "side" "changes" / minmax(0, 1fr); }
+        .side { border-left: 0; border-top: 1px solid var(--border); }
       }
       .tools { padding: 8px 14px; border-bottom: 1px solid var(--border); }
       tr.on td { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
@@ -50,7 +50,7 @@ export class HogarBatching extends LitElement {
       tr.has td { border-bottom: 0; padding-bottom: 3px; }
       tr.hints td { padding: 0; }
       .off { color: var(--fg-muted); }
-      .changes { padding: 14px; border-top: 1px solid var(--border); }
+      .changes { grid-area: changes; padding: 14px; border-top: 1px solid var(--border); }
       .changes h3 { margin-bottom: 6px; }
       .set { font-weight: 600; }
     `,
@@ -92,17 +92,14 @@ export class HogarBatching extends LitElement {
           : nothing
       }
       <div class="both">
-        <div>
-          <div class="scroll"><table>
+        <div class="scroll"><table>
             <thead><tr><th scope="col">Node</th><th scope="col">Limit</th><th scope="col">Kind</th><th scope="col" class="right">Wait</th><th scope="col" class="right">Objective</th><th scope="col" class="right">Mean batch, fill</th><th scope="col" class="right">Req/s</th><th scope="col" class="right">p95</th><th scope="col">Set by</th></tr></thead>
             <tbody>${repeat(
               nodes,
               (node) => node.index,
               (node) => this.line(node, node === open),
             )}</tbody>
-          </table></div>
-          ${this.history()}
-        </div>
+        </table></div>
         <section class="side" aria-label="Batching of ${open.name}">
           <h2 class="row">${glyph(open.state)}${open.name}</h2>
           <hogar-batch-editor .api=${this.api} .dag=${this.dag} .node=${open} @changed=${() => {
@@ -111,6 +108,7 @@ export class HogarBatching extends LitElement {
           }}></hogar-batch-editor>
           ${open.state === "undeployed" ? nothing : html`<hogar-node-charts brief .api=${this.api} .dag=${this.dag} .node=${open} .version=${this.version}></hogar-node-charts>`}
         </section>
+        ${this.history()}
       </div>`;
   }
 

@@ -197,6 +197,8 @@ export class HogarChart extends LitElement {
     const ratio = devicePixelRatio || 1;
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     const ground = this.color("var(--bg)");
     let free = left;
     for (const mark of [...this.marks].sort((a, b) => a.at - b.at)) {

@@ -5,6 +5,7 @@ import { property, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import { customElement } from "./element";
 import { moment, plural } from "./format";
+import { told } from "./reason";
 import { glyph, LOOKS } from "./states";
 import { shared } from "./styles";
 import type { GraphEvent } from "./types";
@@ -20,9 +21,13 @@ export class HogarEvents extends LitElement {
     shared,
     css`
       .bar { padding: 10px 14px; display: flex; gap: 10px; align-items: center; }
-      li { display: grid; grid-template-columns: 92px minmax(0, auto) 1fr; gap: 2px 12px; padding: 7px 14px; border-top: 1px solid var(--border); font-size: 13px; align-items: baseline; }
-      :host([compact]) li { grid-template-columns: 72px 1fr; padding: 6px 0; }
+      ul { display: grid; grid-template-columns: max-content fit-content(220px) max-content 1fr; }
+      li { display: grid; grid-column: 1 / -1; grid-template-columns: subgrid; gap: 2px 16px; padding: 6px 14px; border-top: 1px solid var(--border); font-size: 13px; align-items: baseline; }
+      :host([compact]) ul { grid-template-columns: max-content 1fr; }
+      :host([compact]) li { padding: 6px 0; gap: 2px 12px; }
+      :host([compact]) .what { grid-column: 2; }
       .change { display: inline-flex; gap: 5px; align-items: center; font-size: 12px; color: var(--fg-muted); white-space: nowrap; }
+      .change .glyph { position: relative; top: 1.5px; }
       time { color: var(--fg-muted); font-size: 12px; font-variant-numeric: tabular-nums; }
       .what { overflow-wrap: anywhere; }
     `,
@@ -30,7 +35,7 @@ export class HogarEvents extends LitElement {
 
   override render() {
     const wanted = this.search.trim().toLowerCase();
-    const all = this.events.filter((event) => !this.node || event.node === this.node);
+    const all = once(this.events.filter((event) => !this.node || event.node === this.node));
     const shown = all
       .filter((e) => !wanted || `${e.node} ${e.what} ${e.before} ${e.after}`.toLowerCase().includes(wanted))
       .reverse();
@@ -60,8 +65,22 @@ export class HogarEvents extends LitElement {
     const to = event.after in LOOKS;
     return html`<li><time datetime=${new Date(event.at * 1000).toISOString()}>${moment(event.at)}</time>
       ${this.node ? nothing : html`<b class="cut">${event.node || "graph"}</b>`}
-      <span class="what">${event.what}
-        ${event.before || event.after ? html`<span class="change">${from ? glyph(event.before, 11) : nothing}${event.before || "–"} → ${to ? glyph(event.after, 11) : nothing}${event.after || "–"}</span>` : nothing}
-      </span></li>`;
+      ${event.before || event.after ? html`<span class="change">${from ? glyph(event.before, 11) : nothing}${event.before ? `${event.before} →` : ""} ${to ? glyph(event.after, 11) : nothing}${event.after || "–"}</span>` : this.node ? nothing : html`<span></span>`}
+      <span class="what">${told(event.what)}</span></li>`;
   }
+}
+
+/** The agent tells what happened, and in the same moment that a state changed for it: one line. */
+export function once(events: readonly GraphEvent[]): GraphEvent[] {
+  return events.filter((event, at) => {
+    if (event.before || event.after) return true;
+    const near = events.slice(Math.max(0, at - 3), at + 4);
+    return !near.some(
+      (other) =>
+        other.node === event.node &&
+        other.what === event.what &&
+        !!(other.before || other.after) &&
+        Math.abs(other.at - event.at) < 1.5,
+    );
+  });
 }

@@ -6,7 +6,8 @@ import { classMap } from "lit/directives/class-map.js";
 import { repeat } from "lit/directives/repeat.js";
 import { customElement } from "./element";
 import { count, decimal, ms, plural, rate, span } from "./format";
-import { curve, type Layout, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } from "./layout";
+import { curve, type Layout, MARGIN, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } from "./layout";
+import { gist } from "./reason";
 import { glyph, look, severity, troubled } from "./states";
 import { shared } from "./styles";
 import type { BatchView, FlowView, GraphView, NodeView } from "./types";
@@ -16,6 +17,8 @@ const LARGEST = 1.6;
 /** Below this scale a node shows less in larger letters; below the next one its shape alone. */
 const BRIEF = 0.72;
 const TINY = 0.34;
+/** Pixels that the tools above the graph take, and that its layout leaves free around it. */
+const TOOLS = 48;
 
 type Detail = "full" | "brief" | "tiny";
 
@@ -39,8 +42,10 @@ export class HogarGraph extends LitElement {
   static override styles = [
     shared,
     css`
-      :host { display: flex; flex-direction: column; min-height: 0; position: relative; }
-      .tools { display: flex; gap: 6px; padding: 8px 10px; align-items: center; border-bottom: 1px solid var(--border); flex-wrap: wrap; }
+      :host { display: flex; flex-direction: column; min-height: 0; position: relative; --line: color-mix(in srgb, var(--fg-muted) 50%, var(--bg)); }
+      /* They lie over the graph, which keeps free of them. */
+      .tools { position: absolute; z-index: 1; inset: 0 0 auto; display: flex; gap: 6px; padding: 8px 10px; align-items: center; pointer-events: none; }
+      .tools > :not(.grow) { pointer-events: auto; }
       .tools input { width: 190px; }
       .stage {
         position: relative; flex: 1; min-height: 0; overflow: hidden; cursor: grab; touch-action: none;
@@ -51,14 +56,14 @@ export class HogarGraph extends LitElement {
       .stage.drag { cursor: grabbing; }
       .world { position: absolute; left: 0; top: 0; transform-origin: 0 0; }
       .edges { position: absolute; left: 0; top: 0; overflow: visible; pointer-events: none; }
-      .edge { fill: none; stroke: var(--border-strong); stroke-width: 2; }
+      .edge { fill: none; stroke: var(--line); stroke-width: 2; }
       .edge.flows { stroke: color-mix(in srgb, var(--accent) 70%, var(--border-strong)); }
       .edge.stuck { stroke: var(--dead); stroke-dasharray: 6 5; }
       .edge.reduce { stroke-width: 2; }
       .edge.switch, .edge.split { stroke-dasharray: 2 4; stroke-linecap: round; }
       .edge.moving { stroke-dasharray: 2 16; stroke-linecap: round; stroke-width: 5; stroke: var(--accent); animation: run 1.2s steps(14) infinite; }
       @keyframes run { to { stroke-dashoffset: -18; } }
-      .tip { fill: var(--border-strong); }
+      .tip { fill: var(--line); }
       .tip.flows { fill: color-mix(in srgb, var(--accent) 70%, var(--border-strong)); }
       .tip.stuck { fill: var(--dead); }
       .flow {
@@ -101,10 +106,13 @@ export class HogarGraph extends LitElement {
       .why { padding: 5px 10px 0; font-size: 12px; line-height: 1.3; overflow: hidden; display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; }
 
       .brief .top { font-size: 20px; padding: 8px 10px 0; line-height: 1.15; }
-      .brief .state { font-size: 17px; padding: 0 10px; }
+      .brief .state { font-size: 17px; padding: 0 10px; align-items: center; }
+      .brief .state .roles { display: inline-flex; gap: 4px; align-items: center; font-size: 14.5px; }
+      .brief .why { font-size: 15px; line-height: 1.2; padding: 1px 10px 0; -webkit-line-clamp: 2; flex: none; }
+      .brief .s-dead .why { -webkit-line-clamp: 4; overflow-wrap: anywhere; }
       .brief .batch { font-size: 15px; padding: 3px 10px 0; }
       .brief .bar { height: 7px; }
-      .brief .figures { grid-template-columns: auto auto auto; justify-content: space-between; padding: 4px 10px 0; }
+      .brief .figures { grid-template-columns: minmax(0, 0.7fr) minmax(0, 1.2fr) auto; padding: 4px 10px 0; }
       .brief .figure b { font-size: 19px; line-height: 1.15; }
       .brief .figure small { font-size: 14px; }
       .brief .flow { font-size: 18px; }
@@ -156,10 +164,11 @@ export class HogarGraph extends LitElement {
   fit(): void {
     const { clientWidth: width, clientHeight: height } = this.stage;
     if (!width || !height || !this.placed.width) return;
-    const scale = Math.min(width / this.placed.width, height / this.placed.height, 1.1);
+    const scale = Math.min(width / this.placed.width, (height - TOOLS) / (this.placed.height - MARGIN), 1.1);
     this.scale = Math.max(SMALLEST, scale);
     this.x = (width - this.placed.width * this.scale) / 2;
-    this.y = (height - this.placed.height * this.scale) / 2;
+    const middle = (height - this.placed.height * this.scale) / 2;
+    this.y = Math.max(middle, TOOLS - MARGIN * this.scale);
     this.moved = false;
   }
 
@@ -374,14 +383,14 @@ export class HogarGraph extends LitElement {
       style=${`left:${at.x}px;top:${at.y}px`}
       data-index=${node.index}
       aria-pressed=${node.index === this.selected}
-      title=${detail === "full" ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${node.reason}` : ""}`}
+      title=${detail === "full" ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${gist(node.reason)}` : ""}`}
       @click=${() => this.pick(node.index)}
     >
       ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span><span class="sr">${look(node.state).word}</span>` : detail === "brief" ? this.brief(node) : this.full(node)}
     </button>`;
   }
 
-  private state(node: NodeView, reason = node.reason) {
+  private state(node: NodeView, reason = gist(node.reason)) {
     const since =
       node.since != null && node.state !== "ready" && node.state !== "undeployed"
         ? `for ${span(this.now - node.since)}`
@@ -397,10 +406,10 @@ export class HogarGraph extends LitElement {
     const declared = wanted === undefined ? "" : `, batch ${wanted < 0 ? `dynamic ${-wanted}` : wanted}`;
     return html`
       <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
-      ${this.state(node, node.state === "dead" ? "" : node.reason)}
+      ${this.state(node, node.state === "dead" ? "" : gist(node.reason))}
       ${
         node.state === "dead" || silent
-          ? html`<span class="why">${node.state === "dead" ? node.reason || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
+          ? html`<span class="why">${node.state === "dead" ? gist(node.reason) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
           : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
           ${batch ? html`<span class="batch"><span>${batched(batch)}${batch.dynamic ? " dyn" : ""}</span>${bar(batch.fill)}</span>` : nothing}`
       }
@@ -410,16 +419,33 @@ export class HogarGraph extends LitElement {
 
   private brief(node: NodeView) {
     const { batch } = node;
+    // There is little room: the number of a process that is gone helps nobody at a glance.
+    const why = troubled(node.state)
+      ? gist(node.reason)
+          .replace(/ \(pid \d+\)/, "")
+          .replace(/^the model of (?!its )\S+/, "its model")
+      : "";
     return html`
       <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
-      ${this.state(node)}
+      ${why ? this.state(node, "") : node.reason ? this.state(node) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${this.roles(node)}</span>`}
+      ${why ? html`<span class="why">${why}</span>` : nothing}
+      ${node.state === "undeployed" ? html`<span class="why">${node.image}${node.declared ? `, batch ${node.declared.batch}` : ""}</span>` : nothing}
       ${
         node.requests_per_second == null
           ? nothing
           : html`<span class="figures">${figure("req/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
-          ${batch ? html`<span class="batch"><span>${batched(batch)}</span>${bar(batch.fill)}</span>` : nothing}`
+          ${batch && !why ? html`<span class="batch"><span>${batched(batch)}</span>${bar(batch.fill)}</span>` : nothing}`
       }
     `;
+  }
+
+  /** Who holds the node up: its host, or its pairs where there are several. */
+  private roles(node: NodeView) {
+    const { pairs } = node;
+    if (pairs.length < 2)
+      return html`<span class="roles"><span class="cut">${pairs[0]?.host ?? ""}</span></span>`;
+    return html`<span class="roles" title=${pairs.map((pair) => `${pair.role} ${pair.host}`).join(", ")}>
+      ${pairs.slice(0, 2).map((pair) => html`${glyph(pair.state, 13)}<span>${pair.role}</span> `)}${pairs.length > 2 ? html`<span>+${pairs.length - 2}</span>` : nothing}</span>`;
   }
 }
 

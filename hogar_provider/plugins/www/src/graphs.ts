@@ -51,7 +51,7 @@ export class HogarGraphs extends Watching {
   static override styles = [
     shared,
     css`
-      header { padding: 14px; display: flex; gap: 10px 16px; align-items: center; flex-wrap: wrap; }
+      header { padding: 14px 10px 8px; display: flex; gap: 10px 16px; align-items: center; flex-wrap: wrap; }
       h2 { font-size: 18px; }
       .name { font-weight: 600; }
       tr.dead td { background: var(--dead-bg); }

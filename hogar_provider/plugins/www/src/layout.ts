@@ -4,7 +4,9 @@ import { Graph, layout } from "@dagrejs/dagre";
 import type { FlowView, NodeView } from "./types";
 
 export const NODE_WIDTH = 244;
-export const NODE_HEIGHT = 132;
+export const NODE_HEIGHT = 140;
+/** What is left free around the nodes. */
+export const MARGIN = 24;
 
 export interface Point {
   x: number;
@@ -33,8 +35,8 @@ export function place(nodes: readonly NodeView[], flows: readonly FlowView[]): L
     nodesep: many ? 20 : 36,
     ranksep: many ? 170 : 104,
     edgesep: 14,
-    marginx: 24,
-    marginy: 24,
+    marginx: MARGIN,
+    marginy: MARGIN,
     ranker: many ? "longest-path" : "network-simplex",
   });
   graph.setDefaultEdgeLabel(() => ({}));

@@ -36,6 +36,7 @@ export class LiveGraph extends EventTarget {
   private wasStale = false;
   private watch: ReturnType<typeof setInterval> | undefined;
   private running = false;
+  private askedEvents = false;
 
   constructor(
     readonly api: Api,
@@ -87,15 +88,15 @@ export class LiveGraph extends EventTarget {
     await this.refresh();
     if (!this.running) return;
     if (this.error) {
-      // A DAG that is no graph stays none until its file changes.
-      if (this.error.code !== "not_a_hogar_graph" && this.error.status !== 403) this.again();
+      // A DAG that is no graph stays none until its file changes, and who is signed out signs in first.
+      if (this.error.code !== "not_a_hogar_graph" && ![401, 403].includes(this.error.status)) this.again();
       return;
     }
-    void this.loadEvents();
     this.connect();
   }
 
   private async loadEvents(): Promise<void> {
+    this.askedEvents = true;
     try {
       this.add((await this.api.events(this.dag)).events);
     } catch {
@@ -108,8 +109,10 @@ export class LiveGraph extends EventTarget {
     if (!this.running || document.hidden) return;
     const source = new EventSource(this.api.streamUrl(this.dag), { withCredentials: true });
     this.source = source;
+    let ended = false;
     source.addEventListener("graph", (message) => {
       this.retry = FIRST_RETRY;
+      ended = false;
       this.take(JSON.parse((message as MessageEvent<string>).data) as GraphView);
     });
     source.addEventListener("events", (message) => {
@@ -125,11 +128,13 @@ export class LiveGraph extends EventTarget {
       this.fail(new ApiError(503, error.code, error.message));
     });
     source.addEventListener("error", () => {
-      // While it is CONNECTING the browser tries again by itself: each stream ends within a minute.
-      if (source.readyState === EventSource.CLOSED) {
+      // Each stream ends within a minute, and the browser connects again by itself. Where it then
+      // fails, it would try twice a second for ever.
+      if (source.readyState === EventSource.CLOSED || ended) {
         this.disconnect();
         this.again();
       }
+      ended = true;
     });
   }
 
@@ -147,7 +152,11 @@ export class LiveGraph extends EventTarget {
 
   private shown = (): void => {
     if (document.hidden) this.disconnect();
-    else void this.load();
+    else {
+      // The stream has told nothing meanwhile.
+      this.askedEvents = false;
+      void this.load();
+    }
   };
 
   private take(view: GraphView): void {
@@ -155,6 +164,8 @@ export class LiveGraph extends EventTarget {
     this.skew = view.at - this.heard / 1000;
     this.error = null;
     this.view = view;
+    // Where no agent runs, nobody knows of events.
+    if (view.reachable !== false && !this.askedEvents) void this.loadEvents();
     for (const node of view.nodes) this.keep(view.at, node);
     this.tell();
   }

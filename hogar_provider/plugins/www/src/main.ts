@@ -24,7 +24,7 @@ for (const [name, place] of Object.entries(PLACES)) {
       place,
       "dag-id": dagId ?? "",
       "task-id": taskId ?? "",
-      style: place === "dashboard" ? undefined : { height: "100%", minHeight: "min(720px, 78vh)" },
+      style: place === "dashboard" ? undefined : { height: "100%" },
     });
   host[name] = component;
 }

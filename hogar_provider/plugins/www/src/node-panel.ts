@@ -7,6 +7,7 @@ import { declaredWords } from "./batch-editor";
 import { customElement } from "./element";
 import { bytes, count, moment, ms, percent, rate, span } from "./format";
 import type { Seen } from "./live";
+import { gist, told } from "./reason";
 import { badge, glyph, look } from "./states";
 import { shared } from "./styles";
 import type { GraphEvent, NodeView, PairView } from "./types";
@@ -49,7 +50,7 @@ export class HogarNodePanel extends LitElement {
       .facts dt { font-size: 11px; color: var(--fg-muted); }
       .facts dd { font-size: 14px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
       .pairs { display: grid; gap: 4px; }
-      .pair { display: grid; grid-template-columns: 14px 76px 1fr auto; gap: 8px; align-items: center; font-size: 12px; }
+      .pair { display: grid; grid-template-columns: 14px 76px minmax(0, max-content) 1fr; gap: 8px; align-items: center; font-size: 12px; }
       [role="tablist"] { display: flex; border-bottom: 1px solid var(--border); padding: 0 6px; position: sticky; top: 0; background: var(--bg); z-index: 1; overflow-x: auto; }
       [role="tab"] { border: 0; background: none; border-radius: 0; border-bottom: 2px solid transparent; padding: 6px 9px; min-height: 34px; color: var(--fg-muted); }
       [role="tab"][aria-selected="true"] { color: var(--fg); border-bottom-color: var(--accent); font-weight: 600; }
@@ -85,10 +86,9 @@ export class HogarNodePanel extends LitElement {
     const serves = node.requests_per_second != null;
     return html`
       <header>
-        <div class="row"><h3 class="cut">${node.name}</h3>${badge(node.state)}<span class="grow"></span>
+        <div class="row"><h3 class="cut">${node.name}</h3>${badge(node.state)}${node.since != null ? html`<span class="small muted cut">for ${span(this.now - node.since)}, since ${moment(node.since)}</span>` : nothing}<span class="grow"></span>
           ${this.closable ? html`<button class="quiet icon" aria-label="Close ${node.name}" @click=${() => this.dispatchEvent(new CustomEvent("close-panel"))}>✕</button>` : nothing}</div>
-        ${node.since != null ? html`<p class="small muted">${look(node.state).word} for ${span(this.now - node.since)}, since ${moment(node.since)}</p>` : nothing}
-        ${node.reason ? html`<div class="note ${node.state === "dead" ? "bad" : ""} why">${glyph(node.state, 16)}<span>${node.reason}</span></div>` : nothing}
+        ${node.reason ? html`<div class="note ${node.state === "dead" ? "bad" : ""} why">${glyph(node.state, 16)}<div class="grow">${told(node.reason)}</div></div>` : nothing}
         ${
           serves
             ? html`<dl class="facts">
@@ -112,7 +112,7 @@ export class HogarNodePanel extends LitElement {
   }
 
   private pair(pair: PairView) {
-    return html`<div class="pair" title=${pair.reason || nothing}>${glyph(pair.state, 13)}<b>${pair.role}</b><span class="mono cut">${pair.address || pair.host}</span><span class="muted">${look(pair.state).word}</span></div>`;
+    return html`<div class="pair" title=${gist(pair.reason) || nothing}>${glyph(pair.state, 13)}<b>${pair.role}</b><span class="mono cut">${pair.address || pair.host}</span><span class="muted">${look(pair.state).word}</span></div>`;
   }
 
   private body() {
@@ -156,7 +156,7 @@ export class HogarNodePanel extends LitElement {
         <dt>Requests</dt><dd>${count(node.requests)}, ${count(node.errors)} failed</dd>
         <dt>Exits</dt><dd>${node.exits ? `${node.exits} of its processes ended unasked` : "none"}</dd>
         <dt>Event loop lag</dt><dd>${ms(node.lag_ms)}</dd>
-        ${node.pairs.map((pair) => html`<dt>${pair.role}</dt><dd>${pair.address || "no address yet"} · ${pair.model_pids.filter(Boolean).length > 1 ? "models" : "model"} ${pair.model_pids.filter(Boolean).join(", ") || "–"} · proxy ${pair.proxy_pid || "–"}${pair.reason ? html`<br /><span class="muted">${pair.reason}</span>` : nothing}</dd>`)}
+        ${node.pairs.map((pair) => html`<dt>${pair.role}</dt><dd>${pair.address || "no address yet"} · ${pair.model_pids.filter(Boolean).length > 1 ? "models" : "model"} ${pair.model_pids.filter(Boolean).join(", ") || "–"} · proxy ${pair.proxy_pid || "–"}${pair.reason ? html`<br /><span class="muted">${gist(pair.reason)}</span>` : nothing}</dd>`)}
       </dl>`;
   }
 }

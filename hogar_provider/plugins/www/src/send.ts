@@ -106,7 +106,7 @@ export class HogarSend extends LitElement {
         ${
           this.file
             ? html`<p class="small muted">${this.file.name}, ${bytes(this.file.size)}</p>`
-            : html`<label class="field">Text<textarea rows="9" .value=${this.text} @input=${(e: Event) => {
+            : html`<label class="field">Text<textarea rows="6" .value=${this.text} @input=${(e: Event) => {
                 this.text = (e.target as HTMLTextAreaElement).value;
               }}></textarea></label>`
         }

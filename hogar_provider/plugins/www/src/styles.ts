@@ -6,7 +6,8 @@ import { css } from "lit";
 export const tokens = css`
   :host {
     --bg: var(--chakra-colors-bg, light-dark(#fff, #0c0f15));
-    --bg-subtle: var(--chakra-colors-bg-subtle, light-dark(#f7f8fa, #12161e));
+    /* In the dark the host's own is all but black, and cuts a hole into the page. */
+    --bg-subtle: light-dark(var(--chakra-colors-bg-subtle, #f7f8fa), color-mix(in srgb, var(--fg) 3.5%, var(--bg)));
     --bg-muted: var(--chakra-colors-bg-muted, light-dark(#eef0f4, #1b212b));
     --fg: var(--chakra-colors-fg, light-dark(#12161e, #f2f4f8));
     --fg-muted: var(--chakra-colors-fg-muted, light-dark(#4a5568, #a3aec0));
@@ -17,7 +18,7 @@ export const tokens = css`
     --solid: light-dark(var(--chakra-colors-blue-600, #2563eb), var(--chakra-colors-blue-700, #1d4ed8));
     --ready: light-dark(var(--chakra-colors-green-700, #136b33), var(--chakra-colors-green-300, #4ade80));
     --busy: light-dark(var(--chakra-colors-blue-700, #1d4ed8), var(--chakra-colors-blue-300, #93c5fd));
-    --degraded: light-dark(var(--chakra-colors-orange-700, #b45309), var(--chakra-colors-orange-300, #fdba74));
+    --degraded: light-dark(color-mix(in srgb, var(--chakra-colors-orange-700, #b45309) 85%, #000), var(--chakra-colors-orange-300, #fdba74));
     --recovering: light-dark(var(--chakra-colors-purple-700, #7e22ce), var(--chakra-colors-purple-300, #d8b4fe));
     --dead: light-dark(var(--chakra-colors-red-700, #b91c1c), var(--chakra-colors-red-400, #f87171));
     --dead-bg: light-dark(var(--chakra-colors-red-50, #fef2f2), var(--chakra-colors-red-950, #450a0a));
@@ -107,7 +108,7 @@ export const shared = css`
 
   table { border-collapse: collapse; width: 100%; font-size: 13px; }
   th { text-align: left; font-weight: 500; color: var(--fg-muted); font-size: 12px; white-space: nowrap; }
-  th, td { padding: 7px 10px; border-bottom: 1px solid var(--border); vertical-align: middle; }
+  th, td { padding: 5px 10px; border-bottom: 1px solid var(--border); vertical-align: middle; }
   th.right, td.right { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
   tbody tr:last-child td { border-bottom: 0; }
   .scroll { overflow: auto; }
@@ -121,6 +122,8 @@ export const shared = css`
   .note.warn { border-color: color-mix(in srgb, var(--degraded) 40%, var(--bg)); background: color-mix(in srgb, var(--degraded) 8%, var(--bg)); }
   .note.bad { border-color: var(--dead); background: var(--dead-bg); }
   .note.good { border-color: color-mix(in srgb, var(--ready) 40%, var(--bg)); background: color-mix(in srgb, var(--ready) 8%, var(--bg)); }
+  .below summary { cursor: pointer; font-size: 12px; padding: 3px 0; }
+  .below pre { margin: 4px 0 0; max-height: 260px; overflow: auto; font-family: var(--mono); font-size: 11.5px; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; }
   .empty { padding: 40px 20px; text-align: center; color: var(--fg-muted); }
   .empty h2 { color: var(--fg); margin-bottom: 6px; }
   .empty p { max-width: 52ch; margin: 0 auto 8px; }

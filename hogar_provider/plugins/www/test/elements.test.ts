@@ -26,13 +26,14 @@ describe("the app", () => {
     const { calls } = fakeApi({
       "GET /dags/Plain/graph": Response.json(
         { error: { code: "not_a_hogar_graph", message: "It does not come from a UDGL file." } },
-        { status: 404 },
+        { status: 200 },
       ),
     });
     const element = await app({ dagId: "Plain" });
     await until(() => text(element).includes("Not a HOGAR graph"), "the explanation");
     await new Promise((resolve) => setTimeout(resolve, 1300));
-    expect(calls).toHaveLength(1);
+    // A browser logs every 404.
+    expect(calls.map((call) => call.path)).toEqual(["/dags/Plain/graph?quiet=true"]);
   });
 
   it("says why it may not show a graph", async () => {
@@ -85,6 +86,35 @@ describe("the app", () => {
     const element = await app({ dagId: "Senti" });
     await until(() => text(element).includes("Trigger its DAG"), "how to deploy it");
     expect(element.shadowRoot!.querySelector("hogar-stopping")).toBeNull();
+  });
+
+  it("connects again by itself, ever more seldom, where the server is away", async () => {
+    const { calls } = fakeApi({ "GET /dags/Senti/graph": view(), "GET /dags/Senti/events": { events: [] } });
+    const element = await app({ dagId: "Senti" });
+    await until(() => PlayedStream.last !== null, "the stream");
+    const first = PlayedStream.last!;
+    // At its end the browser connects again by itself; that this fails too, is another matter.
+    first.dispatchEvent(new Event("error"));
+    expect(first.readyState).toBe(1);
+    first.dispatchEvent(new Event("error"));
+    expect(first.readyState).toBe(PlayedStream.CLOSED);
+    const asked = calls.length;
+    await until(() => PlayedStream.last !== first, "another stream");
+    expect(calls.length).toBeGreaterThan(asked);
+    expect(text(element)).not.toContain("cannot be reached");
+  });
+
+  it("asks no more where the user is signed out", async () => {
+    const { calls } = fakeApi({
+      "GET /dags/Senti/graph": Response.json(
+        { error: { code: "not_authenticated", message: "You are not logged in." } },
+        { status: 401 },
+      ),
+    });
+    const element = await app({ dagId: "Senti" });
+    await until(() => text(element).includes("You are signed out."), "the sentence");
+    await new Promise((resolve) => setTimeout(resolve, 1300));
+    expect(calls).toHaveLength(1);
   });
 
   it("opens from a link what it was made for", async () => {

@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { ApiError, apiBase } from "../src/api";
 import { declaredWords } from "../src/batch-editor";
+import { once } from "../src/events";
 import { bytes, count, ms, rate, span } from "../src/format";
 import { heat } from "../src/heat-map";
 import { earg, plain } from "../src/highlight";
 import { NodeHistory } from "../src/history";
 import { NODE_WIDTH, place, shapeOf } from "../src/layout";
+import { gist } from "../src/reason";
 import { read, VIEWS, write } from "../src/route";
 import { LOOKS, tally } from "../src/states";
 import { fakeApi, node, sample } from "./fixtures";
@@ -208,5 +210,24 @@ describe("what is declared", () => {
       "static, 8",
       "dynamic, at most 32",
     ]);
+  });
+});
+
+describe("reasons", () => {
+  it("are a sentence with the error of the traceback below it", () => {
+    const text = 'the model ended with exit code 1\nTraceback:\n  File "m.py"\nKeyError: 3\n';
+    expect(gist(text)).toBe("the model ended with exit code 1: KeyError: 3");
+    expect(gist("was killed by SIGKILL")).toBe("was killed by SIGKILL");
+    expect(gist("")).toBe("");
+  });
+});
+
+describe("events", () => {
+  const event = { number: 1, at: 100, node: "A", what: "was killed", before: "", after: "" };
+  it("that told of a change of state in the same moment are one line", () => {
+    const change = { ...event, number: 2, at: 100.2, before: "ready", after: "recovering" };
+    const later = { ...event, number: 3, at: 160 };
+    expect(once([event, change, later])).toEqual([change, later]);
+    expect(once([event, { ...change, node: "B" }])).toHaveLength(2);
   });
 });
