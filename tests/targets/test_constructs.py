@@ -18,6 +18,10 @@ def test_a_construct_is_found_in_its_example_alone(construct: Construct) -> None
     assert not list(construct.uses(udgl.parse(construct.without)))
 
 
+IMPLIED = {("backup", "earg")}
+"""A stateful operator has one backup there, whether the graph says so or not."""
+
+
 @pytest.mark.parametrize("name", PLATFORMS)
 @pytest.mark.parametrize("construct", CONSTRUCTS, ids=lambda c: c.name)
 def test_a_construct_is_expressed_or_spoken_of(construct: Construct, name: str) -> None:
@@ -25,7 +29,8 @@ def test_a_construct_is_expressed_or_spoken_of(construct: Construct, name: str) 
     if with_it is None or without is None:
         assert said
     else:
-        assert said or _told(with_it) != _told(without)
+        implied = (construct.name, name) in IMPLIED
+        assert said or (_told(with_it) != _told(without)) is not implied
     for diagnostic in said:
         assert diagnostic.code in target(name).CODES
         assert diagnostic.span is not None

@@ -21,6 +21,7 @@ from udgl.diagnostics import Diagnostic, Severity, UdglError, listing, quote
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
 from udgl.targets import Compilation, OutputFile
 from udgl.targets._earg_images import Images, assign_images, images_text
+from udgl.targets._limits import Limit, in_order, limits
 
 if TYPE_CHECKING:
     from earg.choosing import Choice
@@ -40,6 +41,21 @@ CODES: dict[str, str] = {
     "EARG106": "A value, or a switch, is beyond what EARG's engine takes.",
     "EARG107": "EARG's engine does not heed a factor or an entry (a warning).",
     "EARG108": "One image would stand for several classes (a warning where it can be helped).",
+    "EARG109": "What EARG's files have no place for (a note).",
+}
+
+_LIMITS = {
+    **{
+        word: Limit("EARG109", Severity.NOTE, "has no place in EARG's files; its DAG has it")
+        for word in ("description", "owner", "tags", "schedule")
+    },
+    **{
+        word: Limit("EARG109", Severity.NOTE, f"has a type of {word}; EARG's payloads have none")
+        for word in ("input", "output")
+    },
+    "train": Limit(
+        "EARG109", Severity.NOTE, "is trained by its DAG, before EARG is handed the model"
+    ),
 }
 
 _UNHEEDED = ("cpu", "memory", "gpu", "host")
@@ -95,7 +111,8 @@ def compile_graph(graph: ServingGraph) -> Compilation:
         head = f"# The Python classes of {graph.name} {graph.version}, by image{lines}.\n"
         text = images_text(graph, lowered.classes, head)
         files.append(OutputFile(f"{name}-{version}.images.yaml", text))
-    return Compilation(tuple(files), (*_renamings(graph), *lowered.diagnostics))
+    said = (*_renamings(graph), *lowered.diagnostics, *limits(graph, _LIMITS))
+    return Compilation(tuple(files), in_order(said))
 
 
 def deployed_name(graph: ServingGraph) -> tuple[str, str]:
