@@ -279,6 +279,11 @@ class Deployment:
             )
         return self.config.nodes[index - 1]
 
+    @property
+    def nodes(self) -> list[RunningNode]:
+        """Those that are deployed."""
+        return list(self._nodes.values())
+
     def node(self, index: int) -> RunningNode:
         """The node as deployed; raises :class:`DeploymentError`."""
         spec = self.spec(index)
