@@ -12,6 +12,7 @@ from hogar_provider.plugins.api.datamodels.graphs import GraphSummary, GraphView
 from hogar_provider.plugins.api.datamodels.nodes import DeclaredView, NodeView, PairView
 from hogar_provider.plugins.api.drift import drift_of, topology_drift
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
+from hogar_provider.plugins.api.troubles import troubles
 from hogar_provider.plugins.api.window import cores, milliseconds, recent, report_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ def graph_view(
         _node_view(index, spec, running.get(index), wanted, look, earlier, since)
         for index, spec in sorted(specs.items())
     ]
+    if status is not None:
+        lately = troubles(events, look.at)
+        for one in nodes:
+            one.trouble = lately.get(one.name)
     rates = {node.index: node.requests_per_second for node in nodes}
     flows = [] if config is None else flows_of(config, extras, rates)
     messages = [declared.problem, look.trouble]
