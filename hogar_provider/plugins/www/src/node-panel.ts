@@ -6,9 +6,9 @@ import type { Api } from "./api";
 import { declaredWords } from "./batch-editor";
 import { customElement } from "./element";
 import { bytes, count, moment, ms, percent, rate, span } from "./format";
-import type { Seen } from "./live";
 import { badge, glyph, look } from "./states";
 import { shared } from "./styles";
+import { note } from "./trouble";
 import type { GraphEvent, NodeView, PairView } from "./types";
 import "./batch-editor";
 import "./events";
@@ -31,7 +31,6 @@ export class HogarNodePanel extends LitElement {
   @property({ attribute: false }) node!: NodeView;
   @property({ type: Number }) now = 0;
   @property({ type: Number }) at = 0;
-  @property({ attribute: false }) seen: readonly Seen[] = [];
   @property({ attribute: false }) events: GraphEvent[] = [];
   @property() section = "";
   @property({ type: Boolean, reflect: true }) closable = false;
@@ -89,6 +88,7 @@ export class HogarNodePanel extends LitElement {
           ${this.closable ? html`<button class="quiet icon" aria-label="Close ${node.name}" @click=${() => this.dispatchEvent(new CustomEvent("close-panel"))}>✕</button>` : nothing}</div>
         ${node.since != null ? html`<p class="small muted">${look(node.state).word} for ${span(this.now - node.since)}, since ${moment(node.since)}</p>` : nothing}
         ${node.reason ? html`<div class="note ${node.state === "dead" ? "bad" : ""} why">${glyph(node.state, 16)}<span>${node.reason}</span></div>` : nothing}
+        ${note(node, this.now)}
         ${
           serves
             ? html`<dl class="facts">
@@ -121,7 +121,7 @@ export class HogarNodePanel extends LitElement {
       case "charts":
         return node.state === "undeployed"
           ? html`<p class="muted small">Charts appear once it runs.</p>`
-          : html`<hogar-node-charts .api=${api} .dag=${dag} .node=${node} .seen=${this.seen} .events=${this.events} .version=${this.version} ?wide=${!this.closable}></hogar-node-charts>`;
+          : html`<hogar-node-charts .api=${api} .dag=${dag} .node=${node} .events=${this.events} .version=${this.version} ?wide=${!this.closable}></hogar-node-charts>`;
       case "batching":
         return html`<hogar-batch-editor .api=${api} .dag=${dag} .node=${node} @changed=${() => {
           this.version++;
