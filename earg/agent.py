@@ -368,7 +368,8 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self, request: hogar_pb2.GraphsRequest, context: Context
     ) -> hogar_pb2.GraphsReply:
         async def work() -> hogar_pb2.GraphsReply:
-            graphs = [self._graphs[name] for name in sorted(self._graphs)]
+            names = [name for name in sorted(self._graphs) if request.graph in ("", name)]
+            graphs = [self._graphs[name] for name in names]
             statuses = await asyncio.gather(*(graph.status() for graph in graphs))
             own = self._warnings.sentences
             return hogar_pb2.GraphsReply(graphs=[graph_message(one, own) for one in statuses])

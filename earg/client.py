@@ -229,18 +229,19 @@ class AgentClient:
         request = hogar_pb2.GraphRequest(graph=graph)
         return read_graph(self._call(self._stub.Serve, request, timeout))
 
-    def graphs(self) -> tuple[GraphStatus, ...]:
-        """All deployed graphs, by name."""
-        reply = self._call(self._stub.Graphs, hogar_pb2.GraphsRequest(), CALL_TIMEOUT)
-        return tuple(read_graph(graph) for graph in reply.graphs)
+    def graphs(self, name: str = "") -> tuple[GraphStatus, ...]:
+        """All deployed graphs, by name; with a ``name`` the one, or none."""
+        request = hogar_pb2.GraphsRequest(graph=name)
+        reply = self._call(self._stub.Graphs, request, CALL_TIMEOUT)
+        # An agent of an older version tells of all.
+        return tuple(read_graph(graph) for graph in reply.graphs if name in ("", graph.name))
 
     def graph(self, name: str) -> GraphStatus:
         """One deployed graph."""
-        graphs = self.graphs()
-        for graph in graphs:
+        for graph in self.graphs(name):
             if graph.name == name:
                 return graph
-        known = ", ".join(graph.name for graph in graphs) or "none"
+        known = ", ".join(graph.name for graph in self.graphs()) or "none"
         raise AgentError(f"no graph {name!r} is deployed here (deployed: {known})")
 
     def plan(self, graph: str) -> tuple[str, str]:

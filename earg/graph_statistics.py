@@ -15,7 +15,6 @@ from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.sampling import NodeSamples, Sampling, processes_of
 from earg.statistics import HISTORY_SECONDS
 from earg.statistics_wire import usage_message
-from earg.usage import ProcessUsage, read_usage
 
 STATISTICS_TIMEOUT = 1.0
 """Seconds for a proxy to tell its statistics."""
@@ -41,10 +40,11 @@ async def graph_statistics(
 async def _report(
     node: RunningNode, history_seconds: int, samples: NodeSamples
 ) -> hogar_pb2.NodeReport:
-    # In a thread: the kernel takes milliseconds to add up a big process's memory.
     wanted = max(history_seconds, samples.history.wanted) if history_seconds else 0
     status, (statistics, reason), usages = await asyncio.gather(
-        node.status(), ask_primary(node, wanted), asyncio.to_thread(_usages, processes_of(node))
+        node.recent_status(),
+        ask_primary(node, wanted),
+        asyncio.to_thread(samples.usage.now, processes_of(node)),
     )
     report = hogar_pb2.NodeReport(
         index=node.index,
@@ -92,11 +92,6 @@ async def ask_primary(
         return None, f"its proxy does not answer: {error.code().name}"
     except OSError as error:
         return None, f"its proxy does not answer: {error}"
-
-
-def _usages(processes: list[tuple[int, str, str]]) -> list[ProcessUsage]:
-    found = [read_usage(pid, kind, role) for pid, kind, role in processes]
-    return [one for one in found if one is not None]
 
 
 async def set_batch_limit(node: RunningNode, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:

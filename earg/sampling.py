@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from earg.node import RunningNode
 from earg.node_history import NodeHistory
 from earg.protos import hogar_pb2
 from earg.statistics import HISTORY_SECONDS
-from earg.usage import UsageHistory, UsageSeries, read_cpu, read_memory
+from earg.usage import ProcessUsage, UsageHistory, UsageSeries, read_cpu, read_memory
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +51,32 @@ class _Used:
 
 
 class NodeUsage:
-    """What one node's processes used in the last :data:`HISTORY_SECONDS`. Not safe between
-    threads: :meth:`read` is to be called by one at a time."""
+    """What one node's processes used in the last :data:`HISTORY_SECONDS`, and use."""
 
     def __init__(self) -> None:
+        # Threads read, so that the kernel's work on a large process holds nobody up.
+        self._lock = threading.Lock()
         self._samples: deque[tuple[float, dict[tuple[str, str], _Used]]] = deque()
         self._computed: dict[int, float] = {}
         self._at = 0.0
         self._memory: dict[int, _Memory] = {}
 
-    def read(self, processes: Iterable[Process]) -> None:
+    def sample(self, processes: Iterable[Process]) -> None:
         """Add a sample of ``processes``."""
+        with self._lock:
+            self._sample(processes)
+
+    def now(self, processes: Iterable[Process]) -> list[ProcessUsage]:
+        """What ``processes`` use now, their memory as it was read last; without those that have
+        ended."""
+        with self._lock:
+            return [
+                ProcessUsage(pid, kind, role, *found, self._memory_of(pid, found[1]))
+                for pid, kind, role in processes
+                if (found := read_cpu(pid)) is not None
+            ]
+
+    def _sample(self, processes: Iterable[Process]) -> None:
         at, passed = time.time(), time.monotonic() - self._at
         self._at += passed
         computed: dict[int, float] = {}
@@ -99,7 +115,8 @@ class NodeUsage:
     def history(self, seconds: float) -> UsageHistory:
         """The samples of the last ``seconds``."""
         since = time.time() - seconds
-        samples = [one for one in tuple(self._samples) if one[0] > since]
+        with self._lock:
+            samples = [one for one in self._samples if one[0] > since]
         keys = sorted({key for _, used in samples for key in used})
         return UsageHistory(
             tuple(at for at, _ in samples),
@@ -183,4 +200,4 @@ def processes_of(node: RunningNode) -> list[Process]:
 
 def _read_all(nodes: Iterable[tuple[NodeUsage, Iterable[Process]]]) -> None:
     for usage, processes in nodes:
-        usage.read(processes)
+        usage.sample(processes)

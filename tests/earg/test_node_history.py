@@ -139,10 +139,10 @@ def spinning() -> Iterator[subprocess.Popen[bytes]]:
 def test_processes_are_told_apart_by_kind_and_role(spinning: subprocess.Popen[bytes]) -> None:
     usage = NodeUsage()
     me = os.getpid()
-    usage.read([(spinning.pid, "model2", "primary"), (me, "proxy", "primary")])
+    usage.sample([(spinning.pid, "model2", "primary"), (me, "proxy", "primary")])
     time.sleep(0.5)
-    usage.read([(spinning.pid, "model2", "primary"), (me, "proxy", "primary")])
-    usage.read([(me, "proxy", "backup"), (2**22 + 1, "model", "primary")])
+    usage.sample([(spinning.pid, "model2", "primary"), (me, "proxy", "primary")])
+    usage.sample([(me, "proxy", "backup"), (2**22 + 1, "model", "primary")])
     told = usage.history(60)
     assert len(told.times) == 3
     assert list(told.times) == sorted(told.times)

@@ -45,7 +45,7 @@ class Looker:
         from earg.client import AgentError, NoAgentError
 
         if status is None:
-            status = next((one for one in agent.graphs() if one.name == self.name), None)
+            status = next(iter(agent.graphs(self.name)), None)
         self._follow_events(agent)
         if status is None:
             return Look(at, reachable=True)
