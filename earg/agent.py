@@ -404,7 +404,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
     ) -> hogar_pb2.GraphStatistics:
         async def work() -> hogar_pb2.GraphStatistics:
             return await graph_statistics(
-                self._graph(request.graph), request.history_seconds, self._sampling
+                self._graph(request.graph), request.history_seconds, self._sampling, request.index
             )
 
         return await self._answer(context, work())

@@ -273,10 +273,12 @@ class AgentClient:
         reply = self._call(self._stub.Events, request, CALL_TIMEOUT)
         return tuple(read_event(one) for one in reply.events)
 
-    def statistics(self, graph: str, history_seconds: int = 0) -> GraphStatistics:
+    def statistics(self, graph: str, history_seconds: int = 0, index: int = 0) -> GraphStatistics:
         """What the primaries of a graph have counted, with so many seconds of their history (900
-        at most), and what the processes of its nodes use."""
-        request = hogar_pb2.StatisticsRequest(graph=graph, history_seconds=history_seconds)
+        at most), and what the processes of its nodes use; with an ``index`` of that node alone."""
+        request = hogar_pb2.StatisticsRequest(
+            graph=graph, history_seconds=history_seconds, index=index
+        )
         return read_graph_statistics(self._call(self._stub.Statistics, request, CALL_TIMEOUT))
 
     def set_batch_limit(

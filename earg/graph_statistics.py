@@ -21,11 +21,11 @@ STATISTICS_TIMEOUT = 1.0
 
 
 async def graph_statistics(
-    graph: Deployment, history_seconds: int, sampling: Sampling
+    graph: Deployment, history_seconds: int, sampling: Sampling, only: int = 0
 ) -> hogar_pb2.GraphStatistics:
-    """All deployed nodes of ``graph``, by index."""
+    """All deployed nodes of ``graph``, by index; or the one whose index is ``only``."""
     nodes = []
-    for index in range(1, len(graph.config.nodes) + 1):
+    for index in [only] if only else range(1, len(graph.config.nodes) + 1):
         try:
             nodes.append(graph.node(index))
         except DeploymentError:

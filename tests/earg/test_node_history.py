@@ -170,12 +170,15 @@ LINE = StaticConfig(nodes("first", "ledger", stateful="ledger"), (Edge((1,), (2,
 def test_a_failover_leaves_a_nodes_last_minutes_whole(agent: AgentClient) -> None:
     counter = Implementation("little:Counter", str(MODELS), ())
     url = deploy_all(agent, "kept", LINE, counter).url
+    assert [one.name for one in agent.graphs("kept")] == ["kept"]
+    assert agent.graphs("another") == ()
     agent.set_batch_limit("kept", 2, 4)
     for _ in range(20):
         predict(url, b"x")
 
     def report() -> NodeReport:
-        return agent.statistics("kept", HISTORY_SECONDS).nodes[1]
+        (found,) = agent.statistics("kept", HISTORY_SECONDS, 2).nodes
+        return found
 
     wait_for(lambda: sum(one.requests for one in report().history) == 20, "they are counted")
     before = report()

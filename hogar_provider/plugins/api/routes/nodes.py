@@ -57,7 +57,7 @@ def _history(dag_id: str, index: int, seconds: int) -> HistoryView:
     declared = find_declared(dag_id)
     home = engine_of(declared.conn_id).home
     now = time.time()
-    found = ask(home, lambda agent: agent.statistics(declared.name, seconds))
+    found = ask(home, lambda agent: agent.statistics(declared.name, seconds, index))
     report = report_of(found.nodes, index)
     if report is None:
         raise ApiError(404, "no_such_node", f"The deployed graph has no node {index}.")
