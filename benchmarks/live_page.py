@@ -110,10 +110,13 @@ def in_airflow(page: Page, url: str) -> dict[str, float]:
 
 def switch(page: Page, url: str, graph: str) -> dict[str, float]:
     """A click on the tab, in a page of Airflow that is there already; then one on a node."""
-    page.goto(f"{url}/dags/{graph}", wait_until="networkidle")
-    page.wait_for_timeout(500)
+    page.goto(f"{url}/dags/{graph}", wait_until="load")
+    tab = page.locator(f'a[href$="/dags/{graph}/plugin/hogar"]').first
+    tab.wait_for()
+    # Airflow's own first questions are answered by then.
+    page.wait_for_timeout(2000)
     page.evaluate("() => window.hogarAgain()")
-    page.locator(f'a[href$="/dags/{graph}/plugin/hogar"]').first.click()
+    tab.click()
     usable = noted(page, "hogarUsable")
     usable -= float(page.evaluate("() => window.hogarFrom"))
     page.locator('.node[data-index="1"]').first.click()

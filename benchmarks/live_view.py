@@ -150,6 +150,8 @@ def measure(
     found["with_divided_by_without"] = {
         name: ratios([one[True][name] / one[False][name] for one in turns]) for name in names
     }
+    # What is known by now is not lost with a browser that fails.
+    print(json.dumps(found), file=sys.stderr)
     found["page_ms"] = page_times(server, "admin", graph)
     return found
 

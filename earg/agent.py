@@ -370,7 +370,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         async def work() -> hogar_pb2.GraphsReply:
             names = [name for name in sorted(self._graphs) if request.graph in ("", name)]
             graphs = [self._graphs[name] for name in names]
-            statuses = await asyncio.gather(*(graph.status() for graph in graphs))
+            statuses = await asyncio.gather(*(graph.status(request.age) for graph in graphs))
             own = self._warnings.sentences
             return hogar_pb2.GraphsReply(graphs=[graph_message(one, own) for one in statuses])
 

@@ -229,9 +229,10 @@ class AgentClient:
         request = hogar_pb2.GraphRequest(graph=graph)
         return read_graph(self._call(self._stub.Serve, request, timeout))
 
-    def graphs(self, name: str = "") -> tuple[GraphStatus, ...]:
-        """All deployed graphs, by name; with a ``name`` the one, or none."""
-        request = hogar_pb2.GraphsRequest(graph=name)
+    def graphs(self, name: str = "", age: float = 0.0) -> tuple[GraphStatus, ...]:
+        """All deployed graphs, by name; with a ``name`` the one, or none. What is told may be
+        ``age`` seconds old where no process has ended since: that costs the nodes nothing."""
+        request = hogar_pb2.GraphsRequest(graph=name, age=age)
         reply = self._call(self._stub.Graphs, request, CALL_TIMEOUT)
         # An agent of an older version tells of all.
         return tuple(read_graph(graph) for graph in reply.graphs if name in ("", graph.name))

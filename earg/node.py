@@ -34,8 +34,9 @@ from :data:`FIRST_PAUSE` to :data:`LONGEST_PAUSE` seconds."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
-RECENT = 0.2
-"""Seconds for which a status is good enough beside statistics: each costs a call to every proxy."""
+RECENT = 0.6
+"""Seconds for which a status is good enough beside statistics: each costs a call to every proxy,
+and the graph's own watch looks twice a second."""
 
 BUSY_SETTLES, BUSY_QUIET = 1.0, 10.0
 """A node that gets busy, or ready again, is told of when it has been so for so many seconds, and
@@ -461,6 +462,7 @@ class RunningNode:
 
     async def status(self) -> NodeStatus:
         """What it does now."""
+        before = self.exits, self.pairs
         pairs = tuple(await asyncio.gather(*(pair.status() for pair in self.pairs)))
         recovering = self._recovery is not None and not self._recovery.done()
         backed = len(pairs) == 2
@@ -498,12 +500,15 @@ class RunningNode:
             reason="; ".join(reasons),
             pairs=pairs,
         )
-        self._seen = (time.monotonic(), found)
+        # Not what was asked before a process ended.
+        if before == (self.exits, self.pairs):
+            self._seen = (time.monotonic(), found)
         return found
 
-    async def recent_status(self) -> NodeStatus:
-        """As :meth:`status`, or what that has found in the last :data:`RECENT` seconds."""
-        if self._seen is not None and time.monotonic() - self._seen[0] <= RECENT:
+    async def recent_status(self, age: float = RECENT) -> NodeStatus:
+        """As :meth:`status`, or what that has found in the last ``age`` seconds, unless a process
+        has ended since."""
+        if age > 0 and self._seen is not None and time.monotonic() - self._seen[0] <= age:
             return self._seen[1]
         return await self.status()
 
