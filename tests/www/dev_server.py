@@ -3,7 +3,7 @@
     python -m tests.www.dev_server [PORT]
 
 Pages: ``/``, ``/dags/DAG``, ``/dags/DAG/tasks/TASK``, ``/graphs``, ``/card``; ``?theme=dark``.
-``POST /play/DAG/kill?node=3&how=dead`` and ``/play/DAG/heal`` make things happen.
+``POST /play/DAG/kill?node=3&how=dead`` (or ``blink``) and ``/play/DAG/heal`` make things happen.
 """
 
 from __future__ import annotations
@@ -253,10 +253,10 @@ class Handler(BaseHTTPRequestHandler):
             while time.monotonic() < until and not self.stopping.is_set() and not self.stage.broken:
                 view = graph.view()
                 states = str([node["state"] for node in view["nodes"]])
-                self._event("graph", view)
                 if len(graph.events) > told:
                     fresh, told = graph.events[told:], len(graph.events)
                     self._event("events", {"events": fresh})
+                self._event("graph", view)
                 last = states
                 for _ in range(5):
                     if self.stopping.wait(0.2) or str([n.state for n in graph.nodes]) != last:
