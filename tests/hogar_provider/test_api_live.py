@@ -123,7 +123,12 @@ def test_a_graph_is_shown_with_its_nodes_flows_and_figures(
     assert view["message"] == ""
     first, second = view["nodes"]
     assert (first["name"], first["state"], first["drift"]) == ("A", "ready", [])
-    assert first["declared"] == {"version": "1", "image": "test/upper:1", "batch": 1}
+    assert first["declared"] == {
+        "version": "1",
+        "image": "test/upper:1",
+        "batch": 1,
+        "more": "",
+    }
     assert abs(first["since"] - time.time()) < 300
     assert 0 < first["p50_ms"] <= first["p95_ms"] <= first["p99_ms"]
     assert first["memory"] > 1_000_000
@@ -395,7 +400,8 @@ def test_a_change_of_batching_takes_effect_and_is_recorded(
         return editor.get(f"{DAG}/graph").json()["nodes"][1]["drift"]
 
     assert eventually(drifts, "the drift shows") == [
-        "batch 1 is declared, 16 is set by editor in Airflow"
+        "batch 1 is declared, 16 is set by editor in Airflow",
+        "wait 0 is declared, 5ms is set by editor in Airflow",
     ]
 
     reply = editor.put(f"{DAG}/nodes/2/batching", json={"reset": True})
