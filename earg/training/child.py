@@ -113,7 +113,7 @@ def main(hears: int, says: int) -> int:
         )
         train(plan, context)
     except Stopped:
-        link.say(said="failed", sentence="The training was told to end.", traceback="")
+        link.say(said="failed", sentence="The training was told to end.", traceback="", killed=True)
         return 1
     except Exception as error:
         plain = isinstance(error, TrainingError)

@@ -142,7 +142,11 @@ class TrainingProcess:
                     best = said.get("best")
                     return Trained(int(said["epoch"]), bool(said["early"]), best)
                 case "failed":
-                    raise TrainingFailedError(str(said["sentence"]), str(said["traceback"]))
+                    raise TrainingFailedError(
+                        str(said["sentence"]),
+                        str(said["traceback"]),
+                        killed=bool(said.get("killed")),
+                    )
                 case other:
                     raise TrainingError(f"the training's process said {other!r}")
         raise TrainingFailedError(self._how_it_ended(), killed=True)
