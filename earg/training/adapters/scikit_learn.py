@@ -32,6 +32,9 @@ def partial_fit(
         load(estimator, last)
     for _ in ctx.epochs():
         for x_batch, y_batch in ctx.batches(x, y):
+            if hasattr(estimator, "batch_size"):
+                # The MLPs would cut the batch into batches of their own.
+                estimator.batch_size = len(x_batch)
             if classes is None:
                 estimator.partial_fit(x_batch, y_batch)
             else:
