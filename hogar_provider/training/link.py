@@ -79,7 +79,8 @@ class TaskStateLink:
         if before is not None:
             planned = int(before.plan.get("epochs", self._plan.epochs))
             first = resumed_after + 1 if goes_on else 1
-            for epoch in range(first, before.last_epoch + 1):
+            # One may be kept beyond the last that the summary tells of.
+            for epoch in range(first, before.last_epoch + 2):
                 if is_kept(epoch, planned):
                     self._state.delete(epoch_key(epoch))
         plan = {k: v for k, v in self._plan.as_json().items() if k != "folder"}
