@@ -457,7 +457,7 @@ def print_next_steps(
     """What a person can do now."""
     again = shlex.quote(shown(example.other_sample))
     airflow = (
-        f"AIRFLOW_HOME={shlex.quote(shown(folders.airflow))} {shlex.quote(shown(BIN / 'airflow'))}"
+        f"AIRFLOW_HOME={shlex.quote(str(folders.airflow))} {shlex.quote(shown(BIN / 'airflow'))}"
     )
     training = f"{airflow} hogar training {example.dag} --operator {example.trains} --epochs"
     anew = f'{airflow} dags trigger {example.dag} --conf \'{{"retrain": ["{example.trains}"]}}\''
