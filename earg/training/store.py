@@ -1,7 +1,8 @@
 """Where trainings of one operator keep their checkpoints and trained models.
 
-Below the operator's folder, ``runs/<hash of the run>`` is the working folder of a run (removed once
-it is trained), and ``artifacts/<name>`` a trained model with ``about.json`` beside its files.
+Below the operator's folder, ``runs/<number>-<hash of the run>`` is the working folder of a run
+(removed once it is trained), and ``artifacts/<number>-<random>`` a trained model with
+``about.json`` beside its files. Numbers rise, so that no clock decides which one is newer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -43,7 +43,12 @@ class TrainingStore:
 
     def work(self, run: str) -> Path:
         """The working folder of a run; it is made where it is missing."""
-        path = self.folder / "runs" / hashlib.sha256(run.encode()).hexdigest()[:32]
+        runs = self.folder / "runs"
+        key = hashlib.sha256(run.encode()).hexdigest()[:32]
+        for path in _numbered(runs):
+            if path.name.endswith(f"-{key}"):
+                return path
+        path = runs / _next_name(runs, key)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -51,8 +56,9 @@ class TrainingStore:
                 f"{path} cannot be made ({error.strerror}): set training_folder in section [hogar] "
                 "to a folder that this user can write"
             ) from None
-        os.utime(path)
-        _remove_old(self.folder / "runs", path)
+        for old in _numbered(runs)[KEPT:]:
+            # Their runs were given up.
+            shutil.rmtree(old, ignore_errors=True)
         return path
 
     def find(self, fingerprint: str) -> Artifact | None:
@@ -64,21 +70,19 @@ class TrainingStore:
     def artifacts(self) -> list[Artifact]:
         """All trained models, the newest first."""
         found = []
-        with contextlib.suppress(OSError):
-            for folder in (self.folder / "artifacts").iterdir():
-                about = _about(folder)
-                if about is not None:
-                    found.append(Artifact(folder, about))
-        return sorted(found, key=lambda one: float(one.about.get("at", 0)), reverse=True)
+        for folder in _numbered(self.folder / "artifacts"):
+            about = _about(folder)
+            if about is not None:
+                found.append(Artifact(folder, about))
+        return found
 
     def commit(self, work: Path, about: dict[str, Any]) -> Artifact:
         """Make the working folder's artifact a trained model, and remove the folder and the oldest
         models."""
-        at = time.time()
-        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}-{uuid.uuid4().hex[:8]}"
-        target = self.folder / "artifacts" / name
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = {**about, "at": at}
+        artifacts = self.folder / "artifacts"
+        artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = artifacts / _next_name(artifacts, uuid.uuid4().hex[:8])
+        about = {**about, "at": time.time()}
         staged = work / "artifact"
         (staged / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         staged.replace(target)
@@ -88,6 +92,23 @@ class TrainingStore:
         return Artifact(target, about)
 
 
+def _numbered(folder: Path) -> list[Path]:
+    """The folders with a number before a ``-``, the highest number first."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            number = path.name.partition("-")[0]
+            if number.isascii() and number.isdigit():
+                found.append((int(number), path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _next_name(folder: Path, rest: str) -> str:
+    newest = _numbered(folder)[:1]
+    number = int(newest[0].name.partition("-")[0]) + 1 if newest else 1
+    return f"{number:06d}-{rest}"
+
+
 def _about(folder: Path) -> dict[str, Any] | None:
     try:
         with (folder / ABOUT).open("rb") as file:
@@ -95,12 +116,3 @@ def _about(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _remove_old(runs: Path, but: Path) -> None:
-    """Remove the oldest working folders: their runs were given up."""
-    with contextlib.suppress(OSError):
-        found = sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in found[KEPT:]:
-            if path != but:
-                shutil.rmtree(path, ignore_errors=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from earg.training.plan import EarlyStop, TrainingPlan
-
 if TYPE_CHECKING:
+    from earg.training.plan import TrainingPlan
     from udgl.graph import Operator
 
 GROUP = "train"
@@ -19,6 +18,9 @@ def training_plan(operator: Operator, folder: str = "") -> TrainingPlan | None:
     training = operator.training
     if training is None:
         return None
+    # A graph that trains nothing is parsed without it.
+    from earg.training.plan import EarlyStop, TrainingPlan
+
     stop = training.early_stop
     return TrainingPlan(
         operator=operator.name,
