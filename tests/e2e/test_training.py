@@ -57,6 +57,7 @@ from pathlib import Path
 
 def train(ctx):
     sizes = json.loads(ctx.restore() or b"[]")
+    print("the function says so itself")
     for epoch in ctx.epochs():
         while int(Path(ctx.params["gate"]).read_text() or 0) < epoch:
             time.sleep(0.05)
@@ -259,6 +260,7 @@ def test_a_training_is_changed_while_it_runs_and_goes_on_after_its_task_was_kill
     ]
     lines = [str(line.get("event", "")) for line in text]
     assert sum(line.startswith("epoch ") for line in lines) == 4
+    assert "the function says so itself" in lines
     assert any(line.startswith("epoch 4/6: loss 0.25") and "batch 64 (" in line for line in lines)
     entries = service.call("GET", "/api/v2/eventLogs?event=hogar_training_batch")["event_logs"]
     said = [json.loads(entry["extra"]) for entry in sorted(entries, key=lambda e: e["when"])]
@@ -297,3 +299,37 @@ def test_figures_outlive_airflow_and_a_model_is_not_trained_twice(service: Servi
     assert [row["epoch"] for row in epochs] == list("123456")
     (refused,) = service.airflow.refusals("hogar training Learns --operator Ear")
     assert "it trains Learner" in refused
+
+
+def test_a_training_that_is_stopped_leaves_what_serves_alone_and_cleared_it_goes_on(
+    service: Service,
+) -> None:
+    served = replies(service)
+    admit(service, 1)
+    path = begin(service, {"retrain": ["Learner"]})
+    run = wait_for_epoch(service, 2)
+    own = int(run["epochs"][0]["metrics"]["pid"])
+    task = f"{path}/taskInstances/train.Learner"
+    service.call("PATCH", task, {"new_state": "failed"})
+    service.wait(lambda: not alive(own), 60, "the end of the function's process")
+    found = finish(service, path)
+    assert found["deploy.Ear"] == found["deploy.Learner"] == "upstream_failed"
+    assert replies(service) == served
+    assert trainings(service)[0]["state"] == "failed"
+
+    admit(service, 6)
+    body = {
+        "dag_run_id": path.rpartition("/")[2],
+        "task_ids": ["train.Learner"],
+        "include_downstream": True,
+        "only_failed": False,
+        "dry_run": False,
+    }
+    service.call("POST", "/api/v2/dags/Learns/clearTaskInstances", body)
+    service.wait(
+        lambda: trainings(service)[0]["state"] == "trained", RUN_TIMEOUT, "the cleared training"
+    )
+    assert set(finish(service, path).values()) == {"success"}
+    run = trainings(service)[0]
+    assert [one["epoch"] for one in run["resumed"]] == [1]
+    assert [epoch["epoch"] for epoch in run["epochs"]] == [1, 2, 3, 4, 5, 6]
