@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from earg.training.plan import TrainingPlan
     from earg.training.runner import TrainingProcess
-    from earg.training.store import TrainingStore
+    from earg.training.store import Artifact, TrainingStore
     from hogar_provider.training.link import TaskState
 
 ARTIFACT = "artifact"
@@ -92,10 +92,12 @@ class TrainOperator(BaseOperator):
         goes_on = isinstance(read_checkpoint(work, print_), Checkpoint)
         # A run that was forced, and broken off, goes on where it was.
         if found is not None and not goes_on:
-            self._skip(context, state, plan, found.folder)
+            self._skip(context, state, plan, found)
         return self._train(context, plan, print_, store, work, state)
 
-    def _skip(self, context: Context, state: TaskState, plan: TrainingPlan, folder: Path) -> None:
+    def _skip(
+        self, context: Context, state: TaskState, plan: TrainingPlan, found: Artifact
+    ) -> None:
         from hogar_provider.training.state import SUMMARY, TRAINED, UNCHANGED, Summary, read_summary
 
         sentence = (
@@ -103,12 +105,15 @@ class TrainOperator(BaseOperator):
             "used; the run's parameter 'retrain' trains it all the same."
         )
         before = read_summary(state.get(SUMMARY))
-        # A run that trained it, and was cleared since, keeps its figures.
-        if before is None or before.state != TRAINED:
+        own = found.about.get("run_id") == context["run_id"]
+        if before is not None and (own or before.state == TRAINED):
+            # This run has trained it, and was cleared since, or failed only after that.
+            state.set(SUMMARY, replace(before, state=TRAINED).as_json())
+        else:
             kept = {k: v for k, v in plan.as_json().items() if k != "folder"}
             state.set(SUMMARY, Summary(UNCHANGED, plan=kept, message=sentence).as_json())
-        context["ti"].xcom_push(key=ARTIFACT, value=str(folder))
-        self.log.info("Model: %s", folder)
+        context["ti"].xcom_push(key=ARTIFACT, value=str(found.folder))
+        self.log.info("Model: %s", found.folder)
         raise AirflowSkipException(sentence)
 
     def _train(
