@@ -55,6 +55,8 @@ def run(args: Namespace) -> None:
             ]
     if args.json:
         args.output = "json"
+    if args.output in ("table", "plain"):
+        rows = [{name: _readable(value) for name, value in row.items()} for row in rows]
     show(args, rows)
 
 
@@ -126,6 +128,15 @@ def _figures(metrics: Any) -> dict[str, float | None]:
     return {
         name: None if value is None else float(f"{value:.6g}") for name, value in metrics.items()
     }
+
+
+def _readable(value: Any) -> Any:
+    """As a person reads it in a table."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{n} {'not a number' if v is None else v}" for n, v in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _rounded(value: float | None) -> float | None:
