@@ -149,7 +149,7 @@ def build_dag(
 
     # Given before, every task would get a copy, which takes long and is stored with each.
     dag.params = _params(nodes)
-    _after_training(train_tasks, deploy_tasks)
+    _after_training(train_tasks, deploy_tasks, dag)
     wire.set_upstream(deploy_tasks)
     wire.set_downstream(probe_of[entry.name])
     for source_name, target_name in graph.edges():
@@ -213,15 +213,27 @@ def _train_tasks(nodes: Sequence[Operator], dag: DAG) -> list[TrainOperator]:
     ]
 
 
-def _after_training(trainings: Sequence[TrainOperator], deploys: Sequence[BaseOperator]) -> None:
+def _after_training(
+    trainings: Sequence[TrainOperator], deploys: Sequence[BaseOperator], dag: DAG
+) -> None:
     """Deploy nothing before everything is trained: what serves is not mixed with what will, for as
     long as that takes, and a training that fails leaves it alone. One that is skipped has its model
     already."""
     if not trainings:
         return
+    gate: BaseOperator = trainings[0]
+    if len(trainings) > 1:
+        # One task between them: many trainings and many nodes would be very many edges.
+        from airflow.providers.standard.operators.empty import EmptyOperator
+
+        doc = "Every model is there: trained in this run, or before."
+        gate = EmptyOperator(
+            task_id="trained", trigger_rule=TriggerRule.NONE_FAILED, doc_md=doc, dag=dag
+        )
+        gate.set_upstream(list(trainings))
     for deploy in deploys:
         deploy.trigger_rule = TriggerRule.NONE_FAILED
-        deploy.set_upstream(list(trainings))
+        deploy.set_upstream(gate)
 
 
 def _artifact(operator: Operator) -> str | None:

@@ -77,9 +77,12 @@ def build(text: str = GRAPH) -> GraphDag:
 
 def test_everything_is_trained_before_anything_is_deployed() -> None:
     dag = build()
+    trained = dag.get_task("trained")
+    assert trained.upstream_task_ids == {"train.B", "train.C"}
+    assert trained.trigger_rule == "none_failed"
     for name in "ABC":
         task = dag.get_task(f"deploy.{name}")
-        assert task.upstream_task_ids == {"train.B", "train.C"}
+        assert task.upstream_task_ids == {"trained"}
         assert task.trigger_rule == "none_failed"
     assert dag.get_task("wire").trigger_rule == "all_success"
     assert dag.get_task("deploy.A").artifact is None
@@ -87,6 +90,13 @@ def test_everything_is_trained_before_anything_is_deployed() -> None:
         "{{ ti.xcom_pull(task_ids='train.B', key='artifact') or '' }}"
     )
     assert dag.params.get_param("retrain").schema["items"]["enum"] == ["B", "C"]
+
+
+def test_one_training_needs_no_task_between() -> None:
+    dag = build(GRAPH.replace("train functions:count\nflow", "flow"))
+    assert dag.get_task("deploy.C").upstream_task_ids == {"train.B"}
+    assert dag.get_task("deploy.C").trigger_rule == "none_failed"
+    assert "trained" not in dag.task_ids
 
 
 def test_a_graph_that_trains_nothing_is_as_it_was() -> None:
