@@ -7,16 +7,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, Param, TaskGroup, TriggerRule
+from airflow.sdk import DAG, Param, TaskGroup
 
 from earg.config import write_static
 from hogar_provider.configuration import deploy_timeout, probe_timeout
 from hogar_provider.operators.deploy import DeployNodeOperator
 from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
-from hogar_provider.operators.train import ARTIFACT, TrainOperator
 from hogar_provider.operators.wire import WireGraphOperator
-from hogar_provider.training.plans import GROUP, train_task, training_plan
+from hogar_provider.training.tasks import (
+    artifact_of,
+    deploy_after,
+    retrain_param,
+    train_tasks,
+)
 from udgl.graph import Operator, ServingGraph
 
 TAGS = ("hogar", "udgl")
@@ -99,7 +103,7 @@ def build_dag(
     common: dict[str, Any] = {"dag": dag, "graph": name, **FROM_PARAMS}
     into, out_of = _neighbours(graph)
     deploy_seconds, probe_seconds = deploy_timeout(), probe_timeout()
-    train_tasks = _train_tasks(nodes, dag)
+    trainings = train_tasks(nodes, dag, FROM_PARAMS["dry"])
     deploys = TaskGroup(
         "deploy", dag=dag, tooltip="Start every node: its model and its proxy", ui_color="#d2e3fc"
     )
@@ -111,7 +115,7 @@ def build_dag(
             index=index,
             images=images,
             batch="{{ params.batch | tojson }}",
-            artifact=_artifact(operator),
+            artifact=artifact_of(operator),
             force=f"{{{{ '{operator.name}' in params.redeploy }}}}",
             timeout=deploy_seconds,
             deferrable=True,
@@ -149,7 +153,7 @@ def build_dag(
 
     # Given before, every task would get a copy, which takes long and is stored with each.
     dag.params = _params(nodes)
-    _after_training(train_tasks, deploy_tasks, dag)
+    deploy_after(trainings, deploy_tasks, dag)
     wire.set_upstream(deploy_tasks)
     wire.set_downstream(probe_of[entry.name])
     for source_name, target_name in graph.edges():
@@ -191,58 +195,6 @@ def describe_operator(
     )
 
 
-def _train_tasks(nodes: Sequence[Operator], dag: DAG) -> list[TrainOperator]:
-    """One for each operator that is trained."""
-    plans = [(operator, plan) for operator in nodes if (plan := training_plan(operator))]
-    if not plans:
-        return []
-    group = TaskGroup(GROUP, dag=dag, tooltip="Train the models", ui_color="#fde2c8")
-    return [
-        TrainOperator(
-            task_id=operator.name,
-            plan=plan.as_json(),
-            version=operator.version,
-            force=f"{{{{ '{operator.name}' in params.retrain }}}}",
-            dry=FROM_PARAMS["dry"],
-            doc_md=f"Trains **{operator.name}** by `{plan.function}`, {plan.epochs} epochs. "
-            "Skipped where nothing that the training depends on has changed.",
-            task_group=group,
-            dag=dag,
-        )
-        for operator, plan in plans
-    ]
-
-
-def _after_training(
-    trainings: Sequence[TrainOperator], deploys: Sequence[BaseOperator], dag: DAG
-) -> None:
-    """Deploy nothing before everything is trained: what serves is not mixed with what will, for as
-    long as that takes, and a training that fails leaves it alone. One that is skipped has its model
-    already."""
-    if not trainings:
-        return
-    gate: BaseOperator = trainings[0]
-    if len(trainings) > 1:
-        # One task between them: many trainings and many nodes would be very many edges.
-        from airflow.providers.standard.operators.empty import EmptyOperator
-
-        doc = "Every model is there: trained in this run, or before."
-        gate = EmptyOperator(
-            task_id="trained", trigger_rule=TriggerRule.NONE_FAILED, doc_md=doc, dag=dag
-        )
-        gate.set_upstream(list(trainings))
-    for deploy in deploys:
-        deploy.trigger_rule = TriggerRule.NONE_FAILED
-        deploy.set_upstream(gate)
-
-
-def _artifact(operator: Operator) -> str | None:
-    if operator.training is None:
-        return None
-    task = train_task(operator.name)
-    return f"{{{{ ti.xcom_pull(task_ids='{task}', key='{ARTIFACT}') or '' }}}}"
-
-
 def _neighbours(graph: ServingGraph) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Operator to those that flow into it, and to those that it flows into."""
     into: dict[str, list[str]] = {}
@@ -270,17 +222,8 @@ def _table(graph: ServingGraph) -> str:
 def _params(nodes: Sequence[Operator]) -> dict[str, Param]:
     """What the trigger form asks for, all with a default."""
     names = [operator.name for operator in nodes]
-    trained = [operator.name for operator in nodes if operator.training is not None]
-    retrain = Param(
-        [],
-        type="array",
-        title="Retrain",
-        description="Operators to train although nothing that their training depends on has "
-        "changed.",
-        items={"type": "string", "enum": trained},
-        examples=trained,
-    )
-    return ({"retrain": retrain} if trained else {}) | {
+    return {
+        **retrain_param(nodes),
         "earg_conn_id": Param(
             None,
             type=["null", "string"],
