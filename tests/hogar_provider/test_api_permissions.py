@@ -25,12 +25,15 @@ SEEING = (
     ("GET", f"{DAG}/traces", None),
     ("GET", f"{DAG}/batching/changes", None),
     ("GET", f"{DAG}/source", None),
+    ("GET", f"{DAG}/training", None),
+    ("GET", f"{DAG}/training/A", None),
 )
 CHANGING = (
     ("PUT", f"{DAG}/nodes/1/batching", {"limit": 4}),
     ("POST", f"{DAG}/send", {"body": "x"}),
     ("POST", f"{DAG}/drain", {"timeout_s": 1}),
     ("POST", f"{DAG}/down", {}),
+    ("PUT", f"{DAG}/training/A/batch", {"batch": 4}),
 )
 FRONT = (
     ("GET", "/api/v1/openapi.json", None),
@@ -178,7 +181,12 @@ def test_the_table_above_has_every_route(server: ApiServer) -> None:
         paths = client.get("/api/v1/openapi.json").json()["paths"]
     described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     listed = {
-        (method, path.replace("/dags/Idle", "/dags/{dag_id}").replace("/1/", "/{index}/"))
+        (
+            method,
+            path.replace("/dags/Idle", "/dags/{dag_id}")
+            .replace("/1/", "/{index}/")
+            .replace("/training/A", "/training/{operator}"),
+        )
         for method, path, _ in (*SEEING, *CHANGING, *LIST)
     }
     assert described == listed
