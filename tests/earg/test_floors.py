@@ -150,6 +150,9 @@ SHOWS_A_TIME = {
     # A trace's times are for people and for OpenTelemetry.
     ("recording.py", "time.time"),
     ("trails.py", "time.time"),
+    # The seconds of a chart are shown by when they were; a jump leaves a gap in it.
+    ("node_history.py", "time.time"),
+    ("sampling.py", "time.time"),
     # When an epoch ended, and when a model was trained; numbers tell which is newer.
     ("context.py", "time.time"),
     ("store.py", "time.time"),
