@@ -19,11 +19,12 @@ export const PLACES = {
 const host = globalThis as unknown as Record<string, unknown> & { React: React };
 
 for (const [name, place] of Object.entries(PLACES)) {
-  const component = ({ dagId, taskId }: Props) =>
+  const component = ({ dagId, taskId, runId }: Props) =>
     host.React.createElement("hogar-app", {
       place,
       "dag-id": dagId ?? "",
       "task-id": taskId ?? "",
+      "run-id": runId ?? "",
       style: place === "dashboard" ? undefined : { height: "100%", minHeight: "min(720px, 78vh)" },
     });
   host[name] = component;
