@@ -102,6 +102,9 @@ class PlayedTrainingRun:
         )
         self.epoch_began += self.seconds
         self.begin(epoch + 1)
+        if self.state == "training" and epoch == self.planned:
+            self.state, self.ended, self.ended_by = "trained", self.epoch_began, "epochs"
+            self.best_epoch = max(self.epochs, key=lambda e: e["metrics"]["accuracy"])["epoch"]
 
     def play(self, epochs: int) -> PlayedTrainingRun:
         """So many epochs have ended already."""
@@ -115,9 +118,6 @@ class PlayedTrainingRun:
     def advance(self, now: float) -> None:
         while self.state == "training" and now >= self.epoch_began + self.seconds:
             self.end_epoch()
-            if len(self.epochs) == self.planned:
-                self.state, self.ended, self.ended_by = "trained", self.epoch_began, "epochs"
-                self.best_epoch = max(self.epochs, key=lambda e: e["metrics"]["accuracy"])["epoch"]
 
     def view(self, since: float | None) -> dict[str, Any]:
         live = self.state in ("waiting", "training") and self.following <= self.planned
@@ -248,9 +248,9 @@ def steps(*more: tuple[int, int]) -> list[dict[str, int]]:
     return [{"epoch": e, "batch": b} for e, b in more or ((1, 32), (5, 64))]
 
 
-def training(seconds: float = 3.0) -> PlayedTraining:
+def training(seconds: float = 6.0) -> PlayedTraining:
     """One operator in its fifth epoch, after two earlier runs; another one whose training failed,
-    after one that was stopped early."""
+    after one that was stopped early. ``seconds`` is what an epoch of the live one lasts."""
     now = time.time()
     day = 86_400.0
 

@@ -166,7 +166,7 @@ export class HogarEpochChart extends LitElement {
         },
         scales: {
           x: { time: false, range: (_u, _min, max) => [0, Math.max(1, max)] },
-          y: { range: (_u, min, max) => bounds(min, max) },
+          y: { range: (_u, min, max) => bounds(min, max, this.marks.length > 1 ? 0.32 : 0.2) },
           batch: { range: (_u, _min, max) => [0, (max || 1) * 1.3] },
         },
         axes: [
@@ -194,6 +194,8 @@ export class HogarEpochChart extends LitElement {
             space: 26,
             incrs: STEPS,
             grid: { show: false },
+            // Its zero would stand in the last epoch's number.
+            values: (_u, ticks) => ticks.map((t) => (t ? String(t) : "")),
           },
         ],
         series: [
@@ -247,7 +249,7 @@ export class HogarEpochChart extends LitElement {
       const start = x + wide > left + width ? x - wide : x + 4 * ratio;
       const row = free.findIndex((from) => start >= from);
       if (row < 0) continue;
-      const y = top + row * 14 * ratio;
+      const y = top + row * 15 * ratio;
       ctx.fillStyle = ground;
       ctx.fillRect(start - 2 * ratio, y, wide - 4 * ratio, 14 * ratio);
       ctx.fillStyle = color;
@@ -263,12 +265,13 @@ export function swatch(color: string, dash?: readonly number[]) {
   return html`<svg width="18" height="6" aria-hidden="true"><line x1="0" y1="3" x2="18" y2="3" stroke-width="2.5" style="stroke:${color};stroke-dasharray:${dash?.join(" ") ?? "none"}"/></svg>`;
 }
 
-/** The scale of a figure: from zero where that costs the curve little. */
-export function bounds(min: number | null, max: number | null): [number, number] {
+/** The scale of a figure: from zero where that costs the curve little. `head` is the share of its
+ * range that is left free above it, for the marks' text. */
+export function bounds(min: number | null, max: number | null, head = 0.2): [number, number] {
   if (min == null || max == null) return [0, 1];
   const pad = (max - min) * 0.1 || Math.abs(max) * 0.1 || 1;
   const low = min >= 0 && (min < 0.35 * max || min - pad < 0) ? 0 : min - pad;
-  return [low, max + 2 * pad];
+  return [low, max + Math.max(pad, head * (max - low))];
 }
 
 function last(values: Values): number | null {

@@ -163,8 +163,8 @@ export class HogarTrainingBatch extends LitElement {
       <div class="field">
         <label for="batch">Batch size</label>
         <span class="row"><input id="batch" type="number" min="1" max=${LARGEST} step="1" inputmode="numeric" ?disabled=${off} .value=${String(this.batch)} @input=${(e: Event) => this.edit({ batch: value(e) })} />
-          <button type="button" class="factor" aria-label="Half the batch size" ?disabled=${off} @click=${() => times(0.5)}>÷ 2</button>
-          <button type="button" class="factor" aria-label="Double the batch size" ?disabled=${off} @click=${() => times(2)}>× 2</button></span>
+          <button type="button" class="factor" aria-label="Half the batch size" ?disabled=${off} @click=${() => times(0.5)}>Half</button>
+          <button type="button" class="factor" aria-label="Double the batch size" ?disabled=${off} @click=${() => times(2)}>Double</button></span>
         <label for="from">From epoch</label>
         <span class="row"><input id="from" type="number" min=${next.epoch} max=${run.epochs_planned} step="1" inputmode="numeric" placeholder=${next.epoch} ?disabled=${off} .value=${this.from ? String(this.from) : ""} @input=${(e: Event) => this.edit({ from: value(e) || 0 })} />
           <span class="small muted">${this.from ? `of ${run.epochs_planned}` : "empty: the next one"}</span></span>

@@ -70,9 +70,11 @@ export function scheduleWords(schedule: readonly ScheduleStep[]): string {
     .join(", ");
 }
 
-/** A run by its time, or by its id where that is not known. */
+/** A run by its time, without seconds where it was not today; by its id where that is not known. */
 export function runWords(run: TrainingRun): string {
-  return run.run_at === null ? run.run_id : moment(run.run_at);
+  if (run.run_at === null) return run.run_id;
+  const words = moment(run.run_at);
+  return words.includes(" ") ? words.replace(/:\d\d$/, "") : words;
 }
 
 export const RUN_LOOKS = {

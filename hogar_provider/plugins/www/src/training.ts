@@ -195,11 +195,11 @@ export class HogarTraining extends LitElement {
     const notes: string[] = [];
     if (wanted && !found)
       notes.push(
-        `There is no training of ${operator.operator} in the run ${wanted}, or it is not among the newest ${this.follower!.runs}. This is another run.`,
+        `There is no training of ${operator.operator} in the run ${wanted}, or it is not among the newest ${this.follower!.runs}. Shown is another run.`,
       );
     if (!wanted && newest && newest !== run)
       notes.push(
-        `The newest run, of ${runWords(newest)}, has not trained it. ${story(operator, newest)} This is the run before.`,
+        `The newest run, of ${runWords(newest)}, has not trained it. ${story(operator, newest)} To train it all the same, trigger the DAG with {"retrain": ["${operator.operator}"]}. Shown is the run before.`,
       );
     return html`
       <div class="both">
@@ -268,7 +268,7 @@ export class HogarTraining extends LitElement {
       ${fact("learning rate", rate)}
       ${fact("stops early", stop && `${plural(stop.patience, "epoch")} without a ${stop.less_is_better ? "lower" : "higher"} ${stop.metric}`)}
       ${fact("dataset", operator.dataset)}
-      ${Object.entries((run ?? operator).params).map(([name, value]) => fact(name, value))}</dl>`;
+      ${Object.entries((run ?? operator).params).map(([name, value]) => fact(`param ${name}`, value))}</dl>`;
   }
 
   private chooser(all: readonly Figure[], drawn: readonly Figure[]) {
