@@ -51,7 +51,7 @@ export class HogarEpochChart extends LitElement {
     unsafeCSS(uplotCss),
     css`
       :host { display: block; min-width: 0; }
-      .head { display: flex; gap: 2px 12px; flex-wrap: wrap; align-items: baseline; margin-bottom: 2px; }
+      .head { display: flex; gap: 2px 10px; flex-wrap: wrap; align-items: baseline; margin-bottom: 2px; }
       h4 { font-size: 13px; font-weight: 600; }
       .key { font-size: 12px; color: var(--fg-muted); display: inline-flex; gap: 5px; align-items: center; font-variant-numeric: tabular-nums; }
       .key svg { flex: none; }
@@ -262,7 +262,7 @@ export class HogarEpochChart extends LitElement {
 
 /** A piece of a line, for a legend. */
 export function swatch(color: string, dash?: readonly number[]) {
-  return html`<svg width="18" height="6" aria-hidden="true"><line x1="0" y1="3" x2="18" y2="3" stroke-width="2.5" style="stroke:${color};stroke-dasharray:${dash?.join(" ") ?? "none"}"/></svg>`;
+  return html`<svg width="16" height="6" aria-hidden="true"><line x1="0" y1="3" x2="16" y2="3" stroke-width="2.5" style="stroke:${color};stroke-dasharray:${dash?.join(" ") ?? "none"}"/></svg>`;
 }
 
 /** The scale of a figure: from zero where that costs the curve little. `head` is the share of its

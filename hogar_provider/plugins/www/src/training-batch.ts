@@ -128,7 +128,7 @@ export class HogarTrainingBatch extends LitElement {
       run.state === "training" && run.epoch && run.epoch < target
         ? ` Epoch ${run.epoch}, which runs now, keeps ${batchOf(run, run.epoch).batch}.`
         : "";
-    return `${which} will train with ${batch}${plural ? `, in place of the schedule; now it would be ${was} in epoch ${target}` : ` instead of ${was}`}.${rest}${now}`;
+    return `${which} will train with ${batch}${plural ? `; as things stand, epoch ${target} would have ${was}` : ` instead of ${was}`}.${rest}${now}`;
   }
 
   /** What the change that was made here does, or did. */
@@ -154,7 +154,7 @@ export class HogarTrainingBatch extends LitElement {
     const value = (event: Event) => (event.target as HTMLInputElement).valueAsNumber;
     const off = this.working || !!this.locked;
     const { wrong } = this;
-    const asks = this.touched && !wrong;
+    const asks = this.touched && !wrong && !this.locked;
     const overridden = run.changes.some((change) => change.to !== null);
     const times = (factor: number) =>
       this.edit({ batch: Math.min(LARGEST, Math.max(1, Math.round(this.batch * factor) || 1)) });

@@ -36,7 +36,7 @@ export class HogarTrainingRuns extends LitElement {
     css`
       table { table-layout: fixed; }
       th, td { padding: 5px 6px; }
-      th:nth-child(1) { width: 42px; } th:nth-child(2) { width: 64px; } th:nth-child(4) { width: 54px; } th:nth-child(5) { width: 66px; }
+      th:nth-child(1) { width: 42px; } th:nth-child(2) { width: 64px; } th:nth-child(4) { width: 54px; } th:nth-child(5) { width: 76px; }
       .right { white-space: nowrap; }
       td { vertical-align: top; }
       td:nth-child(-n+2), th:nth-child(-n+2) { text-align: center; }

@@ -47,12 +47,14 @@ export class HogarTraining extends LitElement {
       :host { container-type: inline-size; }
       .operators { display: flex; gap: 8px; flex-wrap: wrap; padding: 10px 14px; border-bottom: 1px solid var(--border); }
       .operators button[aria-pressed="true"] { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent); font-weight: 600; }
-      .both { display: grid; grid-template-columns: minmax(0, 1fr) 390px; align-items: start; }
-      .side { border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; grid-template-columns: minmax(0, 1fr); gap: 12px; align-self: stretch; align-content: start; }
-      .side h3 + * { margin-top: -4px; }
+      .both { display: grid; grid-template: "curves side" auto "epochs side" 1fr / minmax(0, 1fr) 390px; }
+      .curves { grid-area: curves; min-width: 0; }
+      .epochs { grid-area: epochs; min-width: 0; }
+      .side { grid-area: side; border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px 24px; align-content: start; }
+      .side section { display: grid; gap: 8px; align-content: start; min-width: 0; }
       @container (max-width: 980px) {
-        .both { grid-template-columns: minmax(0, 1fr); }
-        .side { border-left: 0; border-top: 1px solid var(--border); }
+        .both { grid-template: "curves" auto "side" auto "epochs" auto / minmax(0, 1fr); }
+        .side { border-left: 0; border-top: 1px solid var(--border); grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); border-bottom: 1px solid var(--border); }
       }
       .about { padding: 12px 14px; display: grid; gap: 8px; border-bottom: 1px solid var(--border); }
       .about h2 { display: inline-flex; gap: 8px; align-items: baseline; }
@@ -64,7 +66,7 @@ export class HogarTraining extends LitElement {
       .chooser { display: flex; gap: 4px 14px; flex-wrap: wrap; padding: 8px 14px 0; border: 0; margin: 0; min-width: 0; }
       .chooser legend { float: left; padding: 0; font-size: 12px; color: var(--fg-muted); }
       .chooser label { display: inline-flex; gap: 5px; align-items: center; min-height: 24px; cursor: pointer; }
-      .charts { display: grid; gap: 16px 24px; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); padding: 8px 14px 4px; }
+      .charts { display: grid; gap: 16px 24px; align-items: end; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); padding: 8px 14px 4px; }
       .notes { display: grid; gap: 6px; padding: 8px 14px 0; }
     `,
   ];
@@ -203,7 +205,7 @@ export class HogarTraining extends LitElement {
       );
     return html`
       <div class="both">
-        <div>
+        <div class="curves">
           ${notes.length ? html`<div class="notes">${notes.map((text) => html`<div class="note"><span>${text}</span></div>`)}</div>` : nothing}
           <section class="about" aria-label="Training of ${operator.operator}">${this.heading(operator, run)}
             ${this.progress(run)}
@@ -214,16 +216,16 @@ export class HogarTraining extends LitElement {
             (figure) => figure.id,
             (figure) => this.chart(figure, run, compared),
           )}</div>
-          <hogar-training-epochs .run=${run} .metrics=${operator.metrics}></hogar-training-epochs>
         </div>
         <div class="side">
-          <section aria-label="Batch size of the epochs to come" style="display:grid;gap:10px"><h3>Batch size of the epochs to come</h3>
+          <section aria-label="Batch size of the epochs to come"><h3>Batch size of the epochs to come</h3>
             <hogar-training-batch .api=${this.api} .dag=${this.dag} .operator=${operator.operator} .run=${run} @changed=${() => this.follower?.refresh()}></hogar-training-batch></section>
-          <section aria-label="Runs" style="display:grid;gap:6px"><h3>Runs</h3>
+          <section aria-label="Runs"><h3>Runs</h3>
             <hogar-training-runs .operator=${operator} .shown=${run.run_id} .compared=${compared.map((one) => one.run_id)} .figure=${drawn[0] ?? all[0]}
               @show=${(e: CustomEvent<string>) => this.choose({ run: e.detail, compare: this.choice.compare?.filter((id) => id !== e.detail) })}
               @compare=${(e: CustomEvent<string>) => this.toggle(compared, e.detail)}></hogar-training-runs></section>
         </div>
+        <hogar-training-epochs class="epochs" .run=${run} .metrics=${operator.metrics}></hogar-training-epochs>
       </div>`;
   }
 

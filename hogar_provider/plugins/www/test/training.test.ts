@@ -369,7 +369,9 @@ describe("the control of the batch size", () => {
   it("says before what it will do, then that it is set, then that it took effect", async () => {
     const { element, calls, type, submit } = await control(change());
     await type("#batch", "64");
-    expect(text(element)).toContain("Epochs 6 to 10 will train with 64, in place of the schedule");
+    expect(text(element)).toContain(
+      "Epochs 6 to 10 will train with 64; as things stand, epoch 6 would have 32.",
+    );
     expect(text(element)).toContain("Epoch 5, which runs now, keeps 32.");
     submit();
     await until(() => text(element).includes("it takes effect when epoch 6 begins"), "that it is set");
