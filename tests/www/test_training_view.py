@@ -51,8 +51,10 @@ def charts(page: Page) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    ("view", "theme"),
+    [*((view, "light") for view in VIEWS), ("training", "dark"), ("training-failed", "dark")],
+)
 def test_each_state_is_accessible_and_says_nothing_to_the_console(
     view: str, theme: str, page: Page, server: DevServer, console: list[str], pictures: Path
 ) -> None:

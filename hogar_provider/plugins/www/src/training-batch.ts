@@ -195,6 +195,8 @@ export class HogarTrainingBatch extends LitElement {
 
   private over(): string {
     if (this.run.state === "training") return "The last epoch runs: no batch size is left to be changed.";
+    if (this.run.state === "unchanged")
+      return "This run was skipped and trains nothing, so it has no batch size that could be changed.";
     return `This training is over. The next run begins with the file's schedule, ${scheduleWords(this.run.schedule)}, and its batch size can be changed here while it trains.`;
   }
 }

@@ -84,6 +84,7 @@ export class HogarTraining extends LitElement {
 
   override willUpdate(changed: PropertyValues): void {
     const { follower } = this;
+    if (changed.has("dag")) this.spoken.clear();
     if (
       !follower ||
       changed.has("dag") ||
@@ -211,6 +212,7 @@ export class HogarTraining extends LitElement {
             ${this.progress(run)}
             <p class=${run.state === "failed" ? "note bad" : ""}>${story(operator, run)}</p>${this.facts(operator, run)}</section>
           ${this.chooser(all, drawn)}
+          ${drawn.length ? nothing : html`<p class="small muted pad">No figure is chosen.</p>`}
           <div class="charts">${repeat(
             drawn,
             (figure) => figure.id,
@@ -242,7 +244,8 @@ export class HogarTraining extends LitElement {
   }
 
   private drawn(operator: TrainedOperator, all: Figure[]): Figure[] {
-    const wanted = this.choice.figures ?? operator.metrics.slice(0, DRAWN);
+    const usual = operator.metrics.length ? operator.metrics.slice(0, DRAWN) : ["~duration", "~speed"];
+    const wanted = this.choice.figures ?? usual;
     return all.filter((figure) => wanted.includes(figure.id));
   }
 

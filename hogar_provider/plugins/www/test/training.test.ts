@@ -300,6 +300,9 @@ describe("the training view", () => {
     Object.assign(element, { choice: { figures: ["~memory"], compare: [] } });
     await element.updateComplete;
     expect(charts().map((chart) => [chart.heading, chart.lines.length])).toEqual([["memory", 1]]);
+    Object.assign(element, { choice: { figures: [] } });
+    await element.updateComplete;
+    expect(text(element)).toContain("No figure is chosen.");
   });
 
   it("lists epochs, the one that runs first, and who set which batch size", async () => {
@@ -433,5 +436,6 @@ describe("the control of the batch size", () => {
   it("says why nothing can be changed", async () => {
     expect(text((await control({}, run("r", 10))).element)).toContain("This training is over.");
     expect(text((await control({}, live(9, { next_batch: null }))).element)).toContain("The last epoch runs");
+    expect(text((await control({}, run("r", 0, { state: "unchanged" }))).element)).toContain("was skipped");
   });
 });
