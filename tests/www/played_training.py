@@ -264,7 +264,7 @@ def training(seconds: float = 6.0) -> PlayedTraining:
     live.play(4)
     before = run(now - day, "trained", seed=2, ended_by="epochs", best_epoch=11, seconds=0.7)
     before.resumed = [{"epoch": 6, "at": now - day + 9, "try_number": 2}]
-    before.changes = [made("admin", 64, 128, 7, now - day + 8)]
+    before.changes = [made("ann (airflow hogar training)", 64, 128, 7, now - day + 8)]
     before.play(12)
     first = run(
         now - 3 * day,
@@ -292,6 +292,7 @@ def trained() -> PlayedTraining:
     live, before, first = played.operators["Classifier"]
     live.state, live.epochs, live.changes = "unchanged", [], []
     live.message = (
-        "Nothing that it depends on has changed since manual__2026-11-24T18:00:00+00:00 trained it."
+        "Nothing that the training depends on has changed, so the model that there is is used; "
+        "the run's parameter 'retrain' trains it all the same."
     )
     return PlayedTraining({"Classifier": [live, before, first], "Ranker": []})

@@ -11,9 +11,10 @@ export interface Figure {
   unit: (value: number | null | undefined) => string;
 }
 
-/** A reported number, to four digits. */
+/** A reported number, to four digits; a count in full. */
 export function number(value: number | null | undefined): string {
   if (value == null) return "–";
+  if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size >= 1e6 || size < 1e-4)) return value.toExponential(2);
   return String(Number(value.toPrecision(4)));

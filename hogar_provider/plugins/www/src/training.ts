@@ -202,7 +202,7 @@ export class HogarTraining extends LitElement {
       );
     if (!wanted && newest && newest !== run)
       notes.push(
-        `The newest run, of ${runWords(newest)}, has not trained it. ${story(operator, newest)} To train it all the same, trigger the DAG with {"retrain": ["${operator.operator}"]}. Shown is the run before.`,
+        `The newest run, of ${runWords(newest)}, has not trained it. ${story(operator, newest)} Shown is the run before.`,
       );
     return html`
       <div class="both">
@@ -343,7 +343,8 @@ export function marks(run: TrainingRun): EpochMark[] {
     .filter((change) => change.effective_epoch !== null)
     .map((change) => ({
       at: change.effective_epoch! - 1,
-      text: `${changeWords(change)}, ${change.who}`,
+      // By which way they did it, the list of changes says.
+      text: `${changeWords(change)}, ${change.who.replace(/ \(.*/, "")}`,
       kind: "changed" as const,
     }));
   for (const one of run.resumed)
