@@ -31,9 +31,10 @@ export class HogarTrainingBatch extends LitElement {
   static override styles = [
     shared,
     css`
+      :host { display: grid; gap: 8px; }
       form { display: grid; gap: 10px; }
-      .field { display: grid; grid-template-columns: 92px 1fr; gap: 8px 10px; align-items: center; }
-      input[type="number"] { width: 92px; }
+      .field { display: grid; grid-template-columns: 80px minmax(0, 1fr); gap: 8px; align-items: center; }
+      input[type="number"] { width: 84px; }
       .choice { display: inline-flex; justify-self: start; border: 1px solid var(--border-strong); border-radius: 6px; overflow: hidden; }
       .choice label { padding: 5px 12px; cursor: pointer; position: relative; }
       .choice label + label { border-left: 1px solid var(--border-strong); }
@@ -167,7 +168,7 @@ export class HogarTrainingBatch extends LitElement {
           <button type="button" class="factor" aria-label="Double the batch size" ?disabled=${off} @click=${() => times(2)}>Double</button></span>
         <label for="from">From epoch</label>
         <span class="row"><input id="from" type="number" min=${next.epoch} max=${run.epochs_planned} step="1" inputmode="numeric" placeholder=${next.epoch} ?disabled=${off} .value=${this.from ? String(this.from) : ""} @input=${(e: Event) => this.edit({ from: value(e) || 0 })} />
-          <span class="small muted">${this.from ? `of ${run.epochs_planned}` : "empty: the next one"}</span></span>
+          <span class="small muted">${this.from ? `of ${run.epochs_planned}` : "empty: the next"}</span></span>
         <span id="which" class="small">In</span>
         <span class="choice" role="radiogroup" aria-labelledby="which">
           <label><input type="radio" name="which" ?disabled=${off} .checked=${!this.only} @change=${() => this.edit({ only: false })} />the rest</label>

@@ -5,6 +5,7 @@ import { property } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import { customElement } from "./element";
 import { swatch } from "./epoch-chart";
+import { plural } from "./format";
 import { glyph } from "./states";
 import { shared } from "./styles";
 import { type Figure, number, RUN_LOOKS, runWords, scheduleWords } from "./training-figures";
@@ -36,7 +37,7 @@ export class HogarTrainingRuns extends LitElement {
     css`
       table { table-layout: fixed; }
       th, td { padding: 5px 6px; }
-      th:nth-child(1) { width: 42px; } th:nth-child(2) { width: 64px; } th:nth-child(4) { width: 54px; } th:nth-child(5) { width: 76px; }
+      th:nth-child(1) { width: 42px; } th:nth-child(2) { width: 63px; } th:nth-child(4) { width: 76px; }
       .right { white-space: nowrap; }
       td { vertical-align: top; }
       td:nth-child(-n+2), th:nth-child(-n+2) { text-align: center; }
@@ -53,7 +54,7 @@ export class HogarTrainingRuns extends LitElement {
 
   override render() {
     return html`<table aria-label="Runs of ${this.operator.operator}">
-      <thead><tr><th scope="col">Show</th><th scope="col">Compare</th><th scope="col">Run</th><th scope="col" class="right">Epochs</th><th scope="col" class="right cut">${this.figure?.label ?? ""}</th></tr></thead>
+      <thead><tr><th scope="col">Show</th><th scope="col">Compare</th><th scope="col">Run</th><th scope="col" class="right cut">${this.figure?.label ?? ""}</th></tr></thead>
       <tbody>${repeat(
         this.operator.runs,
         (run) => run.run_id,
@@ -78,8 +79,7 @@ export class HogarTrainingRuns extends LitElement {
             ${style ? html`<span class="swatch">${swatch(style.color, style.dash)}</span>` : nothing}`
       }</td>
       <td><span class="name" title=${run.run_id}>${glyph(shape, 13)}<span class="cut">${words}</span></span>
-        <span class="small muted">${word}${this.differs(run)}</span></td>
-      <td class="right">${run.last_epoch ?? 0}/${run.epochs_planned}</td>
+        <span class="small muted">${word}${run.last_epoch ? `, ${run.last_epoch} of ${plural(run.epochs_planned, "epoch")}` : ""}${this.differs(run)}</span></td>
       <td class="right">${last && this.figure ? (this.figure.id.startsWith("~") ? this.figure.unit(this.figure.value(last)) : number(this.figure.value(last))) : "–"}</td>
     </tr>`;
   }

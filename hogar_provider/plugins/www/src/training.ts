@@ -52,9 +52,13 @@ export class HogarTraining extends LitElement {
       .epochs { grid-area: epochs; min-width: 0; }
       .side { grid-area: side; border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px 24px; align-content: start; }
       .side section { display: grid; gap: 8px; align-content: start; min-width: 0; }
-      @container (max-width: 980px) {
+      @container (max-width: 1100px) {
+        .both { grid-template: "curves side" auto "epochs epochs" auto / minmax(0, 1fr) 336px; }
+        .epochs { border-top: 1px solid var(--border); }
+      }
+      @container (max-width: 800px) {
         .both { grid-template: "curves" auto "side" auto "epochs" auto / minmax(0, 1fr); }
-        .side { border-left: 0; border-top: 1px solid var(--border); grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); border-bottom: 1px solid var(--border); }
+        .side { border-left: 0; border-top: 1px solid var(--border); grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); }
       }
       .about { padding: 12px 14px; display: grid; gap: 8px; border-bottom: 1px solid var(--border); }
       .about h2 { display: inline-flex; gap: 8px; align-items: baseline; }
