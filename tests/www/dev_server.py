@@ -202,13 +202,13 @@ class Handler(BaseHTTPRequestHandler):
                     self._refuse(422, "invalid", "limit has to be between 1 and 4096.")
                 else:
                     self._json(graph.set_batching(int(index), body))
+            case ["training", *rest]:
+                self._training(self.stage.trainings.get(graph.dag_id), rest, query, body)
             case ["nodes", index, "logs"]:
                 lines = [f"12:00:{k:02} INFO computed batch {k} of node {index}" for k in range(60)]
                 self._json({"lines": lines, "path": f"/srv/hogar/logs/{index}/model.log"})
             case ["batching", "changes"]:
                 self._json({"changes": graph.changes})
-            case ["training", *rest]:
-                self._training(self.stage.trainings.get(graph.dag_id), rest, query, body)
             case ["source"]:
                 self._json({"udgl": UDGL, "earg": EARG, "extras": ""})
             case ["send"]:

@@ -9,7 +9,6 @@ import { LiveGraph } from "./live";
 import { type Route, read, VIEWS, type ViewName, write } from "./route";
 import { badge, glyph, look, tally, troubled } from "./states";
 import { shared, tokens } from "./styles";
-import type { TrainingChoice } from "./training-route";
 import type { GraphView, NodeView } from "./types";
 import "./batching";
 import "./events";
@@ -365,7 +364,7 @@ export class HogarApp extends LitElement {
   /** Of one operator, or of all where it is empty. */
   private training(operator: string) {
     return html`<hogar-training .api=${this.api} .dag=${this.dag} .only=${operator} .run=${operator ? this.runId : ""} .choice=${this.route.training ?? {}} .now=${this.now}
-      @choose=${(e: CustomEvent<TrainingChoice>) => this.go({ view: "training", training: e.detail })}></hogar-training>`;
+      @choose=${(e: CustomEvent<Route["training"]>) => this.go({ view: "training", training: e.detail })}></hogar-training>`;
   }
 
   private task(view: GraphView) {

@@ -22,9 +22,9 @@ for (const [name, place] of Object.entries(PLACES)) {
   const component = ({ dagId, taskId, runId }: Props) =>
     host.React.createElement("hogar-app", {
       place,
+      "run-id": runId ?? "",
       "dag-id": dagId ?? "",
       "task-id": taskId ?? "",
-      "run-id": runId ?? "",
       style: place === "dashboard" ? undefined : { height: "100%", minHeight: "min(720px, 78vh)" },
     });
   host[name] = component;
