@@ -21,10 +21,12 @@ import "./requests";
 import "./send";
 import "./source";
 import "./stopping";
+import "./training";
 
 const TITLES: Record<ViewName, string> = {
   graph: "Live graph",
   batching: "Batching",
+  training: "Training",
   requests: "Requests",
   events: "Events",
   source: "Source",
@@ -36,6 +38,7 @@ const TITLES: Record<ViewName, string> = {
 export class HogarApp extends LitElement {
   @property({ attribute: "dag-id" }) dagId = "";
   @property({ attribute: "task-id" }) taskId = "";
+  @property({ attribute: "run-id" }) runId = "";
   @property() place: "nav" | "dag" | "task" | "dashboard" = "dag";
   /** Where the API is, for a page that does not load this module from beside it. */
   @property({ attribute: "api-base" }) apiBase = "";
@@ -348,6 +351,8 @@ export class HogarApp extends LitElement {
     switch (this.route.view) {
       case "batching":
         return html`<hogar-batching .api=${api} .dag=${dag} .view=${view} @changed=${() => void live.refresh()}></hogar-batching>`;
+      case "training":
+        return this.training("");
       case "requests":
         return html`<hogar-requests .api=${api} .dag=${dag} .view=${view} @pick=${this.pick}></hogar-requests>`;
       case "events":
@@ -379,7 +384,15 @@ export class HogarApp extends LitElement {
       @close-panel=${() => this.go({ node: 0, part: "" })} @changed=${() => void live.refresh()}></hogar-node-panel>`;
   }
 
+  /** Of one operator, or of all where it is empty. */
+  private training(operator: string) {
+    return html`<hogar-training .api=${this.api} .dag=${this.dag} .only=${operator} .run=${operator ? this.runId : ""} .choice=${this.route.training ?? {}} .now=${this.now}
+      @choose=${(e: CustomEvent<Route["training"]>) => this.go({ view: "training", training: e.detail })}></hogar-training>`;
+  }
+
   private task(view: GraphView) {
+    const trained = /^train\.(.+)$/.exec(this.taskId)?.[1];
+    if (trained !== undefined) return html`<div class="alone">${this.training(trained)}</div>`;
     const node = nodeOf(view, this.taskId);
     if (!node) {
       return html`${this.head(view)} ${this.alarm(view)} ${this.notes(view)}
