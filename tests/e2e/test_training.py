@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import signal
-import socket
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -16,10 +14,10 @@ from urllib.error import HTTPError
 import psutil
 import pytest
 
-from earg.client import NoAgentError, connect
+from earg.client import connect
+from tests.e2e.sqlite_service import airflow_on_sqlite, started
 from tests.e2e.test_airflow_tasks import finish, log, xcom
-from tests.e2e.test_postgres_fab import PARSE_TIMEOUT, PASSWORD, RUN_TIMEOUT, USER, Service
-from tests.hogar_provider.airflows import AirflowCommand
+from tests.e2e.test_postgres_fab import PARSE_TIMEOUT, RUN_TIMEOUT, USER, Service
 from tests.hogar_provider.folders import LOADERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -86,53 +84,17 @@ TRAINING = "/hogar/api/v1/dags/Learns/training"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """An Airflow on SQLite with a graph of two operators, one of which is trained."""
-    home = tmp_path_factory.mktemp("airflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    passwords = home / "passwords.json"
-    passwords.write_text(json.dumps({USER: PASSWORD}))
-    settings = {
-        "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": "2",
-        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "CORE__INTERNAL_API_SECRET_KEY": secrets.token_hex(16),
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-        "API__HOST": "127.0.0.1",
-        "API__PORT": str(port),
-        "API__BASE_URL": url,
-        "API__SECRET_KEY": secrets.token_hex(32),
-        "API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "LOGGING__WORKER_LOG_SERVER_PORT": "0",
-        "LOGGING__TRIGGER_LOG_SERVER_PORT": "0",
-        "TRIGGERER__DEFAULT_CAPACITY": "10",
-        "WORKERS__EXECUTION_API_TIMEOUT": "60",
-    }
-    airflow = AirflowCommand(home, {f"AIRFLOW__{name}": value for name, value in settings.items()})
+    service = airflow_on_sqlite(tmp_path_factory.mktemp("airflow"))
+    airflow = service.airflow
     airflow.dags.mkdir()
     for file in LOADERS:
         shutil.copy(file, airflow.dags)
-    (home / "gate").write_text("2")
+    (airflow.home / "gate").write_text("2")
     (airflow.dags / "learner.py").write_text(LEARNER)
     (airflow.dags / "images.yaml").write_text(IMAGES)
-    (airflow.dags / "learns.udgl").write_text(GRAPH.format(gate=home / "gate"))
-    airflow.run("db", "migrate")
-    service = Service(airflow, url)
-    try:
-        service.start()
+    (airflow.dags / "learns.udgl").write_text(GRAPH.format(gate=airflow.home / "gate"))
+    with started(service, lambda: admit(service, 1000)):
         yield service
-    finally:
-        admit(service, 1000)
-        killed = service.stop()
-        try:
-            with connect(airflow.earg, start=False) as client:
-                client.shutdown()
-        except NoAgentError:
-            pass
-    assert killed == {}
 
 
 def admit(service: Service, epoch: int) -> None:
