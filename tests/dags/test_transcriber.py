@@ -60,6 +60,7 @@ def test_a_wav_in_json_keeps_the_speakers_session(
     assert "terrible" in reply["transcript"].split()
 
 
+@pytest.mark.slow
 def test_what_one_speaker_says_does_not_change_how_the_next_is_heard(
     transcriber: Transcriber, complaint: bytes, praise: bytes
 ) -> None:

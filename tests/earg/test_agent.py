@@ -317,6 +317,7 @@ def test_a_graph_outlives_its_agent_and_the_next_one_adopts_it(home: Path) -> No
         assert left.pid == agent.hello()[1]
 
 
+@pytest.mark.slow
 def test_what_died_without_an_agent_is_brought_back_by_the_next(home: Path) -> None:
     config = StaticConfig(
         (NodeSpec("first", "1", "i", False, 8), NodeSpec("counts", "1", "i", True, 8)),
@@ -338,6 +339,7 @@ def test_what_died_without_an_agent_is_brought_back_by_the_next(home: Path) -> N
         assert any("its backup took over" in what for what in said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_frontend_that_died_with_its_agent_is_brought_back_by_the_next(
     home: Path, recorded: bool

@@ -129,6 +129,7 @@ def test_limit_and_wait_are_set_while_it_runs(pool: AddressPool) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_dynamic_limit_follows_the_models_speed(pool: AddressPool) -> None:
     """The model takes 50 ms a batch whatever its size: within 10 s all grow, within 10 ms none."""
 

@@ -146,10 +146,13 @@ def test_a_client_of_the_original_gets_the_originals_answer(
 
 def test_readiness_follows_the_graph(tmp_path: Path) -> None:
     with connect(tmp_path / "earg") as agent:
+        agent_pid = agent.hello()[1]
         try:
             url = deploy(agent, "echo", "little:Echo")
             assert httpx.get(f"{url}/ready").status_code == 200
             (pair,) = agent.graph("echo").nodes[0].pairs
+            # Held as well, or it would replace the proxy while the test still looks.
+            os.kill(agent_pid, signal.SIGSTOP)
             os.kill(pair.proxy_pid, signal.SIGSTOP)
             for path in ("/ready", "/v2/health/ready", "/v2/models/echo/ready"):
                 reply = httpx.get(url + path, timeout=10)
@@ -157,6 +160,7 @@ def test_readiness_follows_the_graph(tmp_path: Path) -> None:
                 assert "not ready" in reply.json()["error"]
             assert httpx.get(f"{url}/v2/health/live").status_code == 200
         finally:
+            os.kill(agent_pid, signal.SIGCONT)
             agent.shutdown()
 
 

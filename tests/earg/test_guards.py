@@ -235,6 +235,7 @@ def test_a_diamond_of_a_choice_may_be_joined_with_what_is_always_computed() -> N
     check_guards(config, ways_of(config, {1}))
 
 
+@pytest.mark.slow
 def test_many_choices_in_a_row_collapse() -> None:
     dist: list[tuple[int, tuple[int, ...]]] = []
     for start in range(1, 3 * 3000, 3):

@@ -70,6 +70,7 @@ RELAY = hogar_pb2.RelayRequest(
 ).SerializeToString()
 
 
+@pytest.mark.slow
 def test_a_peer_that_holds_back_is_waited_for_and_one_that_is_gone_is_not(
     proxy: tuple[str, subprocess.Popen[bytes]],
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_peer_that_holds_back_is_waited_for_and_one_that_is_gone_is_not(
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_lane_that_is_not_watched_waits_for_ever(
     proxy: tuple[str, subprocess.Popen[bytes]],
 ) -> None:

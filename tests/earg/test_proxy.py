@@ -363,6 +363,7 @@ def test_an_original_model_is_spoken_to_in_the_plain_protocol(
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_full_queue_holds_its_senders_back(pool: AddressPool) -> None:
     async def scenario() -> None:
         async with graph(pool, {"sizes": "little:BatchSizes"}, batch=1) as (

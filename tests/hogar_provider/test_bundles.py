@@ -659,6 +659,7 @@ def test_readers_always_see_a_whole_folder(
     assert missing == []
 
 
+@pytest.mark.slow
 def test_many_processes_at_once_show_one_state(
     graphs: Path, tmp_path: Path, bundle: Callable[..., UdglDagBundle]
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_model_that_fails_while_the_triggerer_waits_fails_with_its_traceback(
     assert children(agent) == []
 
 
+@pytest.mark.slow
 def test_the_time_limit_holds_for_task_and_trigger_together(
     warming: Any, agent: AgentClient
 ) -> None:
@@ -334,6 +335,7 @@ def test_the_health_sensor_fails_with_the_reason_and_can_be_skipped_instead(
         GraphHealthySensor(task_id="poking", deferrable=False, **arguments).execute({})
 
 
+@pytest.mark.slow
 def test_a_metric_is_waited_for_until_requests_have_come(
     models: Path, agent: AgentClient, connection: Path
 ) -> None:
