@@ -318,7 +318,8 @@ def read_static(text: str, *, choices: bool = False) -> StaticConfig:
 def read_runtime(text: str, *, choices: bool = False) -> RuntimeConfig:
     """Read a runtime config, or raise :class:`ConfigError` with the line and column of a fault.
 
-    ``choices`` as in :func:`check_static`.
+    ``choices`` as in :func:`check_static`: the graph has extras, and by them a stateful node may
+    also have no backup.
     """
     lines = _Lines(text)
     first = lines.next("name-version")
@@ -337,7 +338,7 @@ def read_runtime(text: str, *, choices: bool = False) -> RuntimeConfig:
         for position in range(7, len(fields), 6):
             _check_address(lines, fields, position)
             _check_address(lines, fields, position + 3)
-        if spec.stateful != (len(fields) == 17):
+        if spec.stateful != (len(fields) == 17) and not (choices and spec.stateful):
             raise lines.error(
                 "a stateful node has a primary and a backup (17 fields), a stateless one "
                 f"one pair (11 fields); {spec.name} has {len(fields)} fields",

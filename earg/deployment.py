@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -329,6 +330,11 @@ class Deployment:
                     "know; take EARG_PROXY_COMMANDS away, or the switch and the split"
                 )
             spec = self.spec(index)
+            if self.has_originals and self.plan.without_backup(index):
+                raise DeploymentError(
+                    f"{spec.name} of graph {self.name} is stateful without a backup, which "
+                    "original proxies do not know; take EARG_PROXY_COMMANDS away, or 'backup: 0'"
+                )
             implementation = self.plan.implementation(index, implementation)
             present = self._nodes.get(index)
             as_asked = present is not None and present.runs_as(spec, implementation)
@@ -456,6 +462,8 @@ class Deployment:
             if beside is not None and beside.pairs[0].name == names[0]:
                 # The graph knows proxies by name: the new primary has not that of the old one.
                 names.reverse()
+            if self.plan.without_backup(index):
+                del names[1:]
             places = [
                 (one, [self._pool.take() for _ in range(implementation.replicas)]) for one in names
             ]
@@ -948,11 +956,20 @@ class Deployment:
             primary = pair.pair
         if pair.spec.stateful and backup is None:
             # The place of its backup is not free yet, but the config has to name one.
-            backup = next(p.pair for p in node.pairs if p.name != pair.name)
+            backup = next((p.pair for p in node.pairs if p.name != pair.name), None)
         nodes[node.index - 1] = RuntimeNode(pair.spec, primary, backup)
         return self._runtime_of(nodes)
 
     def _runtime_of(self, nodes: Sequence[RuntimeNode]) -> RuntimeConfig:
+        if not self.extras:
+            # A node that had no backup by the extras before, and is about to get one: without
+            # extras the config has to name one.
+            nodes = [
+                replace(node, backup=node.primary)
+                if node.spec.stateful and node.backup is None
+                else node
+                for node in nodes
+            ]
         return RuntimeConfig(
             name=self.name,
             version=self.version,

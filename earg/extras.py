@@ -1,7 +1,8 @@
 """What a deployed graph needs beside its EARG config: *extras*.
 
 EARG's config cannot say how a node chooses among its targets, nor how many replicas it has, how
-long a batch waits, which latency it aims at. That stands in a second text. In the EARG config the
+long a batch waits, which latency it aims at, what its models find in their environment. That stands
+in a second text. In the EARG config the
 targets of a choosing node are ordinary dist edges; by the extras each request takes one of them.
 
 This module imports the standard library alone, and PyYAML when a person's file is read.
@@ -24,7 +25,7 @@ from earg.config import ConfigError, StaticConfig, check_static
 from earg.guards import GuardError, check_guards
 from earg.plain_yaml import PlainYamlError, load_plain
 
-MAX_TEXT = 1024 * 1024
+MAX_TEXT = 8 * 1024 * 1024
 """Most characters of an extras text that are read."""
 
 MAX_REPLICAS = 64
@@ -35,6 +36,15 @@ MAX_WAIT = 60.0
 
 MAX_SECONDS = 86_400.0
 """Longest latency objective and timeout, in seconds."""
+
+MAX_RETRIES = 100
+"""Most times that a batch that failed is computed again."""
+
+OWN_VARIABLES = (
+    *("MODEL_NAME", "MODEL_VERSION", "MODEL_PORT", "PROXY_NAME", "PROXY_PORT", "LISTEN_IP"),
+    *("EARG_ENTRYPOINT", "EARG_FOLDER"),
+)
+"""Environment variables that the runtime itself sets for a model."""
 
 
 class ExtrasError(ValueError):
@@ -60,17 +70,61 @@ class NodeExtras:
     timeout: float | None = None
     """Seconds that a model may take for one batch; above 0, at most a day."""
 
+    retries: int = 0
+    """How often what failed of a batch is computed again, 0 to 100."""
+
+    backup: int = 1
+    """Backups of a stateful node, 0 or 1."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment variables of the models, (name, value), sorted by name."""
+
     def __post_init__(self) -> None:
         if type(self.replicas) is not int or not 1 <= self.replicas <= MAX_REPLICAS:
             raise ExtrasError(
                 f"replicas: expected a whole number from 1 to {MAX_REPLICAS}, "
                 f"found {_shown(self.replicas)}"
             )
+        if type(self.retries) is not int or not 0 <= self.retries <= MAX_RETRIES:
+            raise ExtrasError(
+                f"retries: expected a whole number from 0 to {MAX_RETRIES}, "
+                f"found {_shown(self.retries)}"
+            )
+        if type(self.backup) is not int or self.backup not in (0, 1):
+            raise ExtrasError(f"backup: expected 0 or 1, found {_shown(self.backup)}")
+        object.__setattr__(self, "env", _environment(self.env))
         object.__setattr__(self, "wait", _seconds("wait", self.wait, MAX_WAIT, zero=True))
         for name in ("latency", "timeout"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _seconds(name, value, MAX_SECONDS))
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}\Z")
+
+
+def _environment(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    for name, value in pairs:
+        if not isinstance(name, str) or not _VARIABLE.match(name):
+            raise ExtrasError(
+                f"env: {_shown(name)} is no name of a variable: letters, digits, '_', '-' and '.', "
+                "no digit first"
+            )
+        if name in OWN_VARIABLES:
+            raise ExtrasError(f"env: {name} is set by the runtime itself; take another name")
+        if not isinstance(value, str):
+            raise ExtrasError(
+                f"env, {name}: expected text, found {_shown(value)}; write the value in quotes"
+            )
+        if "\0" in value:
+            raise ExtrasError(f"env, {name}: no environment variable holds a NUL character")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ExtrasError(f"env, {name}: the value holds half of a surrogate pair") from None
+    if len(dict(pairs)) < len(pairs):
+        raise ExtrasError("env: a variable comes twice")
+    return tuple(sorted(pairs))
 
 
 def _seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float:
@@ -154,6 +208,11 @@ def check_extras(config: StaticConfig, extras: Extras) -> None:
                 f"nodes, {config.nodes[index - 1].name}: replicas: a stateful operator has one "
                 f"state, so it cannot have {node.replicas} replicas"
             )
+        if node.retries and config.nodes[index - 1].stateful:
+            raise ExtrasError(
+                f"nodes, {config.nodes[index - 1].name}: retries: a batch that failed may have "
+                "changed the state of a stateful operator, so it is not computed again"
+            )
     dist: dict[int, list[int]] = {}
     for edge in config.dist:
         dist.setdefault(edge.sources[0], []).extend(edge.targets)
@@ -166,7 +225,7 @@ def check_extras(config: StaticConfig, extras: Extras) -> None:
     try:
         check_guards(config, {choice.source: dist[choice.source] for choice in choices})
     except GuardError as error:
-        raise ExtrasError(str(error)) from None
+        raise ExtrasError(str(error)) from error
 
 
 def _check_index(index: int, count: int, what: str) -> None:
@@ -231,11 +290,14 @@ def write_extras(extras: Extras, config: StaticConfig) -> str:
     _refuse_one_name(names, extras)
     said: dict[str, dict[str, Any]] = {}
     for index, node in extras.nodes:
-        said.setdefault("nodes", {})[names[index - 1]] = {
+        values = {
             field.name: getattr(node, field.name)
             for field in fields(node)
             if getattr(node, field.name) != field.default
         }
+        if node.env:
+            values["env"] = dict(node.env)
+        said.setdefault("nodes", {})[names[index - 1]] = values
     for switch in extras.switches:
         said.setdefault("switch", {})[names[switch.source - 1]] = [
             {"to": names[case.target - 1]}
@@ -358,7 +420,12 @@ def _read_node(place: str, value: Any) -> NodeExtras:
     _check_keys(place, node, [field.name for field in fields(NodeExtras)])
     read: dict[str, Any] = {}
     for key, given in node.items():
-        read[key] = given if key == "replicas" else duration(f"{place}: {key}", given)
+        if key == "env":
+            read[key] = tuple(_mapping(f"{place}: env", given).items())
+        elif key in ("replicas", "retries", "backup"):
+            read[key] = given
+        else:
+            read[key] = duration(f"{place}: {key}", given)
     return _placed(place, lambda: NodeExtras(**read))
 
 

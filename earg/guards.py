@@ -22,9 +22,43 @@ MAX_WORK = 2_000_000
 _MAX_DEPTH = 200
 _SHOWN_WAYS = 5
 
+_DECIDE = "join them with reduce, or let one choice decide between them"
+_MEET = "let the alternatives of each choice meet in one node before the next choice"
+
+
+class GuardFault(enum.Enum):
+    """What is wrong with a graph's choices."""
+
+    WAITS = "waits"
+    """A join would wait for a part that does not come."""
+
+    COMPUTED_TWICE = "computed twice"
+    """A merge would get a request along several of its inputs."""
+
+    ANSWERED_TWICE = "answered twice"
+    """A request would reach several sinks."""
+
+    TOO_MANY = "too many"
+    """The choices hang on one another in more ways than are looked at."""
+
 
 class GuardError(ValueError):
-    """A graph in which some way to choose leaves a request unanswered, or answers it twice."""
+    """A graph in which some way to choose leaves a request unanswered, or answers it twice.
+
+    ``reason`` is a sentence and ``hint`` what to do. ``node`` is the 1-based index of the join, the
+    merge or the second sink; ``source`` that of the node from which the request comes a second
+    time. Both are 0 where there is none.
+    """
+
+    def __init__(
+        self, fault: GuardFault, reason: str, hint: str, node: int = 0, source: int = 0
+    ) -> None:
+        super().__init__(f"{reason}; {hint}")
+        self.fault = fault
+        self.reason = reason
+        self.hint = hint
+        self.node = node
+        self.source = source
 
 
 def check_guards(config: StaticConfig, alternatives: Mapping[int, Sequence[int]]) -> None:
@@ -57,9 +91,11 @@ def check_guards(config: StaticConfig, alternatives: Mapping[int, Sequence[int]]
                     lacking = diagram.combine(_How.WITHOUT, guards[reached], guards[missed])
                     if lacking != _NEVER:
                         raise GuardError(
+                            GuardFault.WAITS,
                             f"the join {names[index - 1]} would wait for ever: {say(lacking)}a "
-                            f"request reaches {names[reached - 1]} but not {names[missed - 1]}; "
-                            "let the alternatives meet in one node before the join"
+                            f"request reaches {names[reached - 1]} but not {names[missed - 1]}",
+                            "let the alternatives meet in one node before the join",
+                            index,
                         )
             guards[index] = guards[first]
             continue
@@ -71,18 +107,23 @@ def check_guards(config: StaticConfig, alternatives: Mapping[int, Sequence[int]]
         if twice is not None:
             one, other, way = twice
             raise GuardError(
+                GuardFault.COMPUTED_TWICE,
                 f"{names[index - 1]} would compute a request twice: {say(way)}it comes from "
-                f"{names[one - 1]} and from {names[other - 1]}; join them with reduce, or let one "
-                "choice decide between them"
+                f"{names[one - 1]} and from {names[other - 1]}",
+                _DECIDE,
+                index,
+                other,
             )
         guards[index] = guard
     _, twice = _exclusive(diagram, ((sink, guards[sink]) for sink in config.sinks()))
     if twice is not None:
         one, other, way = twice
         raise GuardError(
+            GuardFault.ANSWERED_TWICE,
             f"a request would be answered twice: {say(way)}it reaches {names[one - 1]} and "
-            f"{names[other - 1]}, and both answer; join them with reduce, or let one choice decide "
-            "between them"
+            f"{names[other - 1]}, and both answer",
+            _DECIDE,
+            other,
         )
 
 
@@ -164,8 +205,9 @@ class _Diagram:
         self._work += len(branches)
         if self._work > MAX_WORK:
             raise GuardError(
-                "the choices of this graph hang on one another in too many ways to be checked; "
-                "let the alternatives of each choice meet in one node before the next choice"
+                GuardFault.TOO_MANY,
+                "the choices of this graph hang on one another in too many ways to be checked",
+                _MEET,
             )
         if branches.count(branches[0]) == len(branches):
             return branches[0]
@@ -200,8 +242,9 @@ class _Diagram:
             return found
         if depth > _MAX_DEPTH:
             raise GuardError(
-                f"more than {_MAX_DEPTH} choices of this graph hang on one another; let the "
-                "alternatives of each choice meet in one node before the next choice"
+                GuardFault.TOO_MANY,
+                f"more than {_MAX_DEPTH} choices of this graph hang on one another",
+                _MEET,
             )
         (source, branches), (later, others) = self._nodes[one], self._nodes[other]
         if one == _ALWAYS or (other != _ALWAYS and self._position[later] < self._position[source]):

@@ -11,7 +11,7 @@ from typing import Any
 MAX_BYTES = 1024 * 1024
 """Largest images file that is read."""
 
-_ENTRYPOINT = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
+_ENTRYPOINT = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
 
 
 class ImagesError(ValueError):

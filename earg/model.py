@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import grpc
@@ -60,7 +61,7 @@ def load_model(entrypoint: str, folder: str) -> Any:
         sys.path.insert(0, folder)
     module = importlib.import_module(module_name)
     try:
-        model_class = getattr(module, class_name)
+        model_class = attrgetter(class_name)(module)
     except AttributeError:
         raise EntrypointError(f"module {module_name} has no class {class_name}") from None
     model = model_class()

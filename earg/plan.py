@@ -20,14 +20,31 @@ class Plan:
 
     def implementation(self, index: int, implementation: Implementation) -> Implementation:
         """How node ``index`` runs: ``implementation`` with all of its extras that hold from its
-        start on. How long its batches wait, and their objective, can change while it runs."""
+        start on. How long its batches wait, and their objective, can change while it runs. Of two
+        values of an environment variable the one of the extras, which are the graph's own, wins."""
         own, choice = self.extras.of(index), self.extras.choice_of(index)
         parts = []
         if own.timeout is not None:
             parts.append(f"timeout {own.timeout:g} s")
+        if own.retries:
+            parts.append(f"retries {own.retries}")
+        if self.without_backup(index):
+            parts.append("backup 0")
         if choice is not None:
             parts.append(repr(choice))
-        return replace(implementation, replicas=own.replicas, extras="; ".join(parts))
+        environment = implementation.environment
+        if own.env:
+            environment = tuple((dict(environment) | dict(own.env)).items())
+        return replace(
+            implementation,
+            environment=environment,
+            replicas=own.replicas,
+            extras="; ".join(parts),
+        )
+
+    def without_backup(self, index: int) -> bool:
+        """Whether node ``index`` is stateful and is to have no backup."""
+        return self.config.nodes[index - 1].stateful and not self.extras.of(index).backup
 
 
 def read_plan(text: str, extras_text: str = "") -> Plan:

@@ -57,6 +57,9 @@ MODEL_PATIENCE = 30.0
 JOURNAL_BYTES = 256 * 1024 * 1024
 """Bytes of outputs that are kept for requests whose clients wait."""
 
+RETRY_PAUSE, LONGEST_RETRY_PAUSE = 0.05, 1.0
+"""Seconds before what failed of a batch is computed again: the first, doubled up to the second."""
+
 MOST_REPLICAS = 256
 """Models behind one proxy, at most."""
 MAX_CAPACITY = 100_000
@@ -116,6 +119,7 @@ class Proxy(
         self._running: dict[int, list[hogar_pb2.Request]] = {}
         self._extras_text = ""
         self._choice: Choice | None = None
+        self._retries = 0
         self._trails = Trails()
         self._queue: BatchQueue[hogar_pb2.Request] = BatchQueue(capacity)
         self._senders: dict[int, Sender] = {}
@@ -238,6 +242,7 @@ class Proxy(
         self._place = place
         own = extras.of(place.index)
         self._choice = extras.choice_of(place.index)
+        self._retries = own.retries
         self._set_limit(BatchLimit.from_config(place.batch, own.wait, own.latency), "config")
         if own.timeout is not None:
             for model in self._models.values():
@@ -596,7 +601,7 @@ class Proxy(
         states: Sequence[hogar_pb2.State] = []
         computed = True
         try:
-            payloads, states = await self._try_twice(model, [one.payload for one in good])
+            payloads, states, computed = await self._try_often(model, [one.payload for one in good])
         except ModelError as error:
             log.error("a batch of %d requests failed: %s", len(good), error)
             payloads = [failure(f"{self._name}: {error}")] * len(good)
@@ -611,6 +616,40 @@ class Proxy(
         if self._trails:
             self._trails.end(good)
         return outputs, states
+
+    async def _try_often(
+        self, model: ModelLink, payloads: list[hogar_pb2.Payload]
+    ) -> tuple[list[hogar_pb2.Payload], Sequence[hogar_pb2.State], bool]:
+        """What the model replies, and whether it was asked once; what fails of it is computed again
+        as often as the graph says. Raises :class:`ModelError` where the last try of all requests
+        ends in one."""
+        if not self._retries:
+            return *await self._try_twice(model, payloads), True
+        replies: dict[int, hogar_pb2.Payload] = {}
+        left = list(range(len(payloads)))
+        states: Sequence[hogar_pb2.State] = []
+        for tried in range(self._retries + 1):
+            if tried:
+                log.warning(
+                    "%d of %d requests failed; retry %d of %d",
+                    *(len(left), len(payloads), tried, self._retries),
+                )
+                await asyncio.sleep(min(LONGEST_RETRY_PAUSE, RETRY_PAUSE * 2 ** (tried - 1)))
+            try:
+                got, states = await self._try_twice(model, [payloads[at] for at in left])
+            except ModelError as error:
+                if tried == self._retries and len(left) == len(payloads):
+                    raise
+                got = [failure(f"{self._name}: {error}")] * len(left)
+                # One that is still at the batch before would let this one wait for it.
+                others = [one for one in self._models.values() if not one.failed]
+                model = next((one for one in others if one is not model), model)
+            replies.update(zip(left, got, strict=True))
+            left = [at for at in left if is_failure(replies[at])]
+            if not left:
+                break
+        # How long several tries and their pauses take says nothing of the batch limit.
+        return [replies[at] for at in range(len(payloads))], states, tried == 0
 
     async def _try_twice(
         self, model: ModelLink, payloads: list[hogar_pb2.Payload]

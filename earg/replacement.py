@@ -125,15 +125,17 @@ async def _replace_dead(
     spec: NodeSpec,
     implementation: Implementation,
 ) -> None:
-    pairs[0].role = Role.PRIMARY
-    await graph.connect(pairs[0], node)
+    first, *spares = pairs
+    first.role = Role.PRIMARY
+    await graph.connect(first, node)
     old = node.become(pairs, spec, implementation)
     graph.set_aside(old)
     try:
         await asyncio.gather(*(pair.kill() for pair in old))
-        await graph.follow(pairs[0])
-        await graph.connect(pairs[1])
-        await graph.retarget(node.index, pairs[0].ip)
+        await graph.follow(first)
+        for spare in spares:
+            await graph.connect(spare)
+        await graph.retarget(node.index, first.ip)
         await graph.replay()
         await node.settle_in()
     finally:
@@ -148,13 +150,15 @@ async def _hand_over(
     implementation: Implementation,
 ) -> None:
     primary = node.pairs[0]
-    heir, spare = pairs
-    if heir.name == primary.name:
+    heir, *spares = pairs
+    if spares and heir.name == primary.name:
         # The graph knows proxies by name, and the primary was another one when these were started.
-        heir, spare = spare, heir
-    heir.role = spare.role = Role.BACKUP
+        spares, heir = [heir], spares[0]
+    heir.role = Role.BACKUP
     await graph.connect(heir, node)
-    await graph.connect(spare, node, heir)
+    for spare in spares:
+        spare.role = Role.BACKUP
+        await graph.connect(spare, node, heir)
     async with node.handing_over():
         try:
             await node.give_state(heir)
@@ -174,7 +178,7 @@ async def _hand_over(
                 "the state",
                 error.log,
             ) from None
-        old = node.become([heir, spare], spec, implementation)
+        old = node.become([heir, *spares], spec, implementation)
         graph.set_aside(old)
         try:
             await asyncio.gather(*(pair.kill() for pair in old))
@@ -182,7 +186,8 @@ async def _hand_over(
             await graph.retarget(node.index, heir.ip)
             await graph.replay()
             await node.settle_in()
-            await graph.follow(spare)
+            for spare in spares:
+                await graph.follow(spare)
         except StartError as error:
             # The new version serves; what its backup lacks is mended as after any failure.
             log.warning("%s", error)

@@ -34,15 +34,16 @@ def look(agent: AgentClient, graph: str, index: int) -> dict[str, Any]:
 
 
 def difference_from_deployed(
-    agent: AgentClient, graph: str, version: str, config: StaticConfig
+    agent: AgentClient, graph: str, version: str, config: StaticConfig, extras: str = ""
 ) -> str | None:
-    """What ``udgl diff`` prints of the deployed graph and the one of ``config``, shortened where it
-    is very long; None where none is deployed, empty where they are the same."""
+    """What ``udgl diff`` prints of the deployed graph and the one of ``config`` and the text of its
+    ``extras``, shortened where it is very long; None where none is deployed, empty where they are
+    the same."""
     from hogar_provider.redeploy import config_difference
 
     # One that was never wired is what a run before this one has left half way.
     wired = any(one.name == graph and one.url for one in agent.graphs())
-    found = config_difference(agent, graph, version, config) if wired else None
+    found = config_difference(agent, graph, version, config, extras) if wired else None
     if found is None:
         return None
     text = str(found) if found else ""
@@ -68,8 +69,8 @@ def change(agent: AgentClient, graph: str, before: dict[str, Any], after: NodeSt
             phrases.append(f"started again because it was {old['state']}")
         else:
             phrases.append(
-                "replaced because that was asked for, or the class or environment that its image "
-                "stands for has changed"
+                "replaced because that was asked for, or its class, its environment or one of its "
+                "extras has changed"
             )
     elif reasons:
         phrases.append(", ".join(reasons))

@@ -9,13 +9,14 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
-from earg.config import write_static
 from hogar_provider.configuration import deploy_timeout, probe_timeout
 from hogar_provider.operators.deploy import DeployNodeOperator
 from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
 from hogar_provider.operators.wire import WireGraphOperator
+from udgl.diagnostics import Diagnostic
 from udgl.graph import Operator, ServingGraph
+from udgl.writing import factor_texts
 
 TAGS = ("hogar", "udgl")
 
@@ -38,6 +39,9 @@ BATCH_SCHEMA = {"type": "integer"}
 
 MOST_ROWS = 100
 """Operators that a DAG's docs list."""
+
+_SERVING = ("wait", "latency", "timeout", "retries", "replicas", "env")
+"""Factors that an operator's docs tell where it has them."""
 
 
 class GraphDag(DAG):
@@ -62,14 +66,15 @@ def build_dag(
     """The DAG that deploys, wires, probes and serves ``graph``.
 
     ``source`` is the file the graph comes from and ``text`` what it says; ``images`` is the images
-    file, relative to the folder of ``source``. Every node is deployed at once, then the graph is
-    wired, then the probes follow the graph's own edges, and ``serve`` the exit's. Raises
-    UdglError for a graph that EARG cannot express, ValueError or AirflowException for one that
-    Airflow cannot.
+    file, relative to the folder of ``source``, of operators without an entrypoint. Every node is
+    deployed at once, then the graph is wired, then the probes follow the graph's own edges, and
+    ``serve`` the exits'. Raises UdglError for a graph that EARG cannot express, ValueError or
+    AirflowException for one that Airflow cannot.
     """
-    from udgl.targets.earg import deployed_name, to_static
+    from udgl.targets.earg import deployed_name, lower
 
-    config = write_static(to_static(graph))
+    lowered = lower(graph)
+    config, extras = lowered.text, lowered.extras_text
     name, version = deployed_name(graph)
     entry = graph.entry()
     nodes = [entry, *(operator for operator in graph.operators if operator is not entry)]
@@ -85,7 +90,7 @@ def build_dag(
         max_active_runs=1,
         tags=[*TAGS, *graph.tags],
         default_args=default_args,
-        doc_md=describe(graph, text),
+        doc_md=describe(graph, text, lowered.diagnostics),
         # A run of a paused DAG waits for ever, and whoever drops a file and triggers it wants it
         # to run. Without a schedule nothing starts by itself, so there is nothing to hold back.
         is_paused_upon_creation=None if graph.schedule else False,
@@ -107,6 +112,8 @@ def build_dag(
             config=config,
             index=index,
             images=images,
+            entrypoint=operator.entrypoint or "",
+            extras=extras,
             batch="{{ params.batch | tojson }}",
             force=f"{{{{ '{operator.name}' in params.redeploy }}}}",
             timeout=deploy_seconds,
@@ -153,8 +160,9 @@ def build_dag(
     return dag
 
 
-def describe(graph: ServingGraph, text: str) -> str:
-    """The DAG's docs in Markdown: what the graph is, and the UDGL text in a code block."""
+def describe(graph: ServingGraph, text: str, warnings: Sequence[Diagnostic] = ()) -> str:
+    """The DAG's docs in Markdown: what the graph is, what there is to warn of, and the UDGL text in
+    a code block."""
     fence = "```"
     while fence in text:
         fence += "`"
@@ -167,6 +175,12 @@ def describe(graph: ServingGraph, text: str) -> str:
     if graph.description:
         parts.append(graph.description)
     parts.append(_table(graph))
+    if warnings:
+        told = [
+            f"- {'' if d.span is None else f'line {d.span.line}: '}{d.message}" for d in warnings
+        ]
+        more = len(told) - MOST_ROWS
+        parts.append("\n".join(told[:MOST_ROWS]) + (f"\n- and {more} more" if more > 0 else ""))
     if text:
         parts.append(f"{fence}udgl\n{text.rstrip()}\n{fence}")
     return "\n\n".join(parts) + "\n"
@@ -180,10 +194,24 @@ def describe_operator(
     sources = ", ".join(into.get(name, ())) or "the frontend"
     targets = ", ".join(out_of.get(name, ())) or "the frontend: its reply is the graph's"
     kind = "stateful: a backup holds its state" if operator.stateful else "stateless"
+    if operator.stateful and operator.backup == 0:
+        kind = "stateful, without a backup"
+    more = "".join(f", {word} {text}" for word, text in factor_texts(operator) if word in _SERVING)
     return (
-        f"Starts **{name}** version {operator.version}: image `{operator.image}`, "
-        f"batch {operator.batch}, {kind}.\n\nReceives from {sources}; sends to {targets}."
+        f"Starts **{name}** version {operator.version}: {_runs(operator)}, "
+        f"batch {_batch(operator)}, {kind}{more}.\n\nReceives from {sources}; sends to {targets}."
     )
+
+
+def _runs(operator: Operator) -> str:
+    parts = [f"image `{operator.image}`"] if operator.image else []
+    if operator.entrypoint:
+        parts.append(f"class `{operator.entrypoint}`")
+    return ", ".join(parts)
+
+
+def _batch(operator: Operator) -> str:
+    return f"dynamic {operator.batch}" if operator.dynamic else str(operator.batch)
 
 
 def _neighbours(graph: ServingGraph) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -199,7 +227,8 @@ def _neighbours(graph: ServingGraph) -> tuple[dict[str, list[str]], dict[str, li
 def _table(graph: ServingGraph) -> str:
     """The operators, one a line."""
     rows = [
-        f"| {o.name} | {o.version} | `{o.image}` | {o.batch} | {'yes' if o.stateful else 'no'} |"
+        f"| {o.name} | {o.version} | `{o.image or o.entrypoint}` | {_batch(o)} "
+        f"| {'yes' if o.stateful else 'no'} |"
         for o in graph.operators
     ]
     head = "| Operator | Version | Image | Batch | Stateful |\n|---|---|---|---|---|\n"

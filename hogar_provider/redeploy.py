@@ -10,6 +10,7 @@ from earg.config import ConfigError, NodeSpec, StaticConfig, read_runtime
 if TYPE_CHECKING:
     from earg.client import AgentClient
     from earg.config import RuntimeConfig
+    from earg.extras import Extras
     from earg.status import GraphStatus
     from udgl.difference import Difference
     from udgl.graph import ServingGraph
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def deployed_graph(client: AgentClient, name: str) -> ServingGraph | None:
     """The graph that is deployed under this name, as far as EARG knows it; None where none is.
 
-    A batch limit is the deployed config's, whatever people have set since. Of a graph that is not
+    A batch limit is the deployed config's, whatever people have set since. What it says beyond its
+    config is that of the last deploy. Of a graph that is not
     wired yet, or whose runtime config the agent could not write, only the names, versions and
     images are known: it has no flows. Raises AgentError.
     """
@@ -28,7 +30,7 @@ def deployed_graph(client: AgentClient, name: str) -> ServingGraph | None:
         if status.name == name:
             runtime = _runtime(client, status)
             config = runtime.static if runtime is not None else _known(status)
-            return from_static(name, status.version, config)
+            return from_static(name, status.version, config, _extras(client, name, config))
     return None
 
 
@@ -39,20 +41,37 @@ def redeploy_difference(client: AgentClient, graph: ServingGraph) -> Difference 
     Only what EARG knows is compared: an owner or a tag is Airflow's alone. Raises UdglError where
     EARG cannot express ``graph``, and AgentError.
     """
-    from udgl.targets.earg import deployed_name, to_static
+    from udgl.targets.earg import deployed_name, lower
 
-    return config_difference(client, *deployed_name(graph), to_static(graph))
+    lowered = lower(graph)
+    return config_difference(client, *deployed_name(graph), lowered.config, lowered.extras_text)
 
 
 def config_difference(
-    client: AgentClient, name: str, version: str, config: StaticConfig
+    client: AgentClient, name: str, version: str, config: StaticConfig, extras: str = ""
 ) -> Difference | None:
-    """As :func:`redeploy_difference`, of the graph that ``config`` is of; raises AgentError."""
+    """As :func:`redeploy_difference`, of the graph that ``config`` and the text of its ``extras``
+    are of; raises AgentError, and ExtrasError for extras that do not fit the config."""
+    from earg.extras import read_extras
     from udgl.difference import difference
     from udgl.targets.earg import from_static
 
     old = deployed_graph(client, name)
-    return None if old is None else difference(old, from_static(name, version, config))
+    if old is None:
+        return None
+    return difference(old, from_static(name, version, config, read_extras(extras, config)))
+
+
+def _extras(client: AgentClient, name: str, config: StaticConfig) -> Extras | None:
+    """The extras of the deployed graph, where they are of this config."""
+    from earg.extras import ExtrasError
+    from earg.plan import read_plan
+
+    with contextlib.suppress(ConfigError, ExtrasError):
+        plan = read_plan(*client.plan(name))
+        if [node.name for node in plan.config.nodes] == [node.name for node in config.nodes]:
+            return plan.extras
+    return None
 
 
 def _runtime(client: AgentClient, status: GraphStatus) -> RuntimeConfig | None:

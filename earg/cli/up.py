@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,22 @@ def add(commands: Commands) -> None:
         "--images",
         type=Path,
         required=True,
-        help="YAML that maps each image to its entrypoint, package.module:Class",
+        action="append",
+        metavar="FILE",
+        help="YAML that maps each image to its entrypoint, package.module:Class; may be given "
+        "several times, and of two files that map an image the first one counts",
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        metavar="FOLDER",
+        help="where the entrypoints' modules are (default: beside the images file)",
     )
     parser.add_argument(
         "--extras",
         type=Path,
         help="YAML that says what the config cannot: switch, split, replicas, wait, latency, "
-        "timeout (docs/extras.md)",
+        "timeout, retries, backup, env (docs/extras.md)",
     )
     parser.add_argument(
         "--name", help="the graph's name (default: the file's, up to the first '-')"
@@ -65,10 +75,7 @@ def run(options: argparse.Namespace) -> None:
         extras = write_extras(read_extras(extras, config), config)
     except ExtrasError as error:
         raise CommandError(f"{options.extras}: {error}") from None
-    images = read_images(options.images)
-    implementations = [
-        implementation_of(node.image, images, options.images) for node in config.nodes
-    ]
+    implementations = _implementations(config, options.images, options.models)
     with connect(options.home) as client:
         _deploy(client, name, version, config, extras, implementations, options.timeout)
         say(f"wiring {name}")
@@ -81,6 +88,21 @@ def run(options: argparse.Namespace) -> None:
         print_json(graph)
     else:
         print(f"{name} serves at {graph.url}/predict")
+
+
+def _implementations(
+    config: StaticConfig, paths: Sequence[Path], models: Path | None
+) -> list[Implementation]:
+    """How each node runs, by the images files, of which earlier ones go before later ones."""
+    images: dict[str, Implementation] = {}
+    for path in reversed(paths):
+        images |= read_images(path)
+    found = [implementation_of(node.image, images, paths[-1]) for node in config.nodes]
+    if models is None:
+        return found
+    if not models.is_dir():
+        raise CommandError(f"{models}: there is no such folder")
+    return [replace(one, folder=str(models.resolve())) for one in found]
 
 
 def _graph_name(path: Path, name: str | None, version: str | None) -> tuple[str, str]:

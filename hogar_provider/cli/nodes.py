@@ -20,6 +20,7 @@ def run(args: Namespace) -> None:
             "role": pair.role.value,
             "pair": pair.state.value,
             "address": pair.address,
+            "models": max(1, len(pair.model_pids)),
             "model_pid": pair.model_pid or "",
             "proxy_pid": pair.proxy_pid or "",
             # A model's traceback is in its log.

@@ -128,7 +128,6 @@ class EargOperator(BaseOperator):
 
 def describe_pair(pair: PairStatus) -> str:
     """Where a pair runs, for the task's log."""
-    return (
-        f"{pair.role.value} on {pair.address}, "
-        f"model pid {pair.model_pid}, proxy pid {pair.proxy_pid}"
-    )
+    pids = pair.model_pids or (pair.model_pid,)
+    models = f"model pid{'s' if len(pids) > 1 else ''} {', '.join(map(str, pids))}"
+    return f"{pair.role.value} on {pair.address}, {models}, proxy pid {pair.proxy_pid}"

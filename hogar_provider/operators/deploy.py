@@ -53,7 +53,9 @@ class DeployNodeOperator(EargOperator):
         starts at the folder of the DAG's file.
     :param timeout: seconds that the model may take to construct and warm up; unless given,
         ``[hogar] deploy_timeout``.
-    :param extras: what the graph says beyond its config, as YAML or JSON text.
+    :param extras: what the graph says beyond its config, as YAML or JSON text (docs/extras.md).
+    :param entrypoint: the node's Python class, ``package.module:Class``, whose modules are found
+        beside the DAG's file; the images file is not asked then.
     :param batch: batch limits that take the place of those in the config, by operator: a mapping or
         a JSON object (templated). All tasks that deploy nodes of one graph must give the same.
     :param force: replace the node also where it runs as asked (templated). A stateful one hands
@@ -80,6 +82,7 @@ class DeployNodeOperator(EargOperator):
         images: str | Path = "images.yaml",
         timeout: float | None = None,
         extras: str = "",
+        entrypoint: str = "",
         batch: Mapping[str, int] | str | None = None,
         force: bool | str = False,
         deferrable: bool | None = None,
@@ -91,6 +94,7 @@ class DeployNodeOperator(EargOperator):
         self.index = index
         self.images = str(images)
         self.extras = extras
+        self.entrypoint = entrypoint
         self.batch = batch
         self.force = force
         self.deferrable = default_deferrable() if deferrable is None else deferrable
@@ -125,7 +129,9 @@ class DeployNodeOperator(EargOperator):
         with self.agent() as agent:
             before = {
                 **look(agent, self.graph, self.index),
-                "difference": difference_from_deployed(agent, self.graph, self.version, config),
+                "difference": difference_from_deployed(
+                    *(agent, self.graph, self.version, config, self.extras)
+                ),
                 "begin": begin,
             }
             try:
@@ -222,8 +228,8 @@ class DeployNodeOperator(EargOperator):
         if differing:
             return f"would replace {what} of graph {self.graph}: {', '.join(differing)}"
         return (
-            f"would leave {what} of graph {self.graph} as it is, unless its class or environment "
-            f"has changed, with batch {node.batch}"
+            f"would leave {what} of graph {self.graph} as it is, unless its class, environment "
+            f"or extras have changed, with batch {node.batch}"
         )
 
     def node(self, config: StaticConfig | None = None) -> NodeSpec:
@@ -269,11 +275,14 @@ class DeployNodeOperator(EargOperator):
         )
 
     def implementation(self, image: str) -> Implementation:
-        """The Python class that stands in for ``image`` on a machine without containers;
-        AirflowFailException that names the image, the file and the lines to add where there is
-        none."""
-        from earg.images import ImagesError, implementation_of, read_images
+        """The node's Python class: the one that the graph names, else the one that stands in for
+        ``image`` on a machine without containers; AirflowFailException that names the image, the
+        file and the lines to add where there is none."""
+        from earg.images import ImagesError, Implementation, implementation_of, read_images
 
+        if self.entrypoint:
+            beside = Path(os.path.normpath(Path(self.dag.fileloc).parent))
+            return Implementation(self.entrypoint, str(beside.resolve()))
         path = Path(self.images).expanduser()
         if not path.is_absolute():
             # Without following links: a linked folder's images file is beside the link.

@@ -25,6 +25,7 @@ from tests.hogar_provider.folders import (
     TWO_EXITS,
     chain,
 )
+from tests.hogar_provider.test_operators import ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -202,19 +203,35 @@ def test_in_a_bundle_each_broken_file_is_listed_by_itself(bundled: Airflow) -> N
 
 
 def test_a_run_in_a_bundle_finds_models_and_images_beside_the_graph(bundled: Airflow) -> None:
-    (bundled.dags / "small.udgl").write_text(chain("Small", "test/upper:1"))
+    text = chain("Small", "test/upper:1", "test/backwards:1")
+    # A class that the graph names itself is beside the graph, too.
+    text = text.replace("image test/backwards:1", "entrypoint small:Backwards")
+    (bundled.dags / "small.udgl").write_text(text)
     log = bundled.run("dags", "test", "Small")
     assert "state=success" in log
     with connect(bundled.earg, start=False) as client:
         (graph,) = client.graphs()
-    assert [node.state.value for node in graph.nodes] == ["ready"]
+    assert [node.state.value for node in graph.nodes] == ["ready", "ready"]
+
+
+CHOOSES = """\
+meta
+name Small
+version 1
+operator A
+entrypoint small:Words, batch dynamic 8, latency 40ms, wait 1ms, replicas 2
+operator B
+image test/counter:1, stateful Yes, timeout 20s
+operator C
+entrypoint small:Says, env GREETING="good morning", retries 1
+flow
+switch
+A -> B when count >= 3, C otherwise
+"""
 
 
 def test_a_run_of_the_dag_brings_the_graph_up(airflow: Airflow) -> None:
-    text = chain("Small", "test/upper:1", "test/counter:1").replace(
-        "operator B\n", "operator B\nstateful Yes, "
-    )
-    (airflow.dags / "small.udgl").write_text(text)
+    (airflow.dags / "small.udgl").write_text(CHOOSES)
     log = airflow.run("dags", "test", "Small")
     assert "state=success" in log
     with connect(airflow.earg, start=False) as client:
@@ -223,7 +240,11 @@ def test_a_run_of_the_dag_brings_the_graph_up(airflow: Airflow) -> None:
     assert [(node.name, node.state.value) for node in graph.nodes] == [
         ("A", "ready"),
         ("B", "ready"),
+        ("C", "ready"),
     ]
+    assert len(graph.nodes[0].pairs[0].model_pids) == 2
+    assert ask(graph.url, "three words here") == "1"
+    assert json.loads(ask(graph.url, "two words"))["said"] == "good morning"
 
 
 def test_a_model_that_raises_fails_its_task_with_its_own_traceback(airflow: Airflow) -> None:

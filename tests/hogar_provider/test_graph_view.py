@@ -9,7 +9,7 @@ import pytest
 
 import udgl
 from earg.config import Edge, NodeSpec, StaticConfig
-from earg.extras import Extras, read_extras
+from earg.extras import Extras, NodeExtras, read_extras
 from earg.statistics import GraphStatistics, Histogram, NodeReport, NodeStatistics
 from earg.status import Event, GraphStatus, NodeState, NodeStatus, PairStatus, Role
 from earg.usage import ProcessUsage
@@ -21,7 +21,13 @@ from hogar_provider.plugins.api.declared import (
     deploy_task,
     read_declared,
 )
-from hogar_provider.plugins.api.drift import batch_of_config, drift_of, topology_drift
+from hogar_provider.plugins.api.drift import (
+    batch_of_config,
+    choices_drift,
+    drift_of,
+    more_words,
+    topology_drift,
+)
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
 from hogar_provider.plugins.api.graph_view import Look, graph_view, summary
 from hogar_provider.plugins.api.window import cores, milliseconds, recent
@@ -306,3 +312,50 @@ def test_the_connection_is_the_default_of_the_dags_param() -> None:
     dag.params["earg_conn_id"] = "gpu_box"
     assert connection_of(stored(dag), task) == "gpu_box"
     assert connection_of({}, {"earg_conn_id": "named"}) == "named"
+
+
+# --- extras -------------------------------------------------------------------------------------
+
+
+def drifts(wanted: NodeExtras, runs: NodeExtras, **said: object) -> list[str]:
+    spec = NodeSpec("A", "1", "image/A:1", False, 32)
+    return drift_of(spec, "1", "image/A:1", False, statistics(**said), (wanted, runs))
+
+
+def test_what_extras_declare_is_compared_with_what_runs() -> None:
+    wanted = NodeExtras(2, 0.005, 0.05, 10.0, retries=1, env=(("A", "1"),))
+    assert drifts(wanted, wanted, batch_wait=0.005, batch_objective=0.05) == []
+    assert drifts(wanted, NodeExtras(env=(("B", "1"),)), limit_set_by="ann") == [
+        "wait 5ms is declared, 0 is set by ann",
+        "latency 50ms is declared, as usual is set by ann",
+        "timeout 10s is declared, as usual runs",
+        "retries 1 is declared, 0 runs",
+        "replicas 2 is declared, 1 runs",
+        "env A, B is declared otherwise than it runs",
+    ]
+    assert drifts(NodeExtras(backup=0), NodeExtras()) == ["backup 0 is declared, 1 runs"]
+
+
+def test_what_extras_say_is_told_in_the_languages_words() -> None:
+    said = NodeExtras(2, 0.005, 0.05, 90.0, 3, 0, (("A", "secret"),))
+    assert more_words(said) == (
+        "wait 5ms, latency 50ms, timeout 90s, retries 3, replicas 2, backup 0, env A"
+    )
+    assert more_words(NodeExtras()) == ""
+
+
+def test_another_switch_or_split_is_told_whatever_the_order_of_the_nodes() -> None:
+    one = config("A", "B", "C", dist=(Edge((1,), (2, 3)),))
+    other = config("A", "C", "B", dist=(Edge((1,), (2, 3)),))
+    for text, changed in (
+        ("split: {A: {B: 90, C: 10}}", "split: {A: {B: 10, C: 90}}"),
+        (
+            "switch: {A: [{to: B, when: 'x > 1'}, {to: C}]}",
+            "switch: {A: [{to: B, when: 'x > 2'}, {to: C}]}",
+        ),
+    ):
+        before = (one, read_extras(text, one))
+        assert choices_drift(before, (other, read_extras(text, other))) == []
+        (said,) = choices_drift(before, (other, read_extras(changed, other)))
+        assert said.startswith("A is declared to choose otherwise")
+    assert choices_drift(None, (one, Extras())) == []

@@ -23,7 +23,7 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_udgl_knows_neither_airflow_nor_grpc_and_of_earg_only_the_config() -> None:
+def test_udgl_knows_neither_airflow_nor_grpc_and_of_earg_only_its_formats() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in PACKAGE.rglob("*.py")
@@ -40,6 +40,18 @@ def test_udgl_knows_neither_airflow_nor_grpc_and_of_earg_only_the_config() -> No
         "google",
         "hogar_provider",
     } == (set())
+    formats = ("choosing", "condition", "config", "extras", "guards", "plain_yaml")
+    assert {m for m in loaded if m.partition(".")[0] == "earg"} <= {
+        "earg",
+        *(f"earg.{name}" for name in formats),
+    }
+
+
+def test_a_graph_without_growth_is_compiled_with_the_config_alone() -> None:
+    loaded = loaded_by(
+        "import udgl\nfrom udgl.targets.earg import compile_graph\n"
+        "compile_graph(udgl.load('tests/udgl/fixtures/valid/sentiment.udgl'))"
+    )
     assert {m for m in loaded if m.partition(".")[0] == "earg"} == {"earg", "earg.config"}
 
 

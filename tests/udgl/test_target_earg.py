@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import udgl
 from earg.config import read_static
+from earg.extras import Extras, read_extras
+from earg.images import read_images
 from tests.udgl.fixture_files import FIXTURES, graphs
 from udgl.diagnostics import Severity, format_all
 from udgl.targets import target, target_names
-from udgl.targets.earg import compile_graph, deployed_name, to_static
+from udgl.targets.earg import compile_graph, deployed_name, from_static, lower, to_static
 
 EARG = FIXTURES / "earg"
+ENDINGS = (".earg", ".extras.yaml", ".images.yaml")
 
 
 @pytest.mark.parametrize("name", graphs("earg"))
 def test_a_graph_compiles_as_its_fixture_says(name: str) -> None:
     graph = udgl.load(EARG / f"{name}.udgl")
     text = (EARG / f"{name}.udgl").read_text(encoding="utf-8")
+    written: dict[str, str] = {}
     try:
         compilation = compile_graph(graph)
     except udgl.UdglError as error:
-        written, told = None, error.diagnostics
+        told = error.diagnostics
     else:
-        (file,) = compilation.files
-        written, told = file.text, compilation.diagnostics
+        told = compilation.diagnostics
+        stem = "-".join(deployed_name(graph))
+        written = {file.name.removeprefix(stem): file.text for file in compilation.files}
+        assert written.keys() <= set(ENDINGS)
     assert graph.source == str(EARG / f"{name}.udgl")
-    assert written == expectation(f"{name}.earg")
+    for ending in ENDINGS:
+        assert written.get(ending) == expectation(f"{name}{ending}")
     assert format_all(told, f"{name}.udgl", text) == (expectation(f"{name}.txt") or "").strip("\n")
 
 
@@ -52,10 +61,51 @@ def test_the_protocols_example_is_written_exactly() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EARG.glob("*.earg")), ids=lambda path: path.stem)
-def test_what_is_written_reads_back_as_the_same_config(path: object) -> None:
-    name = path.stem  # type: ignore[attr-defined]
-    text = (EARG / f"{name}.earg").read_text(encoding="utf-8")
-    assert read_static(text) == to_static(udgl.load(EARG / f"{name}.udgl"))
+def test_what_is_written_reads_back_as_the_same(path: Path) -> None:
+    lowered = lower(udgl.load(path.with_suffix(".udgl")))
+    extras_path = path.with_suffix(".extras.yaml")
+    extras_text = expectation(extras_path.name) or ""
+    config = read_static(path.read_text(encoding="utf-8"), choices=bool(extras_text))
+    assert config == lowered.config
+    extras = read_extras(extras_text, config)
+    assert extras == (lowered.extras or Extras())
+    assert read_extras(lowered.extras_text, config) == extras
+    images_path = path.with_suffix(".images.yaml")
+    images = read_images(images_path) if images_path.exists() else {}
+    assert {image: one.entrypoint for image, one in images.items()} == {
+        image: entrypoint for image, (entrypoint, _) in lowered.classes.items()
+    }
+
+
+def test_nothing_but_ends_and_types_is_lost_on_the_way_to_earg_and_back() -> None:
+    graph = udgl.load(EARG / "growth.udgl")
+    lowered = lower(graph)
+    back = from_static(*deployed_name(graph), lowered.config, lowered.extras)
+    again = lower(back)
+    assert (again.config, again.extras) == (lowered.config, lowered.extras)
+    for operator in back.operators:
+        before = graph.operator(operator.name)
+        for word in ("batch", "dynamic", "stateful", "replicas", "wait", "latency", "timeout"):
+            assert getattr(operator, word) == getattr(before, word), (operator.name, word)
+        assert (operator.retries, dict(operator.env)) == (before.retries, dict(before.env))
+    flows = {(flow.kind, flow.sources): flow for flow in graph.flows}
+    assert flows == {(flow.kind, flow.sources): flow for flow in back.flows}
+
+
+@pytest.mark.parametrize("value", ["", "yes", "1", "a: b", "it's", 'tab\t"\\', "é", "\x85", "# no"])
+def test_any_value_of_a_variable_reads_back(value: str) -> None:
+    operator = udgl.Operator("null", "1", "a", env=(("No", value), ("b.c-d", "x")))
+    graph = udgl.ServingGraph("g", "1", (operator,))
+    _, extras = compile_graph(graph).files
+    read = read_extras(extras.text, lower(graph).config)
+    assert read.of(1).env == operator.env
+
+
+@pytest.mark.parametrize("seconds", [0.005, 1.5, 90.0, 1e-7, 0.1 + 0.2, 59.999999999])
+def test_any_time_reads_back(seconds: float) -> None:
+    graph = udgl.ServingGraph("g", "1", (udgl.Operator("A", "1", "a", timeout=seconds),))
+    _, extras = compile_graph(graph).files
+    assert read_extras(extras.text, lower(graph).config).of(1).timeout == seconds
 
 
 def test_hyphens_of_the_graphs_name_are_mapped_with_a_warning() -> None:

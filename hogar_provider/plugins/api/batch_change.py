@@ -17,6 +17,7 @@ from hogar_provider.plugins.api.window import report_of
 if TYPE_CHECKING:
     from earg.client import BatchSetting
     from earg.config import NodeSpec
+    from earg.extras import NodeExtras
     from earg.statistics import NodeReport, NodeStatistics
 
 log = logging.getLogger(__name__)
@@ -90,17 +91,24 @@ def _wanted(
             "not_declared",
             f"{report.name} is not declared, so there is nothing to go back to; set its limit.",
         )
-    # The wait and the objective are not UDGL's to declare: those that it was deployed with hold.
-    from earg.plan import read_plan
-
-    plan = read_plan(*ask(engine.home, lambda agent: agent.plan(declared.name)))
-    own = plan.extras.of(report.index)
+    own = _declared_extras(engine, declared, report)
     return {
         "limit": abs(spec.batch) or 1,
         "dynamic": spec.batch < 0,
         "wait": own.wait,
         "objective": own.latency or 0.0,
     }
+
+
+def _declared_extras(engine: Engine, declared: Declared, report: NodeReport) -> NodeExtras:
+    if declared.extras is not None and declared.config is not None:
+        names = [node.name for node in declared.config.nodes]
+        return declared.extras.of(names.index(report.name) + 1)
+    # Of a DAG whose extras are not known those that it was deployed with hold.
+    from earg.plan import read_plan
+
+    plan = read_plan(*ask(engine.home, lambda agent: agent.plan(declared.name)))
+    return plan.extras.of(report.index)
 
 
 def _report(engine: Engine, name: str, index: int) -> NodeReport:

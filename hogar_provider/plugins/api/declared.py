@@ -32,7 +32,7 @@ MOST_KEPT = 256
 class Declared:
     """A graph as declared. ``name`` and ``version`` are those it is deployed under; ``conn_id`` is
     the connection of the agent, empty for the default one. ``problem`` says why ``config`` is
-    missing, or is empty."""
+    missing, or is empty. ``extras`` is None where they are not known."""
 
     dag_id: str
     name: str
@@ -43,6 +43,15 @@ class Declared:
     config: StaticConfig | None
     extras: Extras | None = None
     problem: str = ""
+
+    @property
+    def extras_text(self) -> str:
+        """The canonical text of the extras; empty where there are none, or they are not known."""
+        from earg.extras import write_extras
+
+        if self.config is None or self.extras is None:
+            return ""
+        return write_extras(self.extras, self.config)
 
 
 @dataclass(slots=True)
@@ -160,12 +169,12 @@ def read_declared(dag_id: str, text: str, task: dict[str, Any], conn_id: str) ->
     """The graph of a DAG whose code is ``text``. Where that is no UDGL, because the DAG was built
     in Python, only the names are known that its ``task`` deploys under."""
     import udgl
-    from earg.config import write_static
-    from udgl.targets.earg import deployed_name, to_static
+    from earg.extras import Extras
+    from udgl.targets.earg import deployed_name, lower
 
     try:
         graph = udgl.parse(text, source=f"{dag_id}.udgl")
-        config = to_static(graph)
+        lowered = lower(graph)
     except udgl.UdglError:
         return Declared(
             dag_id,
@@ -178,7 +187,8 @@ def read_declared(dag_id: str, text: str, task: dict[str, Any], conn_id: str) ->
             problem="The DAG's code is not UDGL, so what is declared is not known.",
         )
     name, version = deployed_name(graph)
-    return Declared(dag_id, name, version, conn_id, text, write_static(config), config)
+    extras = lowered.extras or Extras()
+    return Declared(dag_id, name, version, conn_id, text, lowered.text, lowered.config, extras)
 
 
 def connection_of(dag: dict[str, Any], task: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from earg.config import NodeSpec, StaticConfig
+    from earg.extras import Extras, NodeExtras
     from earg.statistics import NodeStatistics
 
 
@@ -15,10 +16,12 @@ def drift_of(
     image: str,
     stateful: bool,
     statistics: NodeStatistics | None,
+    extras: tuple[NodeExtras, NodeExtras] | None = None,
 ) -> list[str]:
     """Phrases, each with what is declared and what runs; none where they are the same.
 
-    ``declared`` is None for a node that runs and is not declared.
+    ``declared`` is None for a node that runs and is not declared. ``extras`` are those declared
+    and those that it was deployed with, None where either is not known.
     """
     if declared is None:
         return ["is not declared any more"]
@@ -34,6 +37,84 @@ def drift_of(
         wanted, runs = batch_of_config(declared.batch), _batch(statistics)
         if wanted != runs:
             found.append(f"batch {wanted} is declared, {runs} is set by {statistics.limit_set_by}")
+    if extras is not None:
+        found += _extras_drift(*extras, statistics)
+    return found
+
+
+def _extras_drift(
+    declared: NodeExtras, deployed: NodeExtras, statistics: NodeStatistics | None
+) -> list[str]:
+    found = []
+    if statistics is not None:
+        # These change while the node runs.
+        who = f"is set by {statistics.limit_set_by}"
+        for what, wanted, runs in (
+            ("wait", _time(declared.wait), _time(statistics.batch_wait)),
+            ("latency", _time(declared.latency), _time(statistics.batch_objective or None)),
+        ):
+            if wanted != runs:
+                found.append(f"{what} {wanted} is declared, {runs} {who}")
+    for what, named, deployed_with in (
+        ("timeout", _time(declared.timeout), _time(deployed.timeout)),
+        ("retries", declared.retries, deployed.retries),
+        ("replicas", declared.replicas, deployed.replicas),
+        ("backup", declared.backup, deployed.backup),
+    ):
+        if named != deployed_with:
+            found.append(f"{what} {named} is declared, {deployed_with} runs")
+    if declared.env != deployed.env:
+        names = sorted({name for name, _ in set(declared.env) ^ set(deployed.env)})
+        found.append(f"env {', '.join(names)} is declared otherwise than it runs")
+    return found
+
+
+def more_words(extras: NodeExtras) -> str:
+    """What extras say of one node, in UDGL's words: "wait 5ms, replicas 2"; empty for nothing."""
+    times = (("wait", extras.wait), ("latency", extras.latency), ("timeout", extras.timeout))
+    words = [f"{word} {_time(seconds)}" for word, seconds in times if seconds]
+    if extras.retries:
+        words.append(f"retries {extras.retries}")
+    if extras.replicas > 1:
+        words.append(f"replicas {extras.replicas}")
+    if not extras.backup:
+        words.append("backup 0")
+    words += (f"env {name}" for name, _ in extras.env)
+    return ", ".join(words)
+
+
+def _time(seconds: float | None) -> str:
+    from udgl.quantities import format_duration
+
+    return "as usual" if seconds is None else format_duration(round(seconds, 6))
+
+
+def choices_drift(
+    declared: tuple[StaticConfig, Extras] | None, running: tuple[StaticConfig, Extras] | None
+) -> list[str]:
+    """A sentence for each node that is declared to choose otherwise than it does."""
+    if declared is None or running is None:
+        return []
+    wanted, runs = _choices(*declared), _choices(*running)
+    return [
+        f"{name} is declared to choose otherwise than it does: deploy the graph again"
+        for name in wanted
+        if name in runs and wanted[name] != runs[name]
+    ]
+
+
+def _choices(config: StaticConfig, extras: Extras) -> dict[str, list[tuple[str, str]]]:
+    """Node to its ways out, each with its condition or share."""
+    from earg.choosing import Split
+
+    names = [node.name for node in config.nodes]
+    found: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
+    for choice in (*extras.switches, *extras.splits):
+        ways = found[names[choice.source - 1]]
+        if isinstance(choice, Split):
+            ways += sorted((names[one.target - 1], f"{one.percent} %") for one in choice.shares)
+        else:
+            ways += ((names[case.target - 1], str(case.condition or "")) for case in choice.cases)
     return found
 
 

@@ -10,13 +10,18 @@ from hogar_provider.plugins.api.batch_view import batch_view
 from hogar_provider.plugins.api.datamodels.events import EventView
 from hogar_provider.plugins.api.datamodels.graphs import GraphSummary, GraphView
 from hogar_provider.plugins.api.datamodels.nodes import DeclaredView, NodeView, PairView
-from hogar_provider.plugins.api.drift import drift_of, topology_drift
+from hogar_provider.plugins.api.drift import (
+    choices_drift,
+    drift_of,
+    more_words,
+    topology_drift,
+)
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
 from hogar_provider.plugins.api.window import cores, milliseconds, recent, report_of
 
 if TYPE_CHECKING:
     from earg.config import NodeSpec, StaticConfig
-    from earg.extras import Extras
+    from earg.extras import Extras, NodeExtras
     from earg.statistics import GraphStatistics, NodeReport
     from earg.status import Event, GraphStatus, NodeStatus
     from hogar_provider.plugins.api.declared import Declared
@@ -61,8 +66,9 @@ def graph_view(
     if config is not None:
         specs.update(enumerate(config.nodes, start=1))
     since = _since(events)
+    said = _extras_by_name(declared.config, declared.extras)
     nodes = [
-        _node_view(index, spec, running.get(index), wanted, look, earlier, since)
+        _node_view(index, spec, running.get(index), wanted, said, look, earlier, since)
         for index, spec in sorted(specs.items())
     ]
     rates = {node.index: node.requests_per_second for node in nodes}
@@ -70,6 +76,9 @@ def graph_view(
     messages = [declared.problem, look.trouble]
     if status is not None:
         messages += topology_drift(declared.config, look.config)
+        messages += choices_drift(
+            _both(declared.config, declared.extras), _both(look.config, look.extras)
+        )
     return GraphView(
         dag_id=declared.dag_id,
         name=declared.name if status is None else status.name,
@@ -138,6 +147,7 @@ def _node_view(
     spec: NodeSpec | None,
     status: NodeStatus | None,
     wanted: dict[str, NodeSpec],
+    said: dict[str, NodeExtras],
     look: Look,
     earlier: Look | None,
     since: dict[str, tuple[str, float]],
@@ -151,7 +161,12 @@ def _node_view(
     entered, when = since.get(name, ("", 0.0))
     report, before = _report(look, index), _report(earlier, index)
     statistics = None if report is None or status is None else report.statistics
-    drift = [] if status is None else drift_of(declared, version, image, stateful, statistics)
+    extras = None
+    if name in said and look.extras is not None:
+        extras = said[name], look.extras.of(index)
+    drift = []
+    if status is not None:
+        drift = drift_of(declared, version, image, stateful, statistics, extras)
     view = NodeView(
         index=index,
         name=name,
@@ -163,7 +178,12 @@ def _node_view(
         since=when if entered == state else None,
         declared=None
         if declared is None
-        else DeclaredView(version=declared.version, image=declared.image, batch=declared.batch),
+        else DeclaredView(
+            version=declared.version,
+            image=declared.image,
+            batch=declared.batch,
+            more=more_words(said[name]) if name in said else "",
+        ),
         drift=drift,
         pairs=[]
         if status is None
@@ -207,6 +227,16 @@ def _node_view(
         statistics, lately.batches, None if declared is None else declared.batch
     )
     return view
+
+
+def _both(config: StaticConfig | None, extras: Extras | None) -> tuple[StaticConfig, Extras] | None:
+    return None if config is None or extras is None else (config, extras)
+
+
+def _extras_by_name(config: StaticConfig | None, extras: Extras | None) -> dict[str, NodeExtras]:
+    if config is None or extras is None:
+        return {}
+    return {node.name: extras.of(index) for index, node in enumerate(config.nodes, start=1)}
 
 
 def _report(look: Look | None, index: int) -> NodeReport | None:

@@ -172,3 +172,29 @@ class DiesOnMark(Ledger):
         super().__init__()
         if Path(os.environ["MARK"]).exists():
             raise RuntimeError("the device is gone")
+
+
+class FailsFirst:
+    """Of a request ``NAME COUNT`` it fails so many times before it replies how often it saw it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def predict(self, request: str) -> int:
+        seen = self._seen[request] = self._seen.get(request, 0) + 1
+        if seen <= int(request.split()[1]):
+            raise ValueError(f"{request} fails")
+        return seen
+
+
+class HangsOnce:
+    """The first of all batches takes for ever."""
+
+    def predict_batch(self, requests: list[Any]) -> list[Any]:
+        mark = Path(os.environ["MARK"])
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            return requests
+        time.sleep(600)
+        return requests

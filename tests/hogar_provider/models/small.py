@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,23 @@ class Words:
 
     def predict(self, request: str) -> dict[str, Any]:
         return {"words": request.split(), "count": len(request.split())}
+
+
+class Says:
+    """Adds what its environment says to what it was told."""
+
+    def predict(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {**request, "said": os.environ["GREETING"]}
+
+
+class Last:
+    """Replies what was said last, and of how many words: with a state, if an empty one."""
+
+    def predict(self, request: dict[str, Any]) -> list[Any]:
+        return [request["said"], request["count"]]
+
+    def get_state(self) -> bytes:
+        return b""
+
+    def set_state(self, state: bytes) -> None:
+        assert state == b""

@@ -20,11 +20,12 @@ class PairView(BaseModel):
 
 class DeclaredView(BaseModel):
     """What UDGL declares of a node; ``batch`` as in an EARG config (0: one call a request, below 0:
-    dynamic)."""
+    dynamic). ``more`` is what it says beyond that of how the node serves, in UDGL's words."""
 
     version: str
     image: str
     batch: int
+    more: str = ""
 
 
 class BatchView(BaseModel):

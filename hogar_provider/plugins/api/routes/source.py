@@ -27,5 +27,6 @@ def _source(dag_id: str) -> SourceView:
         earg, extras = ask(home, lambda agent: agent.plan(declared.name))
     except ApiError:
         # Not deployed, or nobody tells: the text stands by itself.
-        return SourceView(udgl=declared.udgl, earg=declared.earg, extras="", deployed=False)
+        extras = declared.extras_text
+        return SourceView(udgl=declared.udgl, earg=declared.earg, extras=extras, deployed=False)
     return SourceView(udgl=declared.udgl, earg=earg, extras=extras, deployed=True)

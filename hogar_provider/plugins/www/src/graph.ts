@@ -393,7 +393,8 @@ export class HogarGraph extends LitElement {
   private full(node: NodeView) {
     const { batch } = node;
     const silent = node.requests_per_second == null;
-    const declared = node.declared ? `, batch ${node.declared.batch}` : "";
+    const wanted = node.declared?.batch;
+    const declared = wanted === undefined ? "" : `, batch ${wanted < 0 ? `dynamic ${-wanted}` : wanted}`;
     return html`
       <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
       ${this.state(node, node.state === "dead" ? "" : node.reason)}

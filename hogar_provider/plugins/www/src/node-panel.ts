@@ -150,8 +150,9 @@ export class HogarNodePanel extends LitElement {
       <dl class="about">
         <dt>Version</dt><dd>${node.version}</dd>
         <dt>Image</dt><dd class="mono">${node.image}</dd>
-        <dt>Stateful</dt><dd>${node.stateful ? "yes: a backup holds its state" : "no"}</dd>
+        <dt>Stateful</dt><dd>${node.stateful ? (node.pairs.length === 1 ? "yes, without a backup" : "yes: a backup holds its state") : "no"}</dd>
         <dt>Declared batch</dt><dd>${declared ? declaredWords(declared.batch) : "not declared"}</dd>
+        ${declared?.more ? html`<dt>Declared besides</dt><dd>${declared.more}</dd>` : nothing}
         <dt>Requests</dt><dd>${count(node.requests)}, ${count(node.errors)} failed</dd>
         <dt>Exits</dt><dd>${node.exits ? `${node.exits} of its processes ended unasked` : "none"}</dd>
         <dt>Event loop lag</dt><dd>${ms(node.lag_ms)}</dd>

@@ -48,7 +48,7 @@ export interface NodeView {
   state: State;
   reason: string;
   since: number | null;
-  declared: { version: string; image: string; batch: number } | null;
+  declared: { version: string; image: string; batch: number; more?: string } | null;
   drift: string[];
   pairs: PairView[];
   queued: number | null;
