@@ -16,7 +16,7 @@ The text is YAML (or JSON)::
         models: [sentiment-count-1.sentiment-count]
 
 A node has one pair, or a stateful one two, of which the first one begins as the primary. A proxy's
-PROXY_NAME is the first label of its host. A model whose host is that of its proxy is reached at
+PROXY_NAME is the first label of its host (or the address, where the host is one). A model whose host is that of its proxy is reached at
 the proxy's address.
 """
 
@@ -49,7 +49,8 @@ class PairPlace:
     @property
     def proxy_name(self) -> str:
         """What the proxy has as PROXY_NAME."""
-        return self.proxy.partition(".")[0]
+        is_address = self.proxy.replace(".", "").isdigit()
+        return self.proxy if is_address else self.proxy.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)

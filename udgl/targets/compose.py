@@ -193,6 +193,8 @@ def _wiring(
         _service(name, NODE_IMAGE, {}, own)
         | {
             "command": wire_command(made),
+            # That of the image is a model's.
+            "healthcheck": {"disable": True},
             "volumes": [f"./{stem}.{file}:{CONFIG_FOLDER}/{file}:ro" for file in told],
         }
         | _OF_OURS
