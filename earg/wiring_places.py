@@ -16,8 +16,8 @@ The text is YAML (or JSON)::
         models: [sentiment-count-1.sentiment-count]
 
 A node has one pair, or a stateful one two, of which the first one begins as the primary. A proxy's
-PROXY_NAME is the first label of its host (or the address, where the host is one). A model whose host is that of its proxy is reached at
-the proxy's address.
+PROXY_NAME is the first label of its host (or the address, where the host is one). A model whose
+host is that of its proxy is reached at the proxy's address.
 """
 
 from __future__ import annotations

@@ -142,15 +142,19 @@ def test_the_graph_answers_and_outlives_a_container_of_each_kind(up: Up) -> None
         up.ask("you", token="x" * 64)
     assert refused.value.code == 401
 
-    up.wait_for_log(up_wiring := "wiring", "is the backup of")
+    wiring = "wiring"
+    up.wait_for_log(wiring, "is the backup of")
+    # As the containers' checks ask, which come too seldom to wait for.
+    up.host.run("docker", "exec", up.container("greet-proxy"), "earg", "ready")
+    up.host.run("docker", "exec", up.container("greet"), "earg", "ready", "--model")
     up.kill("greet")
     assert up.ask("a") == "2: hello a"
 
     # The state goes on at the backup, which gets a backup of its own.
     up.kill("count")
     assert up.ask("b") == "3: hello b"
-    up.wait_for_log(up_wiring, "took the place of")
-    up.wait_for_log(up_wiring, "is the backup of", times=2)
+    up.wait_for_log(wiring, "took the place of")
+    up.wait_for_log(wiring, "is the backup of", times=2)
     assert up.ask("c") == "4: hello c"
 
     up.kill("greet-proxy")
@@ -158,7 +162,7 @@ def test_the_graph_answers_and_outlives_a_container_of_each_kind(up: Up) -> None
 
     # Who wires keeps nothing: another one goes on, and a failure after it costs no state either.
     up.kill("wiring")
-    up.wait_for_log(up_wiring, "is the backup of", times=3)
+    up.wait_for_log(wiring, "is the backup of", times=3)
     up.kill("count-backup-proxy")
     assert up.ask("e") == "6: hello e"
 
