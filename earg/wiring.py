@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 import time
 from collections.abc import Coroutine, Iterator
@@ -124,7 +125,8 @@ class Wiring:
         ]
         self._synced: set[int] = set()
         self._lost: set[int] = set()
-        self._epoch = int(time.time()) & 0x7FFFFFFF
+        # None of those that one before this may have used.
+        self._epoch = secrets.randbits(30)
         self._missing = ""
         self._was_ready = False
         self._tasks: set[asyncio.Task[None]] = set()

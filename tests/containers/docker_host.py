@@ -26,6 +26,23 @@ FLAGS = (
 )
 """What lets it start where the machine's own packet filter is not to be touched."""
 
+GRAPH = """\
+meta
+name Hello
+version 1
+operator Greet
+image test/greet:1
+replicas 2
+batch 8
+operator Count
+image test/count:1
+stateful Yes
+logical flow
+distribute
+Greet -> Count
+"""
+"""What the tests run: of the models in ``models.py``."""
+
 START_TIMEOUT = 45.0
 
 MODEL_DOCKERFILE = """\
@@ -132,3 +149,5 @@ def docker_host(folder: Path) -> Iterator[DockerHost]:
         except subprocess.TimeoutExpired:
             os.killpg(daemon.pid, signal.SIGKILL)
             daemon.wait()
+        # Some hundred megabytes, which pytest would keep.
+        shutil.rmtree(folder / "data", ignore_errors=True)

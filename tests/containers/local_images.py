@@ -24,7 +24,7 @@ PYTHON = "/opt/python"
 SITE = f"{PYTHON}/lib/python{sysconfig.get_python_version()}/site-packages"
 LEFT_OUT = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages", "__pycache__")
 EXTRA = "airflow-provider-hogar"
-COMMANDS = ("/bin/sh",)
+COMMANDS = ("/bin/sh", "/bin/cp")
 
 
 def write_node_image(path: Path, more: dict[str, str]) -> None:

@@ -14,30 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 import udgl
-from tests.containers.docker_host import DockerHost, compose_command, docker_host
+from tests.containers.docker_host import GRAPH, DockerHost, compose_command
 from udgl.targets import target
 
 pytestmark = pytest.mark.slow
-
-GRAPH = """\
-meta
-name Hello
-version 1
-operator Greet
-image test/greet:1
-replicas 2
-batch 8
-operator Count
-image test/count:1
-stateful Yes
-memory 256MiB
-cpu 1
-logical flow
-distribute
-Greet -> Count
-"""
 
 PATIENCE = 60.0
 """Seconds for the graph to become ready, and for what died to be back."""
@@ -105,35 +88,28 @@ class Up:
         return self.host.run(*self.compose, "logs", "--tail", "30", cwd=self.folder)
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+@pytest.fixture
+def up(docker: DockerHost, tmp_path: Path) -> Iterator[Up]:
     compose = compose_command()
-    folder = tmp_path_factory.mktemp("compose")
-    with docker_host(tmp_path_factory.mktemp("docker")) as host:
-        host.make_node_image(folder)
-        models = Path(__file__).parent / "models.py"
-        for image, name in (("test/greet:1", "Greet"), ("test/count:1", "Count")):
-            host.make_model_image(folder / name, image, models, name)
-        compilation = target("compose").compile_graph(udgl.parse(GRAPH, "hello.udgl"))
-        for file in compilation.files:
-            (folder / file.name).write_text(file.text)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        token = os.urandom(32).hex()
-        secret = folder / "token"
-        secret.write_text(token)
-        secret.chmod(0o600)
-        os.chown(secret, 1000, 1000)
-        (folder / ".env").write_text(f"HOGAR_HTTP=127.0.0.1:{port}\n")
-        command = [*compose, "-p", "hello", "-f", compilation.files[0].name]
-        graph = Up(host, command, folder, f"http://127.0.0.1:{port}", token)
-        host.run(*command, "config", cwd=folder)
-        try:
-            host.run(*command, "up", "-d", cwd=folder)
-            graph.wait_until_ready()
-            yield graph
-        finally:
-            host.run(*command, "down", "-t", "1", cwd=folder)
+    compilation = target("compose").compile_graph(udgl.parse(GRAPH, "hello.udgl"))
+    for file in compilation.files:
+        (tmp_path / file.name).write_text(file.text)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    token = os.urandom(32).hex()
+    secret = tmp_path / "token"
+    secret.write_text(token)
+    secret.chmod(0o600)
+    os.chown(secret, 1000, 1000)
+    (tmp_path / ".env").write_text(f"HOGAR_HTTP=127.0.0.1:{port}\n")
+    command = [*compose, "-p", "hello", "-f", compilation.files[0].name]
+    graph = Up(docker, command, tmp_path, f"http://127.0.0.1:{port}", token)
+    try:
+        docker.run(*command, "up", "-d", cwd=tmp_path)
+        graph.wait_until_ready()
+        yield graph
+    finally:
+        docker.run(*command, "down", "-t", "1", cwd=tmp_path)
 
 
 def test_the_graph_answers_and_outlives_a_container_of_each_kind(up: Up) -> None:
@@ -169,3 +145,18 @@ def test_the_graph_answers_and_outlives_a_container_of_each_kind(up: Up) -> None
     up.kill("frontend")
     up.wait_until_ready()
     assert up.ask("f") == "7: hello f"
+
+
+def test_compose_itself_takes_what_says_everything(tmp_path: Path) -> None:
+    compose = compose_command()
+    text = GRAPH.replace("replicas 2", "replicas 2\ngpu 1\nenv A=$B\ncpu 0.5\nmemory 1GiB")
+    compilation = target("compose").compile_graph(udgl.parse(text, "hello.udgl"))
+    for file in compilation.files:
+        (tmp_path / file.name).write_text(file.text)
+    read = DockerHost(tmp_path / "none").run(
+        *compose, "-f", compilation.files[0].name, "config", cwd=tmp_path
+    )
+    service = yaml.safe_load(read)["services"]["greet"]
+    # As it is written out again, where a single $ would be a variable.
+    assert service["environment"]["A"] in ("$B", "$$B")
+    assert float(service["cpus"]) == 0.5

@@ -1,0 +1,103 @@
+"""The pods of compiled Kubernetes objects, run on Docker by a stand-in for a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import udgl
+from tests.containers.docker_host import GRAPH, DockerHost
+from tests.containers.kubelet import Kubelet, Pod
+from udgl.targets import target
+
+pytestmark = pytest.mark.slow
+
+TOKEN = "0123456789abcdef" * 4
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def cluster(docker: DockerHost, tmp_path: Path) -> Iterator[Kubelet]:
+    compilation = target("kubernetes").compile_graph(udgl.parse(GRAPH, "hello.udgl"))
+    kubelet = Kubelet(docker, tmp_path, {"hello-token": {"token": TOKEN}})
+    try:
+        kubelet.apply(compilation.files[0].text)
+        yield kubelet
+    finally:
+        kubelet.close()
+
+
+def frontend(cluster: Kubelet) -> Pod:
+    (found,) = (pod for name, pod in cluster.pods.items() if name.startswith("hello-frontend"))
+    return found
+
+
+def ask(cluster: Kubelet, text: str) -> str:
+    headers = {"Content-Type": "text/plain", "Authorization": f"Bearer {TOKEN}"}
+    url = f"http://{frontend(cluster).ip}:8500/predict"
+    request = urllib.request.Request(url, text.encode(), headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+        return str(reply.read().decode())
+
+
+def eventually(done: Callable[[], bool], explain: Callable[[], str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, explain()
+        time.sleep(0.3)
+
+
+def passes(docker: DockerHost, pod: Pod, name: str) -> bool:
+    """Whether a container's readiness probe does."""
+    (container,) = (one for one in pod.spec["containers"] if one["name"] == name)
+    probe = container["readinessProbe"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    try:
+        if "exec" in probe:
+            docker.run("docker", "exec", pod.containers[name], *probe["exec"]["command"])
+        elif "tcpSocket" in probe:
+            socket.create_connection((pod.ip, ports[probe["tcpSocket"]["port"]]), 5).close()
+        else:
+            asked = probe["httpGet"]
+            url = f"http://{pod.ip}:{ports[asked['port']]}{asked['path']}"
+            with urllib.request.urlopen(url, timeout=5):
+                pass
+    except (OSError, AssertionError):
+        return False
+    return True
+
+
+def test_the_pods_become_ready_answer_and_keep_the_state_of_a_model_that_dies(
+    docker: DockerHost, cluster: Kubelet
+) -> None:
+    def logs() -> str:
+        ids = [one for pod in cluster.pods.values() for one in pod.containers.values()]
+        return "".join(docker.run("sh", "-c", f"docker logs --tail 15 {one} 2>&1") for one in ids)
+
+    assert set(cluster.pods) >= {"hello-count-0", "hello-count-1", "hello-greet-more-0"}
+    eventually(lambda: passes(docker, frontend(cluster), "frontend"), logs)
+    for pod in cluster.pods.values():
+        for container in pod.spec["containers"]:
+            if "readinessProbe" in container:
+                name = container["name"]
+                eventually(lambda pod=pod, name=name: passes(docker, pod, name), logs)  # type: ignore[misc]
+    assert ask(cluster, "a") == "1: hello a"
+
+    (wiring,) = (pod for name, pod in cluster.pods.items() if name.startswith("hello-wiring"))
+    told = f"docker logs {wiring.containers['wiring']} 2>&1"
+    eventually(lambda: "is the backup of" in docker.run("sh", "-c", told), logs)
+    model = cluster.pods["hello-count-0"].containers["model"]
+    pid = json.loads(docker.run("docker", "inspect", model))[0]["State"]["Pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert ask(cluster, "b") == "2: hello b"
+    assert "hello-count-1.hello-count took the place of" in docker.run("sh", "-c", told)
+    eventually(lambda: docker.run("sh", "-c", told).count("is the backup of") > 1, logs)
+    assert ask(cluster, "c") == "3: hello c"
