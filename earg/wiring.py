@@ -94,7 +94,7 @@ class _Pair(_Process):
     place: PairPlace = field(default_factory=lambda: PairPlace("", ()))
     status: int | None = None
     says_primary: bool = False
-    answered_at: float = 0.0
+    answered_at: float = field(default_factory=time.monotonic)
     wired: bool = False
     replicas: set[int] = field(default_factory=set)
     told: dict[int, str] = field(default_factory=dict)
@@ -180,6 +180,9 @@ class Wiring:
             if len(node) > 1:
                 await self._settle_roles(index, node)
             for pair in node:
+                if pair is node[0] and index in self._synced and not pair.wired:
+                    # Its backup has the state, and is to take its place first.
+                    continue
                 if pair.status is not None and (not pair.wired or self._lacks_replicas(pair)):
                     self._begin(pair, self._wire(pair))
             if len(node) > 1 and index not in self._synced:
@@ -243,6 +246,11 @@ class Wiring:
         await self._give_replicas(pair)
         if pair.index in self._lost:
             self._lost.discard(pair.index)
+            if (
+                pair is self._nodes[pair.index - 1][0]
+                and self._plan.config.nodes[pair.index - 1].stateful
+            ):
+                log.warning("%s goes on with the state that its model has: no backup", pair.host)
             await self._tell_all()
             await self._replay()
 
@@ -336,21 +344,38 @@ class Wiring:
         """Promote the backup where the primary is gone; find out who is which after a restart of
         the wiring itself."""
         primary, backup = node
-        if not primary.wired and not backup.wired:
-            if _serves_as_primary(backup) and not _serves_as_primary(primary):
+        if not primary.wired and not backup.wired and _serves_as_primary(backup):
+            if not _serves_as_primary(primary):
                 node.reverse()
                 log.info("%s is the primary", backup.host)
             return
-        if index not in self._synced:
-            return
-        if not backup.wired or _is_silent(backup):
-            # Else the primary would hold its outputs back for it.
-            if primary.status is not None and primary.wired:
-                await self._set_backup(primary, "")
+        if primary.status == PingStatus.MODEL_UNSET or _is_silent(primary):
+            if backup.status == PingStatus.MODEL_UNSET:
+                # What it held is gone with it.
                 self._synced.discard(index)
-                log.warning("%s has lost its backup %s", primary.host, backup.host)
-        elif backup.status is not None and (not primary.wired or _is_silent(primary)):
-            await self._promote(index, node)
+            elif index not in self._synced and await self._holds_state(backup):
+                self._synced.add(index)
+            if index in self._synced and backup.status is not None:
+                await self._promote(index, node)
+            return
+        lost = not backup.wired or _is_silent(backup)
+        if index in self._synced and lost and primary.status is not None:
+            # Else the primary would hold its outputs back for it.
+            await self._set_backup(primary, "")
+            self._synced.discard(index)
+            log.warning("%s has lost its backup %s", primary.host, backup.host)
+
+    async def _holds_state(self, backup: _Pair) -> bool:
+        """Whether it has followed a primary: somebody who wired before this one may have seen to
+        that."""
+        if backup.channel is None or backup.status in (None, PingStatus.MODEL_UNSET):
+            return False
+        control = hogar_pb2_grpc.ControlStub(backup.channel)
+        try:
+            await answered(control.CatchUp(hogar_pb2.Done(), timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError):
+            return False
+        return True
 
     async def _promote(self, index: int, node: list[_Pair]) -> None:
         primary, backup = node

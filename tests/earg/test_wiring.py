@@ -124,6 +124,9 @@ class Platform:
             "EARG_ENTRYPOINT": f"wired_models:{'First' if ip == self.first else 'Count'}",
             "EARG_FOLDER": str(self._folder),
         }
+        before = self.processes.get((kind, ip))
+        if before is not None:
+            before.wait()
         self.processes[kind, ip] = subprocess.Popen(
             [sys.executable, "-m", f"earg.{kind}"],
             env=os.environ | variables,
@@ -201,6 +204,17 @@ def test_the_state_goes_on_whatever_dies(tmp_path: Path, pool: AddressPool) -> N
             await until(lambda: wiring.is_ready)
             platform.processes["proxy", platform.third].kill()
             assert await platform.ask("d") == "4: hello d"
+            platform.start("proxy", platform.third)
+            await until(lambda: wiring.is_ready)
+
+        # The primary comes back, empty, while nobody wires: its backup has the state.
+        for kind in ("proxy", "model"):
+            platform.processes[kind, platform.second].kill()
+            platform.processes[kind, platform.second].wait()
+            platform.start(kind, platform.second)
+        async with wired(platform) as wiring:
+            await until(lambda: wiring.is_ready)
+            assert await platform.ask("e") == "5: hello e"
 
     try:
         asyncio.run(scenario())
