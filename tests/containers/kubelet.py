@@ -29,7 +29,9 @@ class Pod:
     name: str
     spec: Object
     labels: dict[str, str]
+    names: list[str]
     ip: str = ""
+    pause: str = ""
     containers: dict[str, str] = field(default_factory=dict)
 
 
@@ -60,21 +62,27 @@ class Kubelet:
             template, name = one["spec"]["template"], one["metadata"]["name"]
             for number in range(one["spec"]["replicas"]):
                 is_set = one["kind"] == "StatefulSet"
-                pod = Pod(
-                    f"{name}-{number}" if is_set else f"{name}-5d59d67564-abcde",
-                    template["spec"],
-                    template["metadata"]["labels"],
-                )
+                labels = template["metadata"]["labels"]
+                own = f"{name}-{number}" if is_set else f"{name}-5d59d67564-abcde"
                 names = [
                     service["metadata"]["name"]
                     for service in services
-                    if service["spec"]["selector"].items() <= pod.labels.items()
+                    if service["spec"]["selector"].items() <= labels.items()
                     and service["spec"].get("clusterIP") == "None"
                 ]
                 if is_set:
-                    names.append(f"{pod.name}.{one['spec']['serviceName']}")
-                self._start(pod, names)
-                self.pods[pod.name] = pod
+                    names.append(f"{own}.{one['spec']['serviceName']}")
+                pod = self.pods[own] = Pod(own, template["spec"], labels, names)
+                self._start(pod)
+
+    def replace(self, pod: Pod) -> None:
+        """End a pod and start another one in its place, at another address."""
+        before = pod.ip
+        self._docker.run("docker", "rm", "-f", *pod.containers.values(), pod.pause)
+        # What it has given back may be what the next container takes.
+        self._run("-i", "--network", "pods", NODE_IMAGE, "sh", "-c", "read end")
+        self._start(pod)
+        assert pod.ip != before
 
     def close(self) -> None:
         """End all pods."""
@@ -82,11 +90,11 @@ class Kubelet:
             self._docker.run("docker", "rm", "-f", *reversed(self._made))
         self._docker.run("docker", "network", "rm", "pods")
 
-    def _start(self, pod: Pod, names: list[str]) -> None:
-        aliases = [part for name in names for part in ("--network-alias", name)]
+    def _start(self, pod: Pod) -> None:
+        aliases = [part for name in pod.names for part in ("--network-alias", name)]
         # It holds the network namespace, as a cluster's pause container does.
         options = ["--network", "pods", "--hostname", pod.name, *aliases]
-        pause = self._run("-i", *options, NODE_IMAGE, "sh", "-c", "read end")
+        pause = pod.pause = self._run("-i", *options, NODE_IMAGE, "sh", "-c", "read end")
         found = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         pod.ip = self._docker.run("docker", "inspect", "-f", found, pause).strip()
         for container in pod.spec["initContainers"]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from typing import Any
 
 
 class Greet:
     """Stateless."""
 
-    def predict(self, request: Any) -> Any:
-        return f"hello {request}"
+    def predict_batch(self, requests: list[Any]) -> list[Any]:
+        if "where" not in requests:
+            return [f"hello {one}" for one in requests]
+        # Long enough for the next batch to come before this one is done.
+        time.sleep(0.2)
+        return [socket.gethostname() for _ in requests]
 
 
 class Count:

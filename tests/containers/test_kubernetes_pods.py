@@ -9,6 +9,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,14 @@ def cluster(docker: DockerHost, tmp_path: Path) -> Iterator[Kubelet]:
         kubelet.close()
 
 
-def frontend(cluster: Kubelet) -> Pod:
-    (found,) = (pod for name, pod in cluster.pods.items() if name.startswith("hello-frontend"))
+def pod_of(cluster: Kubelet, node: str) -> Pod:
+    """The one pod of a Deployment."""
+    (found,) = (pod for pod in cluster.pods.values() if pod.labels["hogar/node"] == node)
     return found
+
+
+def frontend(cluster: Kubelet) -> Pod:
+    return pod_of(cluster, "hello-frontend")
 
 
 def ask(cluster: Kubelet, text: str) -> str:
@@ -75,7 +81,7 @@ def passes(docker: DockerHost, pod: Pod, name: str) -> bool:
     return True
 
 
-def test_the_pods_become_ready_answer_and_keep_the_state_of_a_model_that_dies(
+def test_the_pods_become_ready_and_outlive_a_model_that_dies_and_pods_that_move(
     docker: DockerHost, cluster: Kubelet
 ) -> None:
     def logs() -> str:
@@ -91,13 +97,34 @@ def test_the_pods_become_ready_answer_and_keep_the_state_of_a_model_that_dies(
                 eventually(lambda pod=pod, name=name: passes(docker, pod, name), logs)  # type: ignore[misc]
     assert ask(cluster, "a") == "1: hello a"
 
-    (wiring,) = (pod for name, pod in cluster.pods.items() if name.startswith("hello-wiring"))
-    told = f"docker logs {wiring.containers['wiring']} 2>&1"
-    eventually(lambda: "is the backup of" in docker.run("sh", "-c", told), logs)
+    wiring = pod_of(cluster, "hello-wiring").containers["wiring"]
+    told = f"docker logs {wiring} 2>&1"
+
+    def has_backups(times: int) -> bool:
+        return docker.run("sh", "-c", told).count("is the backup of") >= times
+
+    eventually(lambda: has_backups(1), logs)
     model = cluster.pods["hello-count-0"].containers["model"]
     pid = json.loads(docker.run("docker", "inspect", model))[0]["State"]["Pid"]
     os.kill(pid, signal.SIGKILL)
     assert ask(cluster, "b") == "2: hello b"
     assert "hello-count-1.hello-count took the place of" in docker.run("sh", "-c", told)
-    eventually(lambda: docker.run("sh", "-c", told).count("is the backup of") > 1, logs)
+    eventually(lambda: has_backups(2), logs)
     assert ask(cluster, "c") == "3: hello c"
+
+    # A pod that a drain moves elsewhere comes back at another address.
+    cluster.replace(pod_of(cluster, "hello-greet"))
+    assert ask(cluster, "d") == "4: hello d"
+    cluster.replace(cluster.pods["hello-count-1"])
+    assert ask(cluster, "e") == "5: hello e"
+    cluster.replace(frontend(cluster))
+    eventually(lambda: passes(docker, frontend(cluster), "frontend"), logs)
+    assert ask(cluster, "f") == "6: hello f"
+
+    def answering() -> set[str]:
+        with ThreadPoolExecutor(16) as threads:
+            said = threads.map(lambda _: ask(cluster, "where"), range(16))
+            return {one.partition(": ")[2] for one in said}
+
+    both = {pod_of(cluster, "hello-greet").name, "hello-greet-more-0"}
+    eventually(lambda: answering() == both, logs)
