@@ -15,6 +15,7 @@ import pytest
 
 from earg.addresses import AddressPool
 from earg.channel import open_channel
+from earg.cli import main
 from earg.plan import read_plan
 from earg.protos import model_pb2, prediction_pb2, prediction_pb2_grpc
 from earg.proxy import FENCED
@@ -84,6 +85,28 @@ def test_places_that_are_wrong_are_refused_with_a_sentence(
     assert old in PLACES
     with pytest.raises(PlacesError, match=sentence):
         read_places(PLACES.replace(old, new, 1), read_plan(CONFIG).config)
+
+
+def test_a_file_that_is_wrong_ends_the_command_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, places = tmp_path / "g.earg", tmp_path / "places.yaml"
+    config.write_text(CONFIG)
+    assert main(["wire", str(config), str(places)]) == 1
+    assert f"{places} cannot be read" in capsys.readouterr().err
+    places.write_text(PLACES.replace("  first:", "  fist:"))
+    assert main(["wire", str(config), str(places)]) == 1
+    assert "nodes: 'first' is missing" in capsys.readouterr().err
+
+
+def test_one_that_does_not_answer_is_not_ready(
+    pool: AddressPool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"{pool.take()}:{pool.ports.proxy}"
+    assert main(["ready", address, "--timeout", "0.5"]) == 1
+    assert f"{address} does not answer: UNAVAILABLE" in capsys.readouterr().err
+    assert main(["ready", "unix:/etc/passwd"]) == 1
+    assert "no address of the form ip:port" in capsys.readouterr().err
 
 
 class Platform:
@@ -212,9 +235,14 @@ def test_the_state_goes_on_whatever_dies(tmp_path: Path, pool: AddressPool) -> N
             platform.processes[kind, platform.second].kill()
             platform.processes[kind, platform.second].wait()
             platform.start(kind, platform.second)
-        async with wired(platform) as wiring:
-            await until(lambda: wiring.is_ready)
-            assert await platform.ask("e") == "5: hello e"
+        wiring = platform.wiring()
+        try:
+            async with asyncio.timeout(60):
+                await wiring.run_until_ready()
+        finally:
+            await wiring.close()
+        # Nobody wires now: the graph serves all the same.
+        assert await platform.ask("e") == "5: hello e"
 
     try:
         asyncio.run(scenario())
