@@ -21,6 +21,7 @@ demo-training: setup ## the same with a graph whose classifier is trained first,
 test: lint test-www ## lint, type check and run the whole test suite (some minutes: it starts real Airflow)
 	@scripts/test_tools.sh
 	@scripts/test_browser.sh
+	@scripts/test_containers.sh
 	.venv/bin/python -m pytest -n auto --maxprocesses 4
 
 test-fast: setup ## run the tests that need no Airflow service

@@ -49,6 +49,7 @@ from earg.inference_protocol import (
     metadata,
 )
 from earg.lane import LaneServer
+from earg.listening import listen_ip
 from earg.metrics_frontend import FrontendFigures, metrics_route
 from earg.payload import (
     BYTES,
@@ -678,7 +679,7 @@ def _listen(environment: Mapping[str, str], ip: str) -> socket.socket:
 
 async def _main() -> None:
     environment = os.environ
-    ip = environment.get("LISTEN_IP", "127.0.0.1")
+    ip = listen_ip(environment)
     http_ip = environment.get("HTTP_IP", ip)
     found = settle_security(LISTEN_IP=ip, HTTP_IP=http_ip)
     port = port_number(environment, "PROXY_PORT", PROXY_PORT)

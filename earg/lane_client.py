@@ -41,6 +41,11 @@ class LaneClient:
         """The peer's process as it told when its lane was opened last; 0 before, and where it is
         in another PID namespace: there its pid means another process."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the lane that was open last has ended, and not by :meth:`close`."""
+        return self._lane is not None and self._lane.closed
+
     async def exchange(self, message: bytes) -> bytes | None:
         """The answer to one frame, or None where the peer is an original and has no lane.
 

@@ -27,6 +27,7 @@ from earg.channel import new_threaded_server
 from earg.config import MODEL_PORT
 from earg.gate import BlockingGate
 from earg.lane import frame, receive
+from earg.listening import listen_ip
 from earg.model_usage import pid_namespace
 from earg.output import forgive_output
 from earg.payload import (
@@ -312,7 +313,7 @@ def main() -> None:
 
 def _run(environment: Mapping[str, str]) -> None:
     name = environment.get("MODEL_NAME", "model")
-    ip = environment.get("LISTEN_IP", "127.0.0.1")
+    ip = listen_ip(environment)
     # Before the class is constructed, which may take minutes.
     settle_security(LISTEN_IP=ip)
     port = port_number(environment, "MODEL_PORT", MODEL_PORT)

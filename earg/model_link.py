@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -34,12 +34,14 @@ class ModelGoneError(ModelError):
 class ModelLink:
     """Sends batches to one model: whole to HOGAR's model server, in EARG's plain protocol to one
     that answers UNIMPLEMENTED. ``failed`` tells that the model was gone at the last look;
-    ``timeout`` is how many seconds it may take for one batch."""
+    ``timeout`` is how many seconds it may take for one batch. ``on_lost`` is called where a model
+    that has answered is gone, before anything is asked of one that may stand in its place."""
 
     def __init__(self, ip: str, port: int, compute_timeout: float = COMPUTE_TIMEOUT) -> None:
         self.address = f"{ip}:{port}"
         self.failed = False
         self.timeout = compute_timeout
+        self.on_lost: Callable[[str], None] | None = None
         self._channel = open_channel(self.address)
         # Not watched: a model may compute for minutes with the interpreter to itself.
         self._lane = LaneClient(self._channel, ip, PING_TIMEOUT, watched=False)
@@ -103,6 +105,7 @@ class ModelLink:
             raise ModelError(reply.failure)
 
     async def _exchange(self, message: hogar_pb2.ComputeRequest) -> hogar_pb2.ComputeReply | None:
+        self._tell_lost()
         try:
             async with asyncio.timeout(self.timeout):
                 answer = await self._lane.exchange(message.SerializeToString())
@@ -136,8 +139,13 @@ class ModelLink:
         except TimeoutError:
             raise ModelError(f"the model did not answer within {self.timeout:g} s") from None
 
+    def _tell_lost(self) -> None:
+        if self.on_lost is not None and self._lane.is_broken:
+            self.on_lost(f"the model at {self.address} is gone, and its state with it")
+
     def _gone(self, reason: str) -> ModelGoneError:
         self.failed = True
+        self._tell_lost()
         return ModelGoneError(f"the model did not answer: {reason}")
 
     async def wait_until_back(self, patience: float) -> bool:

@@ -4,8 +4,9 @@ It serves EARG's ``prediction.ProxyServer`` and, told on the same port, HOGAR's 
 answered as soon as it is queued; its reply travels on to the next proxies, and from the sink to
 the frontend. Settings come from the environment, as for an original: PROXY_NAME, PROXY_PORT,
 TIMEOUT_MS (of a send, 500), and HOGAR's LISTEN_IP, QUEUE_CAPACITY and MODEL_PATIENCE_S (how long
-a batch waits for a model that died to come back) and METRICS_PORT (of Prometheus metrics; none
-without it).
+a batch waits for a model that died to come back), METRICS_PORT (of Prometheus metrics; none
+without it) and FENCED ("true" where nobody ends a stateful pair as a whole, as an agent does: the
+proxy ends when its model has died, and with it the state, or when its backup has taken its place).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
 from earg.extras import ExtrasError, read_extras
 from earg.journal import Again, Journal
 from earg.lane import LaneServer
+from earg.listening import listen_ip
 from earg.metrics_proxy import serve_metrics
 from earg.model_link import ModelError, ModelGoneError, ModelLink
 from earg.payload import PayloadError, failure, from_plain, is_failure, unpack
@@ -40,7 +42,7 @@ from earg.protos import (
 )
 from earg.proxy_figures import ProxyFigures
 from earg.recovery_calls import RecoveryCalls
-from earg.replication import Backup, Primary, ReplicationError
+from earg.replication import NO_BACKUP, Backup, Primary, ReplicationError
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import FRONTEND_NAME, Sender
 from earg.settings import port_number, real_number, whole_number
@@ -68,6 +70,9 @@ MAX_CAPACITY = 100_000
 MAX_FINISHED = 1_000_000
 """Most finished requests that one message may name: above what the largest sender keeps."""
 
+FENCED = 70
+"""Exit code of a fenced proxy that has lost its model, or its place (sysexits.h: EX_SOFTWARE)."""
+
 FULL_PAUSE = 0.02
 """Seconds between looks for room in a full queue."""
 
@@ -94,10 +99,12 @@ class Proxy(
         capacity: int = 8192,
         model_patience: float = 30.0,
         recovering: bool = False,
+        fenced: bool = False,
     ) -> None:
         StatisticsCalls.__init__(self, name)
         RecoveryCalls.__init__(self)
         self._recovering = recovering
+        self._on_lost = self._end if fenced else None
         self._name = name
         self._ip = ip
         self._port = port
@@ -111,7 +118,7 @@ class Proxy(
         self._graph_and_node = ("", "")
         self._role = Role.PRIMARY
         self._journal = Journal((), capacity, JOURNAL_BYTES)
-        self._primary = Primary(self._journal, self._forward)
+        self._primary = Primary(self._journal, self._forward, self._on_lost)
         self._backup: Backup | None = None
         self._computing = asyncio.Lock()
         self._taking = asyncio.Lock()
@@ -147,6 +154,11 @@ class Proxy(
             # A proxy that has lost a task would hang silently; its parent sees it die instead.
             log.critical("a task of %s failed", self._name, exc_info=error)
             os._exit(1)
+
+    def _end(self, reason: str) -> None:
+        # At once: whatever it did from here on would be on another state than what it told.
+        log.critical("%s ends: %s", self._name, reason)
+        os._exit(FENCED)
 
     async def close(self) -> None:
         """Stop all tasks and close all channels."""
@@ -203,6 +215,7 @@ class Proxy(
     async def _introduce(self, replica: int, info: prediction_pb2.modelinfo) -> ModelLink:
         """A link to the model, once it answers; raises :class:`ModelError`."""
         model = ModelLink(info.modelIp, info.modelPort)
+        model.on_lost = self._on_lost
         # Before the wait: a second SetModel meanwhile is one too many.
         self._models[replica] = model
         if replica == 0:
@@ -252,7 +265,7 @@ class Proxy(
         self._journal = Journal(
             place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
         )
-        self._primary = Primary(self._journal, self._forward)
+        self._primary = Primary(self._journal, self._forward, self._on_lost)
         self._source_of = _senders_of(config)
         targets = {index: config.nodes[index - 1].primary.proxy_ip for index in place.targets}
         self._make_senders(place, targets or {0: config.frontend_ip})
@@ -369,7 +382,7 @@ class Proxy(
         self._journal = Journal(
             place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
         )
-        self._primary = Primary(self._journal, self._forward)
+        self._primary = Primary(self._journal, self._forward, self._on_lost)
         self._make_senders(place, {i: at.rpartition(":")[0] for i, at in targets.items()})
         self._start_serving()
         return ""
@@ -480,9 +493,7 @@ class Proxy(
             return None
         if relay.HasField("replica"):
             self._journal.finish(relay.finished)
-            refused = (
-                "this is no backup" if self._backup is None else (self._backup.take(relay.replica))
-            )
+            refused = NO_BACKUP if self._backup is None else (self._backup.take(relay.replica))
             return hogar_pb2.RelayReply(refused=refused).SerializeToString()
         if self._role is not Role.PRIMARY or self._queue.room < len(relay.requests):
             return None
@@ -764,7 +775,7 @@ async def serve(proxy: Proxy, ip: str, port: int, metrics_port: int = 0) -> None
 
 async def _main() -> None:
     environment = os.environ
-    ip = environment.get("LISTEN_IP", "127.0.0.1")
+    ip = listen_ip(environment)
     settle_security(LISTEN_IP=ip)
     port = port_number(environment, "PROXY_PORT", PROXY_PORT)
     proxy = Proxy(
@@ -775,6 +786,7 @@ async def _main() -> None:
         capacity=whole_number(environment, "QUEUE_CAPACITY", 8192, 1, MAX_CAPACITY),
         model_patience=real_number(environment, "MODEL_PATIENCE_S", 30, 0, 86_400),
         recovering=environment.get("RECOVERY", "").lower() == "true",
+        fenced=environment.get("FENCED", "").lower() == "true",
     )
     await serve(proxy, ip, port, whole_number(environment, "METRICS_PORT", 0, 0, 65535))
 

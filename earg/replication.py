@@ -35,6 +35,10 @@ BACKUP_PATIENCE = 10.0
 sees it die, takes it away long before; this is for when there is no agent either."""
 
 
+NO_BACKUP = "this is no backup"
+"""What a proxy refuses a state with that is a primary itself."""
+
+
 class ReplicationError(RuntimeError):
     """A backup that cannot be one."""
 
@@ -55,9 +59,13 @@ class Primary:
     """The primary's side: commits batches in order, to the backup where there is one."""
 
     def __init__(
-        self, journal: Journal, forward: Callable[[list[hogar_pb2.Request]], Awaitable[None]]
+        self,
+        journal: Journal,
+        forward: Callable[[list[hogar_pb2.Request]], Awaitable[None]],
+        on_successor: Callable[[str], None] | None = None,
     ) -> None:
         self._journal = journal
+        self._on_successor = on_successor
         self._forward = forward
         self._queue: asyncio.Queue[_Commit] = asyncio.Queue(PIPELINE)
         # Computed batches that the backup does not hold yet, by their time, oldest first.
@@ -142,6 +150,8 @@ class Primary:
                 )
                 if not refused:
                     return
+                if refused == NO_BACKUP and self._on_successor is not None:
+                    self._on_successor("its backup has taken its place")
                 log.error("the backup refuses a state: %s", refused)
             except (grpc.aio.AioRpcError, OSError, DecodeError) as error:
                 lane.close()

@@ -156,7 +156,12 @@ CONSTRUCTS: tuple[Construct, ...] = (
     _of_factor("timeout", "2s", lambda o: o.timeout is not None),
     _of_factor("retries", "2", lambda o: bool(o.retries)),
     _of_factor("replicas", "3", lambda o: o.replicas != 1),
-    _of_factor("backup", "1", lambda o: bool(o.backup), "stateful Yes"),
+    Construct(
+        "backup",
+        _factor("backup", lambda o: bool(o.backup)),
+        _graph(f"{_AB}\nstateful Yes\nbackup 1", "distribute\nA -> B"),
+        _graph(f"{_AB}\nstateful Yes\nbackup 0", "distribute\nA -> B"),
+    ),
     _of_factor("cpu", "0.5", lambda o: o.cpu is not None),
     _of_factor("memory", "512MiB", lambda o: o.memory is not None),
     _of_factor("gpu", "1", lambda o: bool(o.gpu)),

@@ -19,16 +19,33 @@ from earg.cli import (
     events,
     logs,
     nodes,
+    ready,
     requests,
     send,
     stats,
     traces,
     up,
+    wire,
 )
 from earg.cli.errors import CommandError
 from earg.images import ImagesError
 
-COMMANDS = (up, nodes, send, stats, requests, traces, events, logs, batch, drain, down, agent)
+COMMANDS = (
+    up,
+    nodes,
+    send,
+    stats,
+    requests,
+    traces,
+    events,
+    logs,
+    batch,
+    drain,
+    down,
+    agent,
+    wire,
+    ready,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -183,6 +183,12 @@ def _dumper() -> Any:
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
+    def text(dumper: Any, data: str) -> Any:
+        # Whole files, as a ConfigMap holds them.
+        style = "|" if data.endswith("\n") else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+    Plain.add_representer(str, text)
     return Plain
 
 

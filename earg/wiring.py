@@ -1,0 +1,497 @@
+"""Wires a graph whose processes a container platform starts, and wires anew what comes back.
+
+On one machine the agent does all this, and starts the processes as well. Here the platform starts
+them (Kubernetes, Docker), and restarts what dies, at addresses that may change. This looks at
+every proxy twice a second and does the rest of the agent's part: it gives a proxy that has no
+graph its model, its extras and the graph, tells its neighbours where it is now, promotes the
+backup of a stateful primary that is gone, attaches a backup to each primary, and lets the frontend
+send again what was lost on the way. It keeps nothing: a new one reads from the proxies themselves
+what an earlier one has done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from earg.answered import answered
+from earg.channel import open_channel
+from earg.config import MODEL_PORT, PROXY_PORT, Pair, RuntimeConfig, RuntimeNode, write_runtime
+from earg.plan import Plan
+from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.status import PingStatus
+from earg.wiring_places import PairPlace, Places
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL = 0.5
+"""Seconds between looks at all proxies."""
+
+PING_TIMEOUT = 1.0
+CALL_TIMEOUT = 10.0
+MODEL_TIMEOUT = 40.0
+"""Seconds for SetModel: the proxy itself waits up to 30 s for its model."""
+
+FAIL_OVER_AFTER = 2.0
+"""Seconds of silence after which a primary is taken for dead where its backup has its state."""
+
+TELL_AGAIN = 5.0
+"""Seconds after which the frontend is told again where the entry is: it may have come back at the
+address that it had."""
+
+FRONTEND = 0
+"""The frontend's index where nodes are counted from 1."""
+
+
+@dataclass(slots=True, eq=False)
+class _Process:
+    """A process that is reached by its host's name."""
+
+    host: str
+    port: int
+    ip: str = ""
+    channel: grpc.aio.Channel | None = None
+
+    async def resolve(self) -> bool:
+        """Look its address up; whether it has another one than before. A host that has none any
+        more keeps what it had: others still need something to write."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                found = await loop.getaddrinfo(
+                    self.host, None, family=socket.AF_INET, type=socket.SOCK_STREAM
+                )
+        except (OSError, UnicodeError, TimeoutError):
+            return False
+        addresses = [str(one[4][0]) for one in found]
+        if self.ip in addresses:
+            return False
+        self.ip = addresses[0]
+        await self.close()
+        self.channel = open_channel(f"{self.ip}:{self.port}")
+        return True
+
+    async def close(self) -> None:
+        channel, self.channel = self.channel, None
+        if channel is not None:
+            await channel.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Pair(_Process):
+    """A proxy with its models, and what is known of it."""
+
+    index: int = 0
+    place: PairPlace = field(default_factory=lambda: PairPlace("", ()))
+    status: int | None = None
+    says_primary: bool = False
+    answered_at: float = field(default_factory=time.monotonic)
+    wired: bool = False
+    replicas: set[int] = field(default_factory=set)
+    told: dict[int, str] = field(default_factory=dict)
+    """Where it sends to, by node, as far as it was told."""
+    task: asyncio.Task[None] | None = None
+
+
+class Wiring:
+    """One graph. :meth:`run` goes on for ever; :meth:`close` cancels what it has begun."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        places: Places,
+        *,
+        model_port: int = MODEL_PORT,
+        proxy_port: int = PROXY_PORT,
+    ) -> None:
+        self._plan = plan
+        self._places = places
+        self._model_port = model_port
+        self._frontend = _Process(places.frontend, proxy_port)
+        self._entry_told = ("", 0.0)
+        # By node, the primary first.
+        self._nodes: list[list[_Pair]] = [
+            [_Pair(place.proxy, proxy_port, index=index, place=place) for place in pairs]
+            for index, pairs in enumerate(places.nodes, 1)
+        ]
+        self._synced: set[int] = set()
+        self._lost: set[int] = set()
+        # None of those that one before this may have used.
+        self._epoch = secrets.randbits(30)
+        self._missing = ""
+        self._was_ready = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_INTERVAL)
+
+    async def run_until_ready(self) -> None:
+        """Look until every proxy is ready."""
+        while not self.is_ready:
+            await self.look()
+            await asyncio.sleep(LOOK_INTERVAL)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for one in (self._frontend, *self._pairs()):
+            await one.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every proxy answers ``ping`` with READY, and every backup has its state."""
+        pairs = list(self._pairs())
+        return all(pair.wired and pair.status == PingStatus.READY for pair in pairs) and all(
+            index in self._synced for index, node in enumerate(self._nodes, 1) if len(node) > 1
+        )
+
+    def _pairs(self) -> Iterator[_Pair]:
+        for node in self._nodes:
+            yield from node
+
+    # --- one look ---------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Look at everything once, and begin what is to be done."""
+        await asyncio.gather(self._frontend.resolve(), *map(self._see, self._pairs()))
+        missing = [one.host for one in (self._frontend, *self._pairs()) if not one.ip]
+        if missing:
+            # The graph's text names every address.
+            self._say_missing(f"waiting for an address of {', '.join(missing[:5])}")
+            return
+        self._say_missing("")
+        for index, node in enumerate(self._nodes, 1):
+            if len(node) > 1:
+                await self._settle_roles(index, node)
+            for pair in node:
+                if pair is node[0] and index in self._synced and not pair.wired:
+                    # Its backup has the state, and is to take its place first.
+                    continue
+                if pair.status is not None and (not pair.wired or self._lacks_replicas(pair)):
+                    self._begin(pair, self._wire(pair))
+            if len(node) > 1 and index not in self._synced:
+                await self._attach_backup(index, node)
+        await self._tell_all()
+        if self.is_ready != self._was_ready:
+            self._was_ready = self.is_ready
+            log.info("the graph is %s", "ready" if self._was_ready else "not ready")
+
+    def _say_missing(self, text: str) -> None:
+        if text and text != self._missing:
+            log.info("%s", text)
+        self._missing = text
+
+    async def _see(self, pair: _Pair) -> None:
+        moved = await pair.resolve()
+        if pair.channel is None:
+            return
+        stub = prediction_pb2_grpc.ProxyServerStub(pair.channel)
+        try:
+            reply = await answered(stub.ping(prediction_pb2.ping_req(), timeout=PING_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError):
+            pair.status = None
+            return
+        pair.status, pair.says_primary = int(reply.status), reply.is_primary
+        pair.answered_at = time.monotonic()
+        if pair.wired and (moved or pair.status == PingStatus.MODEL_UNSET):
+            log.warning("%s has come back without its graph", pair.host)
+            self._forget(pair)
+
+    def _forget(self, pair: _Pair) -> None:
+        """It has to be wired anew."""
+        pair.wired = False
+        pair.replicas.clear()
+        pair.told.clear()
+        self._lost.add(pair.index)
+
+    def _begin(self, pair: _Pair, work: Coroutine[Any, Any, None]) -> None:
+        if pair.task is not None and not pair.task.done():
+            work.close()
+            return
+        pair.task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(pair.task)
+        pair.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the wiring of a proxy failed and is tried again: %s", error)
+
+    # --- giving a proxy its graph -----------------------------------------------------------
+
+    async def _wire(self, pair: _Pair) -> None:
+        if not pair.wired:
+            had_graph = not await self._give_graph(pair)
+            if not had_graph:
+                # What it said before it had one.
+                pair.says_primary = False
+            pair.wired = True
+            log.info("%s %s", pair.host, "has its graph already" if had_graph else "has its graph")
+        await self._give_replicas(pair)
+        if pair.index in self._lost:
+            self._lost.discard(pair.index)
+            if (
+                pair is self._nodes[pair.index - 1][0]
+                and self._plan.config.nodes[pair.index - 1].stateful
+            ):
+                log.warning("%s goes on with the state that its model has: no backup", pair.host)
+            await self._tell_all()
+            await self._replay()
+
+    async def _give_graph(self, pair: _Pair) -> bool:
+        """Model, extras and graph; whether it had none yet."""
+        assert pair.channel is not None
+        stub = prediction_pb2_grpc.ProxyServerStub(pair.channel)
+        own = self._model_host(pair, 0)
+        try:
+            await answered(stub.SetModel(self._model_info(pair, 0, own), timeout=MODEL_TIMEOUT))
+        except grpc.aio.AioRpcError as error:
+            if error.details() != "Model Already Set":
+                raise
+        if self._plan.extras_text:
+            control = hogar_pb2_grpc.ControlStub(pair.channel)
+            extras = hogar_pb2.Extras(text=self._plan.extras_text)
+            try:
+                await answered(control.SetExtras(extras, timeout=CALL_TIMEOUT))
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    return False
+                raise
+        runtime = self._runtime()
+        text = write_runtime(runtime, choices=bool(self._plan.extras))
+        try:
+            await answered(stub.SetDAG(prediction_pb2.dag(dag_=text), timeout=CALL_TIMEOUT))
+        except grpc.aio.AioRpcError as error:
+            # Of one that has its model, it says that it has its graph.
+            if error.details() == "Model Not Set":
+                return False
+            raise
+        targets = self._plan.config.targets_of(pair.index)
+        pair.told = {target: runtime.nodes[target - 1].primary.proxy_ip for target in targets} or {
+            FRONTEND: runtime.frontend_ip
+        }
+        return True
+
+    def _lacks_replicas(self, pair: _Pair) -> bool:
+        return pair.wired and len(pair.replicas) < len(pair.place.models) - 1
+
+    async def _give_replicas(self, pair: _Pair) -> None:
+        """Each by itself: one that is not up yet must not keep the others away."""
+        assert pair.channel is not None
+        stub = prediction_pb2_grpc.ProxyServerStub(pair.channel)
+        for number in range(1, len(pair.place.models)):
+            if number in pair.replicas:
+                continue
+            info = self._model_info(pair, number, self._model_host(pair, number))
+            message = prediction_pb2.modelinfolist(list=[info])
+            try:
+                await answered(stub.SetModelReplica(message, timeout=MODEL_TIMEOUT))
+            except (grpc.aio.AioRpcError, OSError) as error:
+                log.warning("%s: replica %d: %s", pair.host, number, _details(error))
+                continue
+            pair.replicas.add(number)
+
+    def _model_host(self, pair: _Pair, number: int) -> str:
+        host = pair.place.models[number]
+        return pair.ip if host == pair.host else host
+
+    def _model_info(self, pair: _Pair, number: int, host: str) -> prediction_pb2.modelinfo:
+        return prediction_pb2.modelinfo(
+            modelName=pair.place.models[number].partition(".")[0],
+            modelPort=self._model_port,
+            modelId=pair.index,
+            modelIp=host,
+            modelHost=host,
+            replicaId=number,
+        )
+
+    def _runtime(self) -> RuntimeConfig:
+        config, places = self._plan.config, self._places
+        nodes = []
+        for spec, node in zip(config.nodes, self._nodes, strict=True):
+            pairs = [_fields(pair) for pair in node]
+            nodes.append(RuntimeNode(spec, pairs[0], pairs[1] if len(pairs) > 1 else None))
+        return RuntimeConfig(
+            places.name,
+            places.version,
+            "frontend",
+            "frontend",
+            self._frontend.ip,
+            tuple(nodes),
+            config.dist,
+            config.reduce,
+        )
+
+    # --- stateful nodes ---------------------------------------------------------------------
+
+    async def _settle_roles(self, index: int, node: list[_Pair]) -> None:
+        """Promote the backup where the primary is gone; find out who is which after a restart of
+        the wiring itself."""
+        primary, backup = node
+        if not primary.wired and not backup.wired and _serves_as_primary(backup):
+            if not _serves_as_primary(primary):
+                node.reverse()
+                log.info("%s is the primary", backup.host)
+            return
+        if primary.status == PingStatus.MODEL_UNSET or _is_silent(primary):
+            if backup.status == PingStatus.MODEL_UNSET:
+                # What it held is gone with it.
+                self._synced.discard(index)
+            elif index not in self._synced and await self._holds_state(backup):
+                self._synced.add(index)
+            if index in self._synced and backup.status is not None:
+                await self._promote(index, node)
+            return
+        lost = not backup.wired or _is_silent(backup)
+        if index in self._synced and lost and primary.status is not None:
+            # Else the primary would hold its outputs back for it.
+            await self._set_backup(primary, "")
+            self._synced.discard(index)
+            log.warning("%s has lost its backup %s", primary.host, backup.host)
+
+    async def _holds_state(self, backup: _Pair) -> bool:
+        """Whether it has followed a primary: somebody who wired before this one may have seen to
+        that."""
+        if backup.channel is None or backup.status in (None, PingStatus.MODEL_UNSET):
+            return False
+        control = hogar_pb2_grpc.ControlStub(backup.channel)
+        try:
+            await answered(control.CatchUp(hogar_pb2.Done(), timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError):
+            return False
+        return True
+
+    async def _promote(self, index: int, node: list[_Pair]) -> None:
+        primary, backup = node
+        if backup.channel is None:
+            return
+        started = time.monotonic()
+        control = hogar_pb2_grpc.ControlStub(backup.channel)
+        try:
+            await answered(control.Promote(hogar_pb2.Done(), timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
+            log.error("%s does not take over: %s", backup.host, _details(error))
+            return
+        node.reverse()
+        self._synced.discard(index)
+        primary.wired = False
+        primary.told.clear()
+        await self._tell_all()
+        await self._replay()
+        took = (time.monotonic() - started) * 1000
+        log.warning("%s took the place of %s in %.0f ms", backup.host, primary.host, took)
+
+    async def _attach_backup(self, index: int, node: list[_Pair]) -> None:
+        primary, backup = node
+        both = primary.wired and backup.wired
+        if not both or primary.status is None or backup.status is None or primary.channel is None:
+            return
+        if backup.says_primary:
+            # It was cut off while the other one took its place. Its state is an old one: it is
+            # told to follow the primary, is refused, and ends.
+            log.warning("%s still takes itself for the primary", backup.host)
+            await self._set_backup(backup, f"{primary.ip}:{primary.port}")
+            return
+        if await self._set_backup(primary, f"{backup.ip}:{backup.port}"):
+            self._synced.add(index)
+            log.info("%s is the backup of %s", backup.host, primary.host)
+
+    async def _set_backup(self, primary: _Pair, address: str) -> bool:
+        if primary.channel is None:
+            return False
+        self._epoch += 1
+        request = hogar_pb2.BackupRequest(address=address, epoch=self._epoch)
+        control = hogar_pb2_grpc.ControlStub(primary.channel)
+        try:
+            await answered(control.SetBackup(request, timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
+            log.warning("%s has no backup: %s", primary.host, _details(error))
+            return False
+        return True
+
+    # --- neighbours -------------------------------------------------------------------------
+
+    async def _tell_all(self) -> None:
+        """Let everybody send to where the nodes are now."""
+        calls = []
+        for pair in self._pairs():
+            if not pair.wired or pair.status is None:
+                continue
+            targets = self._plan.config.targets_of(pair.index)
+            wanted = {target: self._nodes[target - 1][0].ip for target in targets}
+            for target, ip in (wanted or {FRONTEND: self._frontend.ip}).items():
+                if pair.told.get(target) != ip:
+                    calls.append(self._retarget(pair, target, ip))
+        entry = self._nodes[0][0]
+        told, at = self._entry_told
+        if entry.wired and (told != entry.ip or time.monotonic() - at > TELL_AGAIN):
+            calls.append(self._retarget_frontend(entry.ip))
+        await asyncio.gather(*calls)
+
+    async def _retarget(self, pair: _Pair, target: int, ip: str) -> None:
+        if await self._control(pair, hogar_pb2.RetargetRequest(index=target, address=ip)):
+            pair.told[target] = ip
+
+    async def _retarget_frontend(self, ip: str) -> None:
+        if await self._control(self._frontend, hogar_pb2.RetargetRequest(index=1, address=ip)):
+            self._entry_told = (ip, time.monotonic())
+
+    async def _control(self, process: _Process, request: hogar_pb2.RetargetRequest) -> bool:
+        if process.channel is None:
+            return False
+        control = hogar_pb2_grpc.ControlStub(process.channel)
+        try:
+            await answered(control.Retarget(request, timeout=PING_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError):
+            # It is told at the next look.
+            return False
+        return True
+
+    async def _replay(self) -> None:
+        """Let the frontend send again what is in the graph; proxies that have computed it already
+        give the same output."""
+        if self._frontend.channel is None:
+            return
+        control = hogar_pb2_grpc.ControlStub(self._frontend.channel)
+        try:
+            await answered(control.Replay(hogar_pb2.Done(), timeout=CALL_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError) as error:
+            log.warning("the frontend does not send again: %s", _details(error))
+
+
+def _serves_as_primary(pair: _Pair) -> bool:
+    has_graph = pair.status not in (None, PingStatus.MODEL_UNSET, PingStatus.MODEL_SET)
+    return has_graph and pair.says_primary
+
+
+def _is_silent(pair: _Pair) -> bool:
+    return pair.status is None and time.monotonic() - pair.answered_at > FAIL_OVER_AFTER
+
+
+def _fields(pair: _Pair) -> Pair:
+    model = pair.place.models[0].partition(".")[0]
+    name = pair.place.proxy_name
+    # The config takes addresses alone; a proxy has its model's from SetModel.
+    return Pair(f"{model}.model", f"{model}.model", pair.ip, name, name, pair.ip)
+
+
+def _details(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name} {error.details() or ''}".strip()
+    return str(error)
