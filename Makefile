@@ -18,6 +18,7 @@ demo: setup ## start Airflow, deploy the example graph, send it a spoken sentenc
 test: lint test-www ## lint, type check and run the whole test suite (some minutes: it starts real Airflow)
 	@scripts/test_tools.sh
 	@scripts/test_browser.sh
+	@scripts/test_peers.sh
 	.venv/bin/python -m pytest -n auto --maxprocesses 4
 
 test-fast: setup ## run the tests that need no Airflow service

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -10,6 +13,7 @@ import pytest
 
 import udgl
 from tests.targets.manifests import check, objects, of_kind
+from tests.targets.peers import program
 from tests.targets.support import golden_graphs
 
 
@@ -70,3 +74,21 @@ def test_a_condition_that_gjson_reads_otherwise_is_refused(condition: str) -> No
         objects("kserve", text)
     assert [d.code for d in raised.value.diagnostics] == ["KSERVE103"]
     assert raised.value.diagnostics[0].span is not None
+
+
+@pytest.mark.slow
+def test_every_object_is_one_of_the_packages_model_classes() -> None:
+    found = [one for text in golden_graphs().values() for one in compiled(text)]
+    assert found
+
+    def run(objects: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+        command = [program("kserve", "python"), Path(__file__).with_name("kserve_models.py")]
+        return subprocess.run(
+            command, input=json.dumps(objects), capture_output=True, text=True, timeout=100
+        )
+
+    done = run(found)
+    assert done.returncode == 0, done.stderr
+    spoilt = copy.deepcopy(found[0])
+    spoilt["spec"]["predictor"]["batchers"] = {}
+    assert "batchers is unknown" in run([spoilt]).stderr

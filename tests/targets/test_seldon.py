@@ -148,6 +148,7 @@ def mlserver(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {
         "mlserver": {"MLModel": type("MLModel", (), {})},
         "mlserver.codecs": {"NumpyCodec": NumpyCodec},
+        "mlserver.errors": {"InferenceError": ValueError},
         "mlserver.types": {
             "InferenceResponse": types.SimpleNamespace,
             "ResponseOutput": Tensor,

@@ -189,7 +189,7 @@ def _add_sequence(
     before = ""
     for step in steps:
         if isinstance(step, str):
-            before = step_name(step)
+            before = _unique_step(step_name(step), routes)
             route: Object = {"serviceName": names[step], "name": before}
         else:
             inner = _unique(f"{before}-{_WORDS[step.kind]}", nodes)
@@ -228,8 +228,8 @@ def _add_parallel(
             # What the join gets is known by the operator that replies.
             route = {"nodeName": inner, "name": step_name(last) if isinstance(last, str) else inner}
             _add_sequence(inner, branch.steps, graph, nodes, found)
+        route["name"] = _unique_step(route["name"], routes)
         if part.kind is PartKind.SWITCH:
-            route["name"] = _unique_step(route["name"], routes)
             condition = _gjson(branch.condition, number, part, found)
             if condition is not None:
                 route["condition"] = condition

@@ -349,6 +349,7 @@ from importlib import import_module
 import numpy as np
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
+from mlserver.errors import InferenceError
 from mlserver.types import InferenceResponse, ResponseOutput
 
 
@@ -364,7 +365,7 @@ class HogarRuntime(MLModel):
         given = {tensor.name: tensor for tensor in payload.inputs}
         missing = [tensor.name for tensor in self.inputs if tensor.name not in given]
         if missing:
-            raise ValueError(f"the request has no tensor {', '.join(missing)}")
+            raise InferenceError(f"the request has no tensor {', '.join(missing)}")
         columns = [self.rows(given[tensor.name]) for tensor in self.inputs]
         requests = [
             list(row) if len(columns) > 1 else row[0] for row in zip(*columns, strict=True)
