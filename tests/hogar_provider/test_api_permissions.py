@@ -25,6 +25,9 @@ SEEING = (
     ("GET", f"{DAG}/traces", None),
     ("GET", f"{DAG}/batching/changes", None),
     ("GET", f"{DAG}/source", None),
+    ("GET", f"{DAG}/targets", None),
+    ("GET", f"{DAG}/targets/kserve", None),
+    ("GET", f"{DAG}/targets/kserve/archive", None),
 )
 CHANGING = (
     ("PUT", f"{DAG}/nodes/1/batching", {"limit": 4}),
