@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts the platforms that compiled graphs are tried on into environments of their own, below build:
-# Ray Serve into build/ray-env, and KServe's model classes into build/kserve-env. Does nothing for
-# what is there already. HOGAR_SKIP_PEERS="ray kserve" leaves those out: their tests say so and skip.
+# Ray Serve into build/ray-env, KServe's model classes and GJSON into build/kserve-env. Does nothing
+# for what is there already. HOGAR_SKIP_PEERS="ray kserve" leaves those out: their tests say so and skip.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -47,4 +47,5 @@ make_env() { # NAME PROGRAM ALONE PACKAGE...
 }
 
 make_env ray serve "" "ray[serve]>=2.40,<3"
-make_env kserve python "kserve>=0.15,<1" "kubernetes>=28,<40"
+# pygjson has GJSON's Rust port: an InferenceGraph reads conditions as GJSON paths.
+make_env kserve python "kserve>=0.15,<1" "kubernetes>=28,<40" "pygjson>=0.0.10,<1"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import jsonschema
 import pytest
 
 import udgl
+from earg.condition import Comparison, Condition, holds
 from tests.targets.manifests import check, objects, of_kind
 from tests.targets.peers import program
 from tests.targets.support import golden_graphs
@@ -92,3 +95,69 @@ def test_every_object_is_one_of_the_packages_model_classes() -> None:
     spoilt = copy.deepcopy(found[0])
     spoilt["spec"]["predictor"]["batchers"] = {}
     assert "batchers is unknown" in run([spoilt]).stderr
+
+
+KEYS = (
+    "label",
+    "a b",
+    "we.ird",
+    "x*y",
+    "q?",
+    "#",
+    'na"me',
+    "ü",
+    "0",
+    "@this",
+    "back\\slash",
+    "a|b",
+)
+TEXTS = ("x", "a*b", "q?", 'say "hi"', "ü", "0.7", "true", "back\\s", "a\nb", "x)y", "#(", "xx")
+NUMBERS = (0, 1, -1, 0.7, 10, 1000.5)
+
+
+def conditions(count: int) -> Iterator[tuple[str, Any, bool]]:
+    """Conditions on values of their own kind: (text, document, whether it holds)."""
+    chance = random.Random(8)
+    kinds: tuple[tuple[Any, ...], ...] = (TEXTS, NUMBERS, (True, False))
+    for _ in range(count):
+        keys = chance.sample(KEYS, 3)
+        values: dict[str, Any] = {key: chance.choice(chance.choice(kinds)) for key in keys}
+        document = {"deep": [values]} if chance.random() < 0.3 else values
+        one: Condition | None = None
+        for key in chance.sample([*keys, "missing"], chance.choice((1, 1, 2))):
+            kind = next((k for k in kinds if values.get(key, "x") in k), TEXTS)
+            kind = kinds[2] if isinstance(values.get(key), bool) else kind
+            path = ("deep", 0, key) if "deep" in document else (key,)
+            comparison = chance.choice(list(Comparison))
+            if kind is not TEXTS and comparison is Comparison.CONTAINS:
+                continue
+            if kind is kinds[2]:
+                comparison = chance.choice((Comparison.EQUAL, Comparison.NOT_EQUAL))
+            one = Condition(path, comparison, chance.choice(kind), one)
+        if one is not None:
+            yield str(one), document, holds(one, document)
+
+
+@pytest.mark.slow
+def test_gjson_reads_each_condition_as_the_language_does() -> None:
+    wanted = []
+    pairs = []
+    for text, document, held in conditions(400):
+        graph = golden_graphs()["switch"].replace('label == "x" and score >= 0.5', text)
+        (one,) = of_kind(objects("kserve", graph), "InferenceGraph")
+        (switch,) = (n for n in one["spec"]["nodes"].values() if n["routerType"] == "Switch")
+        pairs.append((document, switch["steps"][0]["condition"]))
+        wanted.append((text, document, held))
+        assert switch["steps"][1]["condition"] == "@this"
+    done = subprocess.run(
+        [program("kserve", "python"), Path(__file__).with_name("gjson_paths.py")],
+        input=json.dumps(pairs),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {held for _, _, held in wanted} == {True, False}
+    found = json.loads(done.stdout)
+    told = zip(wanted, pairs, found, strict=True)
+    assert not [(one, pair[1]) for one, pair, got in told if got is not one[2]]
