@@ -1,19 +1,22 @@
 # "make" and "make help" list what there is. Set PYTHON to choose the interpreter of the set-up.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-www lint lock clean
+.PHONY: help setup demo demo-training test test-fast test-www lint lock clean
 
 help: ## list the targets
 	@echo "HOGAR: ML serving graphs on Airflow"
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
-	    while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+	    while IFS='|' read -r target text; do printf '%-20s %s\n' "$$target" "$$text"; done
 
 setup: ## make .venv with the pinned versions (the other targets do so by themselves)
 	@PYTHON="$(PYTHON)" scripts/setup.sh
 
 demo: setup ## start Airflow, deploy the example graph, send it a spoken sentence (EXIT=1: then stop)
 	@exec .venv/bin/python scripts/demo.py $(if $(filter-out 0,$(EXIT)),--exit)
+
+demo-training: setup ## the same with a graph whose classifier is trained first, epoch by epoch
+	@exec .venv/bin/python scripts/demo.py --training $(if $(filter-out 0,$(EXIT)),--exit)
 
 test: lint test-www ## lint, type check and run the whole test suite (some minutes: it starts real Airflow)
 	@scripts/test_tools.sh

@@ -33,7 +33,7 @@ from earg.config import ConfigError
 from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
 from earg.extras import ExtrasError
 from earg.graph_requests import recorded_by, requests_in
-from earg.graph_statistics import graph_statistics, set_batch_limit
+from earg.graph_statistics import ask_primary, graph_statistics, set_batch_limit
 from earg.handover import Starts
 from earg.home import Home, HomeError, find_home, replace_file
 from earg.images import Implementation
@@ -45,6 +45,7 @@ from earg.payload import CHANNEL_OPTIONS
 from earg.plan import Plan, read_plan
 from earg.process import INSECURE, settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.sampling import Sampling
 from earg.settings import SettingError
 from earg.status import Event
 from earg.status_wire import event_message, graph_message, node_message
@@ -99,6 +100,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
         self._warnings = Warnings(partial(self._tell, "", "agent"))
+        self._sampling = Sampling(ask_primary)
         # Above all numbers of the agent before, for whoever follows the events of both.
         self._number = int(time.time() * 1000)
 
@@ -139,6 +141,12 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                 for graph in self._graphs.values():
                     graph.retry_files()
             await asyncio.sleep(FILES_INTERVAL)
+
+    async def sample_nodes(self) -> None:
+        """Keep samples of all nodes, for ever."""
+        await self._sampling.run(
+            lambda: [(name, node) for name, graph in self._graphs.items() for node in graph.nodes]
+        )
 
     def adopt(self, records: Iterable[GraphRecord]) -> None:
         """Own the graphs that an agent before this one has left serving."""
@@ -360,8 +368,9 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self, request: hogar_pb2.GraphsRequest, context: Context
     ) -> hogar_pb2.GraphsReply:
         async def work() -> hogar_pb2.GraphsReply:
-            graphs = [self._graphs[name] for name in sorted(self._graphs)]
-            statuses = await asyncio.gather(*(graph.status() for graph in graphs))
+            names = [name for name in sorted(self._graphs) if request.graph in ("", name)]
+            graphs = [self._graphs[name] for name in names]
+            statuses = await asyncio.gather(*(graph.status(request.age) for graph in graphs))
             own = self._warnings.sentences
             return hogar_pb2.GraphsReply(graphs=[graph_message(one, own) for one in statuses])
 
@@ -394,7 +403,9 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self, request: hogar_pb2.StatisticsRequest, context: Context
     ) -> hogar_pb2.GraphStatistics:
         async def work() -> hogar_pb2.GraphStatistics:
-            return await graph_statistics(self._graph(request.graph), request.history_seconds)
+            return await graph_statistics(
+                self._graph(request.graph), request.history_seconds, self._sampling, request.index
+            )
 
         return await self._answer(context, work())
 
@@ -492,7 +503,7 @@ async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
         log.error("what an agent before this one has left cannot be adopted: %s", error)
     await server.start()
     log.info("agent %d serves on %s", os.getpid(), home.socket)
-    watching = asyncio.create_task(agent.watch_files())
+    watching = asyncio.gather(agent.watch_files(), agent.sample_nodes())
     try:
         while not stopped.is_set():
             if idle_end is not None and agent.idle_for > idle_end:

@@ -229,18 +229,20 @@ class AgentClient:
         request = hogar_pb2.GraphRequest(graph=graph)
         return read_graph(self._call(self._stub.Serve, request, timeout))
 
-    def graphs(self) -> tuple[GraphStatus, ...]:
-        """All deployed graphs, by name."""
-        reply = self._call(self._stub.Graphs, hogar_pb2.GraphsRequest(), CALL_TIMEOUT)
-        return tuple(read_graph(graph) for graph in reply.graphs)
+    def graphs(self, name: str = "", age: float = 0.0) -> tuple[GraphStatus, ...]:
+        """All deployed graphs, by name; with a ``name`` the one, or none. What is told may be
+        ``age`` seconds old where no process has ended since: that costs the nodes nothing."""
+        request = hogar_pb2.GraphsRequest(graph=name, age=age)
+        reply = self._call(self._stub.Graphs, request, CALL_TIMEOUT)
+        # An agent of an older version tells of all.
+        return tuple(read_graph(graph) for graph in reply.graphs if name in ("", graph.name))
 
     def graph(self, name: str) -> GraphStatus:
         """One deployed graph."""
-        graphs = self.graphs()
-        for graph in graphs:
+        for graph in self.graphs(name):
             if graph.name == name:
                 return graph
-        known = ", ".join(graph.name for graph in graphs) or "none"
+        known = ", ".join(graph.name for graph in self.graphs()) or "none"
         raise AgentError(f"no graph {name!r} is deployed here (deployed: {known})")
 
     def plan(self, graph: str) -> tuple[str, str]:
@@ -272,10 +274,12 @@ class AgentClient:
         reply = self._call(self._stub.Events, request, CALL_TIMEOUT)
         return tuple(read_event(one) for one in reply.events)
 
-    def statistics(self, graph: str, history_seconds: int = 0) -> GraphStatistics:
+    def statistics(self, graph: str, history_seconds: int = 0, index: int = 0) -> GraphStatistics:
         """What the primaries of a graph have counted, with so many seconds of their history (900
-        at most), and what the processes of its nodes use."""
-        request = hogar_pb2.StatisticsRequest(graph=graph, history_seconds=history_seconds)
+        at most), and what the processes of its nodes use; with an ``index`` of that node alone."""
+        request = hogar_pb2.StatisticsRequest(
+            graph=graph, history_seconds=history_seconds, index=index
+        )
         return read_graph_statistics(self._call(self._stub.Statistics, request, CALL_TIMEOUT))
 
     def set_batch_limit(

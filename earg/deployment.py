@@ -280,6 +280,11 @@ class Deployment:
             )
         return self.config.nodes[index - 1]
 
+    @property
+    def nodes(self) -> list[RunningNode]:
+        """Those that are deployed."""
+        return list(self._nodes.values())
+
     def node(self, index: int) -> RunningNode:
         """The node as deployed; raises :class:`DeploymentError`."""
         spec = self.spec(index)
@@ -1124,9 +1129,12 @@ class Deployment:
                 )
             await asyncio.sleep(POLL_INTERVAL)
 
-    async def status(self) -> GraphStatus:
-        """What the graph does now."""
-        nodes = await asyncio.gather(*(self._nodes[i].status() for i in sorted(self._nodes)))
+    async def status(self, age: float = 0.0) -> GraphStatus:
+        """What the graph does now, or has done so many seconds ago; see
+        :meth:`RunningNode.recent_status`."""
+        nodes = await asyncio.gather(
+            *(self._nodes[index].recent_status(age) for index in sorted(self._nodes))
+        )
         serving = self._frontend is not None and self._frontend.running
         return GraphStatus(
             name=self.name,

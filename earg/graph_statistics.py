@@ -12,30 +12,41 @@ from earg.deployment import Deployment, DeploymentError
 from earg.node import RunningNode
 from earg.pair import StartError
 from earg.protos import hogar_pb2, hogar_pb2_grpc
-from earg.usage import ProcessUsage, read_usage
+from earg.sampling import NodeSamples, Sampling, processes_of
+from earg.statistics import HISTORY_SECONDS
+from earg.statistics_wire import usage_message
 
 STATISTICS_TIMEOUT = 1.0
 """Seconds for a proxy to tell its statistics."""
 
 
-async def graph_statistics(graph: Deployment, history_seconds: int) -> hogar_pb2.GraphStatistics:
-    """All deployed nodes of ``graph``, by index."""
+async def graph_statistics(
+    graph: Deployment, history_seconds: int, sampling: Sampling, only: int = 0
+) -> hogar_pb2.GraphStatistics:
+    """All deployed nodes of ``graph``, by index; or the one whose index is ``only``."""
     nodes = []
-    for index in range(1, len(graph.config.nodes) + 1):
+    for index in [only] if only else range(1, len(graph.config.nodes) + 1):
         try:
             nodes.append(graph.node(index))
         except DeploymentError:
             continue
-    reports = await asyncio.gather(*(_report(node, history_seconds) for node in nodes))
+    seconds = min(history_seconds, HISTORY_SECONDS)
+    reports = await asyncio.gather(
+        *(_report(node, seconds, sampling.of(graph.name, node.index)) for node in nodes)
+    )
     return hogar_pb2.GraphStatistics(name=graph.name, version=graph.version, nodes=reports)
 
 
-async def _report(node: RunningNode, history_seconds: int) -> hogar_pb2.NodeReport:
-    # In a thread: the kernel takes milliseconds to add up a big process's memory.
+async def _report(
+    node: RunningNode, history_seconds: int, samples: NodeSamples
+) -> hogar_pb2.NodeReport:
+    wanted = max(history_seconds, samples.history.wanted) if history_seconds else 0
     status, (statistics, reason), usages = await asyncio.gather(
-        node.status(), _ask(node, history_seconds), asyncio.to_thread(_usages, _processes(node))
+        node.recent_status(),
+        ask_primary(node, wanted),
+        asyncio.to_thread(samples.usage.now, processes_of(node)),
     )
-    return hogar_pb2.NodeReport(
+    report = hogar_pb2.NodeReport(
         index=node.index,
         name=node.spec.name,
         state=status.state.value,
@@ -54,11 +65,20 @@ async def _report(node: RunningNode, history_seconds: int) -> hogar_pb2.NodeRepo
             for one in usages
         ],
     )
+    if history_seconds:
+        if statistics is not None:
+            samples.history.take(report.statistics)
+        own = None if statistics is None else report.statistics
+        earlier, report.history_end = samples.history.earlier(own, history_seconds)
+        report.earlier.extend(earlier)
+        report.usage.CopyFrom(usage_message(samples.usage.history(history_seconds)))
+    return report
 
 
-async def _ask(
+async def ask_primary(
     node: RunningNode, history_seconds: int
 ) -> tuple[hogar_pb2.NodeStatistics | None, str]:
+    """What its proxy tells of itself, with so many samples; None where it does not, and why."""
     channel = node.pairs[0].proxy_channel
     if channel is None:
         return None, "its proxy does not run"
@@ -72,20 +92,6 @@ async def _ask(
         return None, f"its proxy does not answer: {error.code().name}"
     except OSError as error:
         return None, f"its proxy does not answer: {error}"
-
-
-def _processes(node: RunningNode) -> list[tuple[int, str, str]]:
-    return [
-        (child.pid, kind, pair.role.value)
-        for pair in node.pairs
-        for kind, _, child in pair.processes
-        if child.running
-    ]
-
-
-def _usages(processes: list[tuple[int, str, str]]) -> list[ProcessUsage]:
-    found = [read_usage(pid, kind, role) for pid, kind, role in processes]
-    return [one for one in found if one is not None]
 
 
 async def set_batch_limit(node: RunningNode, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:

@@ -34,6 +34,10 @@ from :data:`FIRST_PAUSE` to :data:`LONGEST_PAUSE` seconds."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
+RECENT = 0.6
+"""Seconds for which a status is good enough beside statistics: each costs a call to every proxy,
+and the graph's own watch looks twice a second."""
+
 BUSY_SETTLES, BUSY_QUIET = 1.0, 10.0
 """A node that gets busy, or ready again, is told of when it has been so for so many seconds, and
 not sooner after the last time than so many seconds: it may change with every batch."""
@@ -108,6 +112,7 @@ class RunningNode:
         self._again = False
         self._handing_over = False
         self._state: NodeState | None = None
+        self._seen: tuple[float, NodeStatus] | None = None
         self._has_served = False
         self._last_told = ""
         self._other_since: float | None = None
@@ -240,6 +245,7 @@ class RunningNode:
     def process_ended(self, what: str) -> None:
         """A process of it ended by itself: bring it back."""
         self._tell(what)
+        self._seen = None
         self.exits += 1
         self._exits.append(time.monotonic())
         if self._dead:
@@ -403,6 +409,7 @@ class RunningNode:
         """Let other pairs stand in its place from now on; the ones before, which the caller must
         set aside for the ledger before it waits for anything."""
         before, self.pairs = self.pairs, pairs
+        self._seen = None
         self._tell(f"version {spec.version} takes the place of version {self.spec.version}")
         if spec.batch != self.spec.batch:
             self._batch_limit = None
@@ -455,6 +462,7 @@ class RunningNode:
 
     async def status(self) -> NodeStatus:
         """What it does now."""
+        before = self.exits, self.pairs
         pairs = tuple(await asyncio.gather(*(pair.status() for pair in self.pairs)))
         recovering = self._recovery is not None and not self._recovery.done()
         backed = len(pairs) == 2
@@ -483,7 +491,7 @@ class RunningNode:
             state = NodeState.DRAINING
             reasons.append("the graph takes no new requests")
         spec = self.spec
-        return NodeStatus(
+        found = NodeStatus(
             index=self.index,
             name=spec.name,
             version=spec.version,
@@ -492,6 +500,17 @@ class RunningNode:
             reason="; ".join(reasons),
             pairs=pairs,
         )
+        # Not what was asked before a process ended.
+        if before == (self.exits, self.pairs):
+            self._seen = (time.monotonic(), found)
+        return found
+
+    async def recent_status(self, age: float = RECENT) -> NodeStatus:
+        """As :meth:`status`, or what that has found in the last ``age`` seconds, unless a process
+        has ended since."""
+        if age > 0 and self._seen is not None and time.monotonic() - self._seen[0] <= age:
+            return self._seen[1]
+        return await self.status()
 
     async def look(self) -> None:
         """Tell of a change of state that did not announce itself."""

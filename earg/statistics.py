@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from earg.status import NodeState
-from earg.usage import ProcessUsage
+from earg.usage import NO_USAGE, ProcessUsage, UsageHistory
 
 HISTORY_SECONDS = 900
 """One-second samples that are kept."""
@@ -71,7 +71,9 @@ class Histogram:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One second. ``requests``, ``errors`` and ``batches`` ended in it; ``queued`` and ``running``
-    were there at its end; the percentiles are of the total latency, in seconds, 0 for none."""
+    were there at its end; percentiles are in seconds, 0 for none: of the total latency, of the
+    time in the queue of what left it, of the computing of what was computed. ``sizes`` are its
+    batches by :data:`SIZE_BOUNDS`, without the zeros at the end."""
 
     requests: int
     errors: int
@@ -81,6 +83,9 @@ class Sample:
     p50: float
     p95: float
     p99: float
+    queue_p95: float = 0.0
+    compute_p95: float = 0.0
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,9 @@ class NodeReport:
 
     ``statistics`` is None where the primary's proxy does not answer; ``reason`` says why.
     ``exits`` counts processes of it that ended by themselves and were to be restarted.
+    ``earlier`` are the seconds before those of ``statistics.history``, which proxies told that
+    were the primary's then; the last second of all ended at ``history_end``, in Unix seconds.
+    ``usage`` is what its processes used meanwhile.
     """
 
     index: int
@@ -139,6 +147,15 @@ class NodeReport:
     statistics: NodeStatistics | None
     reason: str
     processes: tuple[ProcessUsage, ...]
+    earlier: tuple[Sample, ...] = ()
+    history_end: float = 0.0
+    usage: UsageHistory = NO_USAGE
+
+    @property
+    def history(self) -> tuple[Sample, ...]:
+        """One sample a second, the last one ending at ``history_end``."""
+        own = () if self.statistics is None else self.statistics.history
+        return (*self.earlier, *own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +165,9 @@ class GraphStatistics:
     name: str
     version: str
     nodes: tuple[NodeReport, ...]
+
+
+_Frozen = tuple[int, ...]
 
 
 class _Counts:
@@ -197,7 +217,7 @@ class Recorder:
         self._sizes = _Counts(SIZE_BOUNDS)
         self._history: deque[Sample] = deque(maxlen=HISTORY_SECONDS)
         self._seconds = 0
-        self._before = (0, 0, 0, tuple(self._total.counts))
+        self._before = (0, 0, 0, *self._counted())
 
     # --- a request's way ----------------------------------------------------------------------
 
@@ -268,10 +288,15 @@ class Recorder:
     def _close_seconds(self, now: float) -> None:
         """Add a sample for each second that is over: what has happened belongs to the first."""
         ended = int(now - self._second_ends) + 1
-        counts = tuple(self._total.counts)
-        requests, errors, batches, earlier = self._before
-        fresh = [new - old for new, old in zip(counts, earlier, strict=True)]
-        p50, p95, p99 = (_percentile(LATENCY_BOUNDS, fresh, share) for share in (0.5, 0.95, 0.99))
+        now_counted = self._counted()
+        requests, errors, batches, *counted = self._before
+        total, queue, compute, sizes = (
+            [new - old for new, old in zip(after, before, strict=True)]
+            for after, before in zip(now_counted, counted, strict=True)
+        )
+        p50, p95, p99 = (_percentile(LATENCY_BOUNDS, total, share) for share in (0.5, 0.95, 0.99))
+        while sizes and not sizes[-1]:
+            sizes.pop()
         queued, running = self._queued, self._running
         self._history.append(
             Sample(
@@ -283,13 +308,21 @@ class Recorder:
                 p50,
                 p95,
                 p99,
+                _percentile(LATENCY_BOUNDS, queue, 0.95),
+                _percentile(LATENCY_BOUNDS, compute, 0.95),
+                tuple(sizes),
             )
         )
         still = Sample(0, 0, 0, queued, running, 0.0, 0.0, 0.0)
         self._history.extend([still] * min(ended - 1, HISTORY_SECONDS))
-        self._before = (self._requests, self._errors, self._batches, counts)
+        self._before = (self._requests, self._errors, self._batches, *now_counted)
         self._second_ends += ended
         self._seconds += ended
+
+    def _counted(self) -> tuple[_Frozen, _Frozen, _Frozen, _Frozen]:
+        """The counts of which each second has its difference."""
+        total, queue, compute = self._total.counts, self._queue.counts, self._compute.counts
+        return tuple(total), tuple(queue), tuple(compute), tuple(self._sizes.counts)
 
     # --- reading ------------------------------------------------------------------------------
 

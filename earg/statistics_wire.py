@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from earg.protos import hogar_pb2
 from earg.statistics import GraphStatistics, Histogram, NodeReport, NodeStatistics, Sample
 from earg.status import NodeState
-from earg.usage import ProcessUsage
+from earg.usage import ProcessUsage, UsageHistory, UsageSeries
 
 
 def statistics_message(statistics: NodeStatistics) -> hogar_pb2.NodeStatistics:
@@ -26,25 +28,30 @@ def statistics_message(statistics: NodeStatistics) -> hogar_pb2.NodeStatistics:
         batches=_histogram_message(statistics.batches),
         batch_limit=statistics.batch_limit,
         limit_set_by=statistics.limit_set_by,
-        history=[
-            hogar_pb2.Sample(
-                requests=sample.requests,
-                errors=sample.errors,
-                batches=sample.batches,
-                queued=sample.queued,
-                running=sample.running,
-                p50=sample.p50,
-                p95=sample.p95,
-                p99=sample.p99,
-            )
-            for sample in statistics.history
-        ],
+        history=[sample_message(sample) for sample in statistics.history],
         batch_most=statistics.batch_most,
         batch_dynamic=statistics.batch_dynamic,
         batch_wait=statistics.batch_wait,
         batch_objective=statistics.batch_objective,
         lag=statistics.lag,
         uncommitted=statistics.uncommitted,
+    )
+
+
+def sample_message(sample: Sample) -> hogar_pb2.Sample:
+    """The message of one second."""
+    return hogar_pb2.Sample(
+        requests=sample.requests,
+        errors=sample.errors,
+        batches=sample.batches,
+        queued=sample.queued,
+        running=sample.running,
+        p50=sample.p50,
+        p95=sample.p95,
+        p99=sample.p99,
+        queue_p95=sample.queue_p95,
+        compute_p95=sample.compute_p95,
+        sizes=sample.sizes,
     )
 
 
@@ -72,25 +79,29 @@ def read_statistics(message: hogar_pb2.NodeStatistics) -> NodeStatistics:
         batches=_read_histogram(message.batches),
         batch_limit=message.batch_limit,
         limit_set_by=message.limit_set_by,
-        history=tuple(
-            Sample(
-                requests=sample.requests,
-                errors=sample.errors,
-                batches=sample.batches,
-                queued=sample.queued,
-                running=sample.running,
-                p50=sample.p50,
-                p95=sample.p95,
-                p99=sample.p99,
-            )
-            for sample in message.history
-        ),
+        history=tuple(_read_sample(sample) for sample in message.history),
         batch_most=message.batch_most,
         batch_dynamic=message.batch_dynamic,
         batch_wait=message.batch_wait,
         batch_objective=message.batch_objective,
         lag=message.lag,
         uncommitted=message.uncommitted,
+    )
+
+
+def _read_sample(message: hogar_pb2.Sample) -> Sample:
+    return Sample(
+        requests=message.requests,
+        errors=message.errors,
+        batches=message.batches,
+        queued=message.queued,
+        running=message.running,
+        p50=message.p50,
+        p95=message.p95,
+        p99=message.p99,
+        queue_p95=message.queue_p95,
+        compute_p95=message.compute_p95,
+        sizes=tuple(message.sizes),
     )
 
 
@@ -124,5 +135,39 @@ def _read_report(message: hogar_pb2.NodeReport) -> NodeReport:
                 memory=one.memory,
             )
             for one in message.processes
+        ),
+        earlier=tuple(_read_sample(sample) for sample in message.earlier),
+        history_end=message.history_end,
+        usage=_read_usage(message.usage),
+    )
+
+
+def usage_message(usage: UsageHistory) -> hogar_pb2.UsageHistory:
+    """The message of what a node's processes used."""
+    return hogar_pb2.UsageHistory(
+        times=usage.times,
+        series=[
+            hogar_pb2.UsageSeries(
+                kind=one.kind,
+                role=one.role,
+                cpu=[math.nan if value is None else value for value in one.cpu],
+                memory=[math.nan if value is None else value for value in one.memory],
+            )
+            for one in usage.series
+        ],
+    )
+
+
+def _read_usage(message: hogar_pb2.UsageHistory) -> UsageHistory:
+    return UsageHistory(
+        tuple(message.times),
+        tuple(
+            UsageSeries(
+                one.kind,
+                one.role,
+                tuple(None if math.isnan(value) else value for value in one.cpu),
+                tuple(None if math.isnan(value) else int(value) for value in one.memory),
+            )
+            for one in message.series
         ),
     )

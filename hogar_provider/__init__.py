@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
                     "hogar_provider.operators.probe",
                     "hogar_provider.operators.send",
                     "hogar_provider.operators.serve",
+                    "hogar_provider.operators.train",
                     "hogar_provider.operators.undeploy",
                     "hogar_provider.operators.wire",
                 ],

@@ -69,6 +69,14 @@ OPTIONS: dict[str, Option] = {
         "Seconds that a graph may take to answer what it has accepted before it is taken down. "
         "When they have passed it serves again, unless it was to be taken down by force.",
     ),
+    "training_folder": Option(
+        "string",
+        "hogar/training",
+        "/mnt/shared/training",
+        "Where trainings keep their checkpoints and the trained models. A relative path starts at "
+        "AIRFLOW_HOME. Where tasks, or the agents that models run on, are on several machines, it "
+        "must be a folder that all of them share.",
+    ),
 }
 
 
@@ -120,6 +128,11 @@ def probe_timeout() -> float:
 def drain_timeout() -> float:
     """Seconds that a graph may take to answer what it has accepted."""
     return _seconds("drain_timeout")
+
+
+def training_folder() -> str:
+    """Where trainings keep what they make; a relative path starts at AIRFLOW_HOME."""
+    return _text("training_folder")
 
 
 def _text(name: str) -> str:

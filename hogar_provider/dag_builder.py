@@ -15,6 +15,12 @@ from hogar_provider.operators.deploy import DeployNodeOperator
 from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
 from hogar_provider.operators.wire import WireGraphOperator
+from hogar_provider.training.tasks import (
+    artifact_of,
+    deploy_after,
+    retrain_param,
+    train_tasks,
+)
 from udgl.diagnostics import Diagnostic
 from udgl.graph import Operator, ServingGraph
 from udgl.writing import factor_texts
@@ -103,6 +109,7 @@ def build_dag(
     common: dict[str, Any] = {"dag": dag, "graph": name, **FROM_PARAMS}
     into, out_of = _neighbours(graph)
     deploy_seconds, probe_seconds = deploy_timeout(), probe_timeout()
+    trainings = train_tasks(nodes, dag, FROM_PARAMS["dry"])
     deploys = TaskGroup(
         "deploy", dag=dag, tooltip="Start every node: its model and its proxy", ui_color="#d2e3fc"
     )
@@ -116,6 +123,7 @@ def build_dag(
             entrypoint=operator.entrypoint or "",
             extras=extras,
             batch="{{ params.batch | tojson }}",
+            artifact=artifact_of(operator),
             force=f"{{{{ '{operator.name}' in params.redeploy }}}}",
             timeout=deploy_seconds,
             deferrable=True,
@@ -167,6 +175,7 @@ def build_dag(
 
     # Given before, every task would get a copy, which takes long and is stored with each.
     dag.params = {**_params(nodes), **_platform_param(platforms)}
+    deploy_after(trainings, deploy_tasks, dag)
     wire.set_upstream(deploy_tasks)
     wire.set_downstream(probe_of[entry.name])
     for source_name, target_name in graph.edges():
@@ -279,6 +288,7 @@ def _params(nodes: Sequence[Operator]) -> dict[str, Param]:
     """What the trigger form asks for, all with a default."""
     names = [operator.name for operator in nodes]
     return {
+        **retrain_param(nodes),
         "earg_conn_id": Param(
             None,
             type=["null", "string"],

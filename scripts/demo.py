@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""The demo: starts Airflow, triggers the DAG of sentiment.udgl and sends it a spoken sentence.
+"""The demo: starts Airflow, triggers the DAG of a graph and sends the graph a request.
 
-Run it with ``make demo``, which sets up the virtual environment first. It owns every process it
+Run it with ``make demo`` (sentiment.udgl, a spoken sentence) or ``make demo-training``
+(digits.udgl, whose classifier is trained first, and an image); both set up the virtual environment
+before. It owns every process it
 starts: none is left when it ends, be it by Ctrl-C, by a signal or by a failure. Airflow's files
 are in ``.airflow``, those of the runtime's agent in ``.demo``; both are kept, so a second start
 is quick.
@@ -26,6 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from examples import DIGITS, SENTIMENT, Example
 from processes import (
     Session,
     ToolError,
@@ -49,10 +52,6 @@ from standalone import (
     write_config,
 )
 from words import say, shown, silence, tail
-
-DAG = "SentiAnalyzer"
-SAMPLE = ROOT / "dags" / "samples" / "praise.wav"
-OTHER_SAMPLE = ROOT / "dags" / "samples" / "complaint.wav"
 
 START_TIMEOUT = 300.0
 """Seconds until Airflow is healthy. The very first start takes 40 to 60 s on two cores."""
@@ -94,6 +93,14 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--training",
+        dest="example",
+        action="store_const",
+        const=DIGITS,
+        default=SENTIMENT,
+        help="the graph whose classifier is trained before it serves",
+    )
     parser.add_argument("--exit", action="store_true", help="stop after the reply")
     parser.add_argument(
         "--folder",
@@ -145,6 +152,7 @@ def _run(options: argparse.Namespace, folders: Folders, lock: Lock) -> int:
     environment = child_environment(folders)
     _clean_up_after_interrupted(folders, lock.found, environment)
     ports = choose_ports(options.port)
+    example: Example = options.example
     password = write_config(folders, ports)
     api = Api(f"http://127.0.0.1:{ports['api']}", USER, password)
     served = False
@@ -155,21 +163,21 @@ def _run(options: argparse.Namespace, folders: Folders, lock: Lock) -> int:
             lock.write(standalone.pid, api.url)
         wait_until_healthy(api, standalone, folders)
         say(f"Airflow is healthy at {api.url}")
-        wait_until_parsed(api, standalone, folders)
-        end_unfinished_runs(api)
-        run_id = trigger(api, environment)
-        follow(api, run_id, standalone, folders)
-        url = frontend_url(environment)
-        say(f"Sending {shown(SAMPLE)} to {url}")
-        reply = send(url, SAMPLE)
+        wait_until_parsed(api, example, standalone, folders)
+        end_unfinished_runs(api, example.dag)
+        run_id = trigger(example.dag, environment)
+        follow(api, example, run_id, standalone, folders)
+        url = frontend_url(example.dag, environment)
+        say(f"Sending {shown(example.sample)} to {url}")
+        reply = send(url, example)
         if options.reply:
             options.reply.write_text(json.dumps(reply, ensure_ascii=False, indent=2) + "\n")
         try:
-            print_reply(reply)
+            print_reply(example.told(reply))
         except (KeyError, TypeError):
             raise DemoError(f"the graph's reply is not what its models give: {reply}") from None
         served = True
-        print_next_steps(api, password, url, folders, time.monotonic() - began)
+        print_next_steps(api, example, password, url, folders, time.monotonic() - began)
         if not options.exit:
             say("Running. Press Ctrl-C to stop everything.")
             while standalone.poll() is None:
@@ -285,12 +293,14 @@ def wait_until_healthy(api: Api, standalone: subprocess.Popen[bytes], folders: F
     wait_for("Airflow", healthy, START_TIMEOUT, standalone, folders)
 
 
-def wait_until_parsed(api: Api, standalone: subprocess.Popen[bytes], folders: Folders) -> None:
+def wait_until_parsed(
+    api: Api, example: Example, standalone: subprocess.Popen[bytes], folders: Folders
+) -> None:
     """Wait until this Airflow, and not an earlier one, has parsed the graph file."""
     started = folders.config.stat().st_mtime
 
     def parsed() -> bool:
-        found = api.get(f"dags/{DAG}")
+        found = api.get(f"dags/{example.dag}")
         return not found["is_stale"] and seconds_of(found["last_parsed_time"]) >= started
 
     def import_errors() -> str:
@@ -299,11 +309,11 @@ def wait_until_parsed(api: Api, standalone: subprocess.Popen[bytes], folders: Fo
             return "\n".join(f"{e['filename']}:\n{e['stack_trace']}" for e in found)
         return ""
 
-    what = f"the DAG {DAG} of dags/sentiment.udgl"
+    what = f"the DAG {example.dag} of {example.file}"
     wait_for(what, parsed, DAG_TIMEOUT, standalone, folders, import_errors)
-    if api.get(f"dags/{DAG}")["is_paused"]:
-        api.patch(f"dags/{DAG}", {"is_paused": False})
-    say(f"dags/sentiment.udgl is the DAG {DAG}")
+    if api.get(f"dags/{example.dag}")["is_paused"]:
+        api.patch(f"dags/{example.dag}", {"is_paused": False})
+    say(f"{example.file} is the DAG {example.dag}")
 
 
 def seconds_of(text: str | None) -> float:
@@ -311,29 +321,34 @@ def seconds_of(text: str | None) -> float:
     return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
-def end_unfinished_runs(api: Api) -> None:
+def end_unfinished_runs(api: Api, dag: str) -> None:
     """End what a demo that was interrupted left unfinished, so that it does not start again."""
-    found = api.get(f"dags/{DAG}/dagRuns?state=running&state=queued&limit=100")
+    found = api.get(f"dags/{dag}/dagRuns?state=running&state=queued&limit=100")
     for run in found["dag_runs"]:
-        api.patch(f"dags/{DAG}/dagRuns/{run['dag_run_id']}", {"state": "failed"})
+        api.patch(f"dags/{dag}/dagRuns/{run['dag_run_id']}", {"state": "failed"})
         say(f"Ended the unfinished run {run['dag_run_id']} of an earlier demo")
 
 
-def trigger(api: Api, environment: dict[str, str]) -> str:
+def trigger(dag: str, environment: dict[str, str]) -> str:
     """Trigger the DAG as a person would; returns the id of the run."""
     run_id = f"demo__{time.strftime('%Y-%m-%dT%H-%M-%S')}"
-    command = ["airflow", "dags", "trigger", DAG, "--run-id", run_id]
+    command = ["airflow", "dags", "trigger", dag, "--run-id", run_id]
     say(f"$ {shlex.join(command)}")
     run_tool([str(BIN / command[0]), *command[1:]], environment, 120)
     return run_id
 
 
-def follow(api: Api, run_id: str, standalone: subprocess.Popen[bytes], folders: Folders) -> None:
-    """Show every change of a task's state until the run ends; raises with a failed task's log."""
+def follow(
+    api: Api, example: Example, run_id: str, standalone: subprocess.Popen[bytes], folders: Folders
+) -> None:
+    """Show every change of a task's state, and every epoch of a training, until the run ends;
+    raises with a failed task's log."""
     seen: dict[str, str] = {}
-    where = f"dags/{DAG}/dagRuns/{run_id}"
+    where = f"dags/{example.dag}/dagRuns/{run_id}"
+    epochs = Epochs(api, example, run_id)
 
     def finished() -> str:
+        epochs.show()
         state = str(api.get(where)["state"])
         for task in api.get(f"{where}/taskInstances?limit=100")["task_instances"]:
             name, now = task["task_id"], task["state"] or "waiting"
@@ -351,6 +366,36 @@ def follow(api: Api, run_id: str, standalone: subprocess.Popen[bytes], folders: 
         logs = "\n".join(f"--- log of {name}\n{task_log(api, where, name)}" for name in failed)
         raise DemoError(f"the run failed in {', '.join(failed) or 'no task'}.\n{logs}")
     say(f"All {len(seen)} tasks have succeeded")
+
+
+class Epochs:
+    """The epochs of the example's training, each shown once."""
+
+    def __init__(self, api: Api, example: Example, run_id: str) -> None:
+        self._api = api
+        self._place = f"dags/{example.dag}/training/{example.trains}" if example.trains else ""
+        self._run_id = run_id
+        self._shown = 0
+
+    def show(self) -> None:
+        """Show those that are new."""
+        if not self._place:
+            return
+        (operator,) = self._api.hogar(self._place)["operators"]
+        for run in operator["runs"]:
+            if run["run_id"] == self._run_id:
+                for epoch in run["epochs"]:
+                    self._show(epoch, run["epochs_planned"])
+
+    def _show(self, epoch: dict[str, Any], planned: int) -> None:
+        if epoch["epoch"] <= self._shown:
+            return
+        self._shown = epoch["epoch"]
+        figures = ", ".join(
+            f"{name} {'not a number' if value is None else format(value, '.3f')}"
+            for name, value in epoch["metrics"].items()
+        )
+        say(f"  epoch {self._shown}/{planned}: {figures}; batch {epoch['batch']}")
 
 
 def task_log(api: Api, where: str, name: str) -> str:
@@ -377,19 +422,20 @@ def task_log(api: Api, where: str, name: str) -> str:
 # --- the graph ----------------------------------------------------------------------------------
 
 
-def frontend_url(environment: dict[str, str]) -> str:
+def frontend_url(dag: str, environment: dict[str, str]) -> str:
     """Where the deployed graph takes requests."""
     graphs = json.loads(run_tool([str(BIN / "earg"), "nodes", "--json"], environment, 60))
     for graph in graphs:
-        if graph["name"] == DAG and graph["url"]:
+        if graph["name"] == dag and graph["url"]:
             return f"{graph['url']}/predict"
-    raise DemoError(f"the run succeeded, but no graph {DAG} serves; see 'earg nodes'")
+    raise DemoError(f"the run succeeded, but no graph {dag} serves; see 'earg nodes'")
 
 
-def send(url: str, sample: Path) -> dict[str, Any]:
-    """The graph's reply to a WAV file."""
+def send(url: str, example: Example) -> dict[str, Any]:
+    """The graph's reply to the example's sample."""
+    headers = {"Content-Type": example.media_type}
     try:
-        reply = http(url, "POST", sample.read_bytes(), {"Content-Type": "audio/wav"}, REPLY_TIMEOUT)
+        reply = http(url, "POST", example.sample.read_bytes(), headers, REPLY_TIMEOUT)
     except urllib.error.HTTPError as error:
         text = error.read().decode(errors="replace")
         raise DemoError(f"{url} answered {error.code}: {text}") from None
@@ -400,33 +446,30 @@ def send(url: str, sample: Path) -> dict[str, Any]:
     return reply
 
 
-def print_reply(reply: dict[str, Any]) -> None:
+def print_reply(lines: list[str]) -> None:
     """The reply for a person."""
-    sentiment = reply["sentiment"]
-    count = sentiment["utterances"]
-    others = [word for word in reply["keywords"] if word != reply["subject"]]
-    print(
-        f"\n  transcript  {reply['transcript']}"
-        f"\n  sentiment   {sentiment['label']}, score {sentiment['score']:+.2f}; "
-        f"mood {sentiment['mood']:+.2f} after {count} utterance{'s' if count != 1 else ''}"
-        f"\n  subject     {reply['subject'] or 'none'}"
-        f"{' (other keywords: ' + ', '.join(others) + ')' if others else ''}"
-        f"\n  conclusion  {reply['conclusion']}\n",
-        flush=True,
-    )
+    print("\n" + "\n".join(f"  {line}" for line in lines) + "\n", flush=True)
 
 
-def print_next_steps(api: Api, password: str, url: str, folders: Folders, seconds: float) -> None:
+def print_next_steps(
+    api: Api, example: Example, password: str, url: str, folders: Folders, seconds: float
+) -> None:
     """What a person can do now."""
-    again = shlex.quote(shown(OTHER_SAMPLE))
+    again = shlex.quote(shown(example.other_sample))
+    airflow = (
+        f"AIRFLOW_HOME={shlex.quote(str(folders.airflow))} {shlex.quote(shown(BIN / 'airflow'))}"
+    )
+    training = f"{airflow} hogar training {example.dag} --operator {example.trains} --epochs"
+    anew = f'{airflow} dags trigger {example.dag} --conf \'{{"retrain": ["{example.trains}"]}}\''
     earg = f"EARG_HOME={shlex.quote(shown(folders.earg))} {shlex.quote(shown(BIN / 'earg'))}"
     print(
         f"From start to reply: {seconds:.0f} s.\n"
-        f"\n  web UI      {api.url}/dags/{DAG}   user {USER}, password {password}"
+        f"\n  web UI      {api.url}/dags/{example.dag}   user {USER}, password {password}"
         f"\n  frontend    {url}"
-        f"\n  again       curl -H 'Content-Type: audio/wav' --data-binary @{again} {url}"
-        f"\n  or          {earg} send {DAG} --file {again}"
-        f"\n  nodes       {earg} nodes\n",
+        f"\n  again       curl -H 'Content-Type: {example.media_type}' --data-binary @{again} {url}"
+        f"\n  or          {earg} send {example.dag} --file {again}"
+        f"\n  nodes       {earg} nodes"
+        + (f"\n  training    {training}\n  anew        {anew}\n" if example.trains else "\n"),
         flush=True,
     )
 

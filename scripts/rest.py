@@ -29,12 +29,16 @@ class Api:
         found = http(f"{self.url}/api/v2/monitor/health")
         return found if isinstance(found, dict) else {}
 
-    def _call(self, method: str, path: str, body: Any) -> Any:
+    def hogar(self, path: str) -> Any:
+        """The answer of HOGAR's own API to GET."""
+        return self._call("GET", path, None, "hogar/api/v1")
+
+    def _call(self, method: str, path: str, body: Any, base: str = "api/v2") -> Any:
         if not self._token:
             login = {"username": self._user, "password": self._password}
             self._token = http(f"{self.url}/auth/token", "POST", login)["access_token"]
         headers = {"Authorization": f"Bearer {self._token}"}
-        return http(f"{self.url}/api/v2/{path}", method, body, headers)
+        return http(f"{self.url}/{base}/{path}", method, body, headers)
 
 
 # No proxy of the environment: everything the demo talks to is on this machine.

@@ -60,6 +60,25 @@ ARG_FORCE = Arg(
     ("--force",), action="store_true", help="Stop it all the same when they have passed"
 )
 
+ARG_DAG = Arg(("graph",), help="The DAG of a graph")
+ARG_OPERATOR = Arg(("--operator",), metavar="NAME", help="Only this operator")
+ARG_RUN = Arg(("--run",), metavar="RUN_ID", help="This run, epoch by epoch")
+ARG_RUNS = Arg(("--runs",), type=int, default=10, help="How many, the newest (default: 10)")
+ARG_EPOCHS = Arg(
+    ("--epochs",), action="store_true", help="The operator's newest run, epoch by epoch"
+)
+ARG_BATCH = Arg(
+    ("--batch",), type=int, metavar="N", help="Train so many samples at once from now on"
+)
+ARG_FROM_EPOCH = Arg(
+    ("--from-epoch",), type=int, metavar="E", help="From this epoch on (default: the next)"
+)
+ARG_ONLY = Arg(
+    ("--only",), action="store_true", help="In that one epoch (default: all that follow)"
+)
+ARG_RESET = Arg(("--reset",), action="store_true", help="Go back to the schedule")
+ARG_JSON = Arg(("--json",), action="store_true", help="As --output json")
+
 
 def _command(name: str, help: str, *args: Arg, description: str | None = None) -> ActionCommand:  # noqa: A002
     return ActionCommand(
@@ -104,6 +123,15 @@ COMMANDS = (
         *(ARG_GRAPH, ARG_NOW, ARG_DRAIN_TIMEOUT, ARG_FORCE, ARG_YES),
         description="Take no new requests (clients get 503 with Retry-After), answer those that "
         "the graph has accepted, and stop it. Where that takes too long, the graph serves again.",
+    ),
+    _command(
+        "training",
+        "Show the trainings of a graph's operators, or change the batch size of one that runs",
+        *(ARG_DAG, ARG_OPERATOR, ARG_RUN, ARG_RUNS, ARG_EPOCHS),
+        *(ARG_BATCH, ARG_FROM_EPOCH, ARG_ONLY, ARG_RESET, ARG_JSON),
+        description="One line for each run, the newest first; with --epochs or --run one for each "
+        "epoch. With --batch the batch size of the next epoch, and of those after it, is changed "
+        "while it trains; the audit log records it.",
     ),
     _command(
         "graphs",

@@ -58,6 +58,8 @@ class DeployNodeOperator(EargOperator):
         beside the DAG's file; the images file is not asked then.
     :param batch: batch limits that take the place of those in the config, by operator: a mapping or
         a JSON object (templated). All tasks that deploy nodes of one graph must give the same.
+    :param artifact: the folder of the trained model, for one that is trained; its process finds it
+        as ``HOGAR_ARTIFACT`` (templated). Another folder is another model: the node is replaced.
     :param force: replace the node also where it runs as asked (templated). A stateful one hands
         its state over.
     :param deferrable: where the model takes longer than ten seconds, wait in the triggerer and hold
@@ -67,7 +69,7 @@ class DeployNodeOperator(EargOperator):
 
     template_fields: Sequence[str] = (
         *EargOperator.template_fields,
-        *("version", "images", "batch", "force"),
+        *("version", "images", "batch", "artifact", "force"),
     )
     operator_extra_links = NODE_LINKS
     ui_color = "#d2e3fc"
@@ -84,6 +86,7 @@ class DeployNodeOperator(EargOperator):
         extras: str = "",
         entrypoint: str = "",
         batch: Mapping[str, int] | str | None = None,
+        artifact: str | None = None,
         force: bool | str = False,
         deferrable: bool | None = None,
         **kwargs: Any,
@@ -96,6 +99,7 @@ class DeployNodeOperator(EargOperator):
         self.extras = extras
         self.entrypoint = entrypoint
         self.batch = batch
+        self.artifact = artifact
         self.force = force
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.shown: dict[str, str] = {}
@@ -107,7 +111,7 @@ class DeployNodeOperator(EargOperator):
 
         config = self.effective_config()
         node = self.node(config)
-        implementation = self.implementation(node.image)
+        implementation = self.with_artifact(self.implementation(node.image))
         self.log.info(
             "Deploy node %d (%s %s) of graph %s %s: image %s is %s from %s",
             *(self.index, node.name, node.version, self.graph, self.version),
@@ -291,3 +295,17 @@ class DeployNodeOperator(EargOperator):
             return implementation_of(image, read_images(path) if path.exists() else {}, path)
         except ImagesError as error:
             raise AirflowFailException(str(error)) from None
+
+    def with_artifact(self, implementation: Implementation) -> Implementation:
+        """With the trained model's folder in its environment, where it is trained;
+        AirflowFailException where the training has left none."""
+        from earg.artifact import VARIABLE
+
+        if self.artifact is None:
+            return implementation
+        if not self.artifact.strip():
+            raise AirflowFailException(
+                "There is no trained model to deploy: clear the task that trains it, and run that."
+            )
+        pair = (VARIABLE, self.artifact.strip())
+        return replace(implementation, environment=(*implementation.environment, pair))

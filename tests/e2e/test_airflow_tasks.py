@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import shutil
-import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +12,9 @@ from urllib.error import HTTPError
 import psutil
 import pytest
 
-from earg.client import AgentClient, NoAgentError, connect
-from tests.e2e.test_postgres_fab import PARSE_TIMEOUT, PASSWORD, RUN_TIMEOUT, USER, Service
-from tests.hogar_provider.airflows import AirflowCommand
+from earg.client import AgentClient, connect
+from tests.e2e.sqlite_service import airflow_on_sqlite, started
+from tests.e2e.test_postgres_fab import PARSE_TIMEOUT, RUN_TIMEOUT, Service
 from tests.hogar_provider.folders import LOADERS, MODELS, chain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -43,50 +40,15 @@ with DAG("consumer", schedule=[Asset("earg://Small")], is_paused_upon_creation=F
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """An Airflow on SQLite, with a graph whose model warms up until it is told to be warm, and a
     DAG that is scheduled on the graph."""
-    home = tmp_path_factory.mktemp("airflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    passwords = home / "passwords.json"
-    passwords.write_text(json.dumps({USER: PASSWORD}))
-    settings = {
-        "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": "2",
-        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "CORE__INTERNAL_API_SECRET_KEY": secrets.token_hex(16),
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-        "API__HOST": "127.0.0.1",
-        "API__PORT": str(port),
-        "API__BASE_URL": url,
-        "API__SECRET_KEY": secrets.token_hex(32),
-        "API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "LOGGING__WORKER_LOG_SERVER_PORT": "0",
-        "LOGGING__TRIGGER_LOG_SERVER_PORT": "0",
-        "TRIGGERER__DEFAULT_CAPACITY": "10",
-    }
-    airflow = AirflowCommand(home, {f"AIRFLOW__{name}": value for name, value in settings.items()})
+    service = airflow_on_sqlite(tmp_path_factory.mktemp("airflow"))
+    airflow = service.airflow
     airflow.dags.mkdir()
     for file in (*LOADERS, *MODELS.glob("*.*")):
         shutil.copy(file, airflow.dags)
     (airflow.dags / "small.udgl").write_text(chain(GRAPH, "test/warmsup:1"))
     (airflow.dags / "consumer.py").write_text(CONSUMER)
-    airflow.run("db", "migrate")
-    service = Service(airflow, url)
-    try:
-        service.start()
+    with started(service, lambda: warm(service)):
         yield service
-    finally:
-        warm(service)
-        killed = service.stop()
-        try:
-            with connect(airflow.earg, start=False) as client:
-                client.shutdown()
-        except NoAgentError:
-            pass
-    assert killed == {}
 
 
 def warm(service: Service) -> None:

@@ -140,6 +140,24 @@ def test_a_spoken_sentence_is_answered_by_the_graph_that_airflow_deployed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_digits_are_trained_epoch_by_epoch_and_then_read(
+    start: Callable[..., Demo], folder: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    reply_file = folder / "digit.json"
+    demo = start("--training", "--exit", "--reply", str(reply_file))
+    assert demo.end(800) == 0, demo.text
+    assert json.loads(reply_file.read_text())["digit"] == 7
+    epochs = [line for line in demo.lines if line.startswith("  epoch ")]
+    assert len(epochs) == 10, demo.text
+    accuracy = [float(line.partition("accuracy ")[2].partition(";")[0]) for line in epochs]
+    assert accuracy[0] < 0.85 < 0.94 < accuracy[-1]
+    assert [line.rpartition("batch ")[2] for line in epochs] == ["32"] * 7 + ["48"] * 3
+    assert demo.left() == ""
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_interrupted_demo_leaves_no_process(start: Callable[..., Demo]) -> None:
     demo = start()

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,10 +21,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from earg.client import NoAgentError, connect
+from earg.client import connect
 from tests.e2e.requesting import beginning, requesting
-from tests.e2e.test_postgres_fab import PASSWORD, USER, Service
-from tests.hogar_provider.airflows import AirflowCommand
+from tests.e2e.sqlite_service import airflow_on_sqlite, started
+from tests.e2e.test_postgres_fab import USER, Service
 from tests.hogar_provider.api_server import PLAIN_DAG
 from tests.hogar_provider.folders import ROOT
 from tests.www.conftest import browser, built  # noqa: F401  fixtures
@@ -58,51 +56,16 @@ PICTURES = ROOT / "test-output" / "live"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, built: None) -> Iterator[Service]:  # noqa: F811
     """An Airflow on SQLite with the DAGs of this repository, and one that is no graph."""
-    home = tmp_path_factory.mktemp("airflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    passwords = home / "passwords.json"
-    passwords.write_text(json.dumps({USER: PASSWORD}))
-    settings = {
-        "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": "2",
-        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "CORE__INTERNAL_API_SECRET_KEY": secrets.token_hex(16),
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-        "API__HOST": "127.0.0.1",
-        "API__PORT": str(port),
-        "API__BASE_URL": url,
-        "API__SECRET_KEY": secrets.token_hex(32),
-        "API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "LOGGING__WORKER_LOG_SERVER_PORT": "0",
-        "LOGGING__TRIGGER_LOG_SERVER_PORT": "0",
-        "TRIGGERER__DEFAULT_CAPACITY": "10",
-        "WORKERS__EXECUTION_API_TIMEOUT": "60",
-    }
-    airflow = AirflowCommand(home, {f"AIRFLOW__{name}": value for name, value in settings.items()})
+    service = airflow_on_sqlite(tmp_path_factory.mktemp("airflow"))
+    airflow = service.airflow
     shutil.copytree(ROOT / "dags", airflow.dags, ignore=shutil.ignore_patterns("__pycache__"))
     (airflow.dags / "plain.py").write_text(PLAIN_DAG)
     for name in ("sentiment", "subject"):
         with (airflow.dags / "models" / f"{name}.py").open("a") as file:
             file.write(HELD)
-    airflow.run("db", "migrate")
-    service = Service(airflow, url)
-    try:
-        service.start()
+    with started(service):
         assert service.trigger(GRAPH) == "The graph was not deployed before."
         yield service
-    finally:
-        killed = service.stop()
-        try:
-            with connect(airflow.earg, start=False) as client:
-                client.shutdown()
-        except NoAgentError:
-            pass
-    assert killed == {}
 
 
 @pytest.fixture(scope="module")

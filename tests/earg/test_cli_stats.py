@@ -64,10 +64,18 @@ def test_stats_batch_and_logs(up: Path) -> None:
 
     deadline = time.monotonic() + 20
     while True:
-        history = stats(up, "--history", "900")[0]["statistics"]["history"]
-        if sum(sample["requests"] for sample in history) == 3:
+        node = stats(up, "--history", "900")[0]
+        history = node["statistics"]["history"]
+        if sum(sample["requests"] for sample in history) == 3 and len(node["usage"]["times"]) > 1:
             break
         assert time.monotonic() < deadline, history
+
+    assert sum(sum(sample["sizes"]) for sample in history) > 0
+    assert any(sample["compute_p95"] > 0 for sample in history)
+    assert {(one["kind"], one["role"]) for one in node["usage"]["series"]} == {
+        ("model", "primary"),
+        ("proxy", "primary"),
+    }
 
     rows = earg(up, "stats").stdout.splitlines()
     assert rows[0] == "two 1"

@@ -14,6 +14,7 @@ MODULES = sorted(
     for path in (Path(__file__).parents[2] / "earg").glob("*.py")
     if path.stem != "__init__"
 )
+TRAINING = ("earg.training.runner", "earg.training.store", "earg.training.fingerprint")
 
 
 def loaded_by(module: str) -> set[str]:
@@ -25,7 +26,7 @@ def loaded_by(module: str) -> set[str]:
 
 
 def test_earg_knows_neither_airflow_nor_udgl() -> None:
-    loaded = loaded_by(", ".join(MODULES))
+    loaded = loaded_by(", ".join((*MODULES, *TRAINING)))
     assert "earg.proxy" in loaded
     assert {name.partition(".")[0] for name in loaded} & {
         "airflow",
@@ -37,7 +38,8 @@ def test_earg_knows_neither_airflow_nor_udgl() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["earg", "earg.config", "earg.cli", "earg.extras", "earg.images"]
+    "module",
+    ["earg", "earg.config", "earg.cli", "earg.extras", "earg.images", "earg.training"],
 )
 def test_light_modules_load_no_grpc(module: str) -> None:
     assert {name for name in loaded_by(module) if name.partition(".")[0] in ("grpc", "google")} == (
@@ -148,6 +150,12 @@ SHOWS_A_TIME = {
     # A trace's times are for people and for OpenTelemetry.
     ("recording.py", "time.time"),
     ("trails.py", "time.time"),
+    # The seconds of a chart are shown by when they were; a jump leaves a gap in it.
+    ("node_history.py", "time.time"),
+    ("sampling.py", "time.time"),
+    # When an epoch ended, and when a model was trained; numbers tell which is newer.
+    ("context.py", "time.time"),
+    ("store.py", "time.time"),
     # A printed event in the reader's time zone.
     ("events.py", "datetime.fromtimestamp"),
     ("traces.py", "datetime.fromtimestamp"),

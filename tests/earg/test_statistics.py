@@ -197,6 +197,24 @@ def test_a_samples_percentiles_are_of_its_own_second() -> None:
     assert bisect_left(LATENCY_BOUNDS, fast.p99) == bisect_left(LATENCY_BOUNDS, 0.002)
 
 
+def test_a_sample_tells_queue_and_compute_apart_and_the_sizes_of_its_batches() -> None:
+    clock = Clock()
+    recorder = Recorder(clock)
+    for size in (1, 3, 4):
+        serve(recorder, clock, size, 0.2, 0.01)
+    clock.now += 1
+    serve(recorder, clock, 1, 0, 0.1)
+    clock.now += 1
+    waited, computed = snapshot(recorder, 2).history
+    assert bisect_left(LATENCY_BOUNDS, waited.queue_p95) == bisect_left(LATENCY_BOUNDS, 0.2)
+    assert bisect_left(LATENCY_BOUNDS, waited.compute_p95) == bisect_left(LATENCY_BOUNDS, 0.01)
+    assert bisect_left(LATENCY_BOUNDS, computed.compute_p95) == bisect_left(LATENCY_BOUNDS, 0.1)
+    # Of at most 1, 2 and 4 requests, and no zeros after the last.
+    assert (waited.sizes, computed.sizes) == ((1, 0, 2), (1,))
+    clock.now += 1
+    assert snapshot(recorder, 1).history[0].sizes == ()
+
+
 def test_what_came_since_an_earlier_look_is_a_histogram_too() -> None:
     before = Histogram((1.0, 2.0), (3, 1, 0), 4.0)
     now = Histogram((1.0, 2.0), (3, 6, 2), 20.0)

@@ -39,6 +39,9 @@ GRAPHS = {
     "Shouts": chain("Shouts", "test/upper:1", "test/upper:1"),
     "Other-One": chain("Other-One", "test/upper:1"),
     "Idle": chain("Idle", "test/upper:1"),
+    "Counts": chain("Counts", "test/counter:1").replace(
+        "operator A\n", "operator A\nstateful Yes, "
+    ),
 }
 """HOGAR graphs by DAG."""
 

@@ -28,12 +28,15 @@ SEEING = (
     ("GET", f"{DAG}/targets", None),
     ("GET", f"{DAG}/targets/kserve", None),
     ("GET", f"{DAG}/targets/kserve/archive", None),
+    ("GET", f"{DAG}/training", None),
+    ("GET", f"{DAG}/training/A", None),
 )
 CHANGING = (
     ("PUT", f"{DAG}/nodes/1/batching", {"limit": 4}),
     ("POST", f"{DAG}/send", {"body": "x"}),
     ("POST", f"{DAG}/drain", {"timeout_s": 1}),
     ("POST", f"{DAG}/down", {}),
+    ("PUT", f"{DAG}/training/A/batch", {"batch": 4}),
 )
 FRONT = (
     ("GET", "/api/v1/openapi.json", None),
@@ -178,8 +181,13 @@ def test_each_route_lets_in_exactly_those_who_may(server: ApiServer) -> None:
 
 def described_path(path: str) -> str:
     """The path as the API's description has it."""
-    for ours, theirs in (("Idle", "{dag_id}"), ("1/", "{index}/"), ("kserve", "{name}")):
-        path = path.replace(f"/{ours}", f"/{theirs}")
+    for ours, theirs in (
+        ("/Idle", "/{dag_id}"),
+        ("/1/", "/{index}/"),
+        ("/kserve", "/{name}"),
+        ("/training/A", "/training/{operator}"),
+    ):
+        path = path.replace(ours, theirs)
     return path
 
 

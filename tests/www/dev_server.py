@@ -3,7 +3,7 @@
     python -m tests.www.dev_server [PORT]
 
 Pages: ``/``, ``/dags/DAG``, ``/dags/DAG/tasks/TASK``, ``/graphs``, ``/card``; ``?theme=dark``.
-``POST /play/DAG/kill?node=3&how=dead`` and ``/play/DAG/heal`` make things happen.
+``POST /play/DAG/kill?node=3&how=dead`` (or ``blink``) and ``/play/DAG/heal`` make things happen.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hogar_provider.compiled import archive, compile_text
 from tests.www.played import EARG, UDGL, Played, chain, gallery, sentiment, wide
+from tests.www.played_training import PlayedTraining, RefusedError, trained, training
 from udgl import highlight
 from udgl.targets import target, target_names
 
@@ -37,7 +38,8 @@ html, body {{ margin: 0; height: 100%; }}
 body {{ background: var(--chakra-colors-bg); color: var(--chakra-colors-fg);
   font-family: system-ui, sans-serif; }}
 main {{ height: 100vh; }}</style></head>
-<body><main id="root" data-name="{name}" data-dag="{dag}" data-task="{task}"></main>
+<body><main id="root" data-name="{name}" data-dag="{dag}" data-task="{task}"
+  data-run="{run}"></main>
 <script type="module" src="/host.js"></script></body></html>"""
 
 GRAYS = {
@@ -101,6 +103,8 @@ class Stage:
         ]
         self.graphs = {graph.dag_id: graph for graph in graphs}
         self.graphs["Declared"].name = "Declared"
+        self.graphs |= {name: chain(name, 3) for name in ("Digits", "Trained")}
+        self.trainings = {"Digits": training(), "Trained": trained()}
         self.broken = False
 
     def close(self) -> None:
@@ -162,8 +166,10 @@ class Handler(BaseHTTPRequestHandler):
                 name, task = "HOGAR node", parts[3]
         elif parts[0] == "card":
             name = "HOGAR"
-        theme = query.get("theme", "light")
-        page = PAGE.format(theme=theme, tokens=tokens(theme), name=name, dag=dag, task=task)
+        theme, run = query.get("theme", "light"), query.get("run", "")
+        page = PAGE.format(
+            theme=theme, tokens=tokens(theme), name=name, dag=dag, task=task, run=run
+        )
         self._bytes(page.encode(), "text/html; charset=utf-8")
 
     def _api(self, parts: list[str], query: dict[str, str], body: dict[str, Any]) -> None:
@@ -220,6 +226,8 @@ class Handler(BaseHTTPRequestHandler):
                     self._refuse(422, "invalid", "limit has to be between 1 and 4096.")
                 else:
                     self._json(graph.set_batching(int(index), body))
+            case ["training", *rest]:
+                self._training(self.stage.trainings.get(graph.dag_id), rest, query, body)
             case ["nodes", index, "logs"]:
                 lines = [f"12:00:{k:02} INFO computed batch {k} of node {index}" for k in range(60)]
                 self._json({"lines": lines, "path": f"/srv/hogar/logs/{index}/model.log"})
@@ -267,6 +275,24 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self._refuse(404, "not_found", "There is no such path.")
 
+    def _training(
+        self,
+        played: PlayedTraining | None,
+        parts: list[str],
+        query: dict[str, str],
+        body: dict[str, Any],
+    ) -> None:
+        played = played or PlayedTraining({})
+        if parts and parts[0] not in played.operators:
+            self._refuse(404, "not_trained", f"The graph trains no operator called {parts[0]}.")
+        elif parts[1:] != ["batch"]:
+            self._json(played.view(parts[0] if parts else None, query))
+        else:
+            try:
+                self._json(played.change(parts[0], body))
+            except RefusedError as refused:
+                self._refuse(refused.status, refused.code, str(refused))
+
     def _send(self, graph: Played, body: dict[str, Any]) -> None:
         if graph.draining or not graph.deployed:
             self._refuse(409, "not_serving", f"{graph.name} takes no requests now.")
@@ -297,10 +323,10 @@ class Handler(BaseHTTPRequestHandler):
             while time.monotonic() < until and not self.stopping.is_set() and not self.stage.broken:
                 view = graph.view()
                 states = str([node["state"] for node in view["nodes"]])
-                self._event("graph", view)
                 if len(graph.events) > told:
                     fresh, told = graph.events[told:], len(graph.events)
                     self._event("events", {"events": fresh})
+                self._event("graph", view)
                 last = states
                 for _ in range(5):
                     if self.stopping.wait(0.2) or str([n.state for n in graph.nodes]) != last:

@@ -147,10 +147,17 @@ class Played:
             self._tell(node, what or reason, before, state)
 
     def kill(self, index: int, how: str = "recover", slowly: float = 1.0) -> None:
-        """A model dies: ``recover`` plays what follows, ``dead`` that it is given up."""
+        """A model dies: ``recover`` plays what follows, ``dead`` that it is given up, ``blink``
+        that it is over before anybody looks."""
         node = self.nodes[index - 1]
         node.exits += 1
         why = f"its model (process {4000 + index}) was killed by signal 9"
+        if how == "blink":
+            with self.lock:
+                self._tell(node, why, "ready", "recovering", 0.034)
+                self._tell(node, "its backup took over in 34 ms", "", "")
+                self._tell(node, "serves again", "recovering", "ready")
+            return
         if how == "dead":
             self.change(node, "dead", f"{why}; given up after 5 starts that failed", "given up")
             return
@@ -205,6 +212,19 @@ class Played:
             "wave": wave,
             "noise": noise,
         }
+
+    def _trouble(self, node: PlayedNode, at: float) -> dict[str, Any] | None:
+        """As the API makes it of the events."""
+        from earg.status import Event
+        from hogar_provider.plugins.api.troubles import troubles
+
+        events = (
+            Event(e["at"], self.name, e["node"], e["what"], e["before"], e["after"], e["number"])
+            for e in self.events
+            if e["node"] == node.name
+        )
+        found = troubles(events, at).get(node.name)
+        return None if found is None else found.model_dump()
 
     def node(self, node: PlayedNode, at: float) -> dict[str, Any]:
         f = self._figures(node, at)
@@ -288,6 +308,7 @@ class Played:
             if self.deployed
             else None,
             "exits": node.exits,
+            "trouble": self._trouble(node, at) if self.deployed else None,
         }
 
     def _drift(self, node: PlayedNode) -> list[str]:
@@ -400,8 +421,12 @@ class Played:
                     "p50_ms": f["p50"],
                     "p95_ms": f["p50"] * (1.7 + 0.1 * f["noise"]),
                     "p99_ms": f["p50"] * (2.4 + 0.3 * f["noise"]),
+                    "queue_p95_ms": f["queue"] * (1.4 + 0.2 * f["noise"]),
+                    "compute_p95_ms": f["compute"] * (1.3 + 0.1 * f["noise"]),
+                    "sizes": self._sizes(f, node.limit),
                 }
             )
+        times = [float(at) for at in range(int(now) - seconds, int(now), 2)]
         bounds = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]
         return {
             "step": 1,
@@ -411,6 +436,37 @@ class Played:
             "compute": {"bounds_ms": bounds, "counts": [0, 0, 4, 60, 900, 1900, 340, 20, 2, 0, 0]},
             "total": {"bounds_ms": bounds, "counts": [0, 0, 0, 10, 300, 1800, 960, 120, 9, 1, 0]},
             "batches": {"bounds": [1, 2, 4, 8, 16, 32], "counts": [120, 400, 900, 300, 40, 4, 0]},
+            "usage": {
+                "times": times,
+                "series": [
+                    self._usage(node, times, kind, role)
+                    for role in ("primary", *(["backup"] if node.stateful else []))
+                    for kind in ("model", "proxy")
+                ],
+            },
+        }
+
+    @staticmethod
+    def _sizes(figures: dict[str, float], limit: int) -> list[int]:
+        """Most batches of a second are as large as its mean, some half or twice as large."""
+        most = math.ceil(math.log2(limit))
+        batches = max(1, round(figures["load"] / figures["mean"]))
+        row = round(math.log2(max(1.0, figures["mean"])))
+        sizes = [0] * (row + 2)
+        for at, share in ((row - 1, 0.25), (row, 0.6), (row + 1, 0.15)):
+            sizes[min(most, max(0, at))] += round(batches * share)
+        return sizes
+
+    def _usage(self, node: PlayedNode, times: list[float], kind: str, role: str) -> dict[str, Any]:
+        model, primary = kind == "model", role == "primary"
+        waves = [self._figures(node, at)["wave"] for at in times]
+        busy = (0.3 if model else 0.08) if primary else 0.02
+        size = 182_000_000 if model else 41_000_000
+        return {
+            "kind": kind,
+            "role": role,
+            "cpu": [round(busy * (1 + 0.3 * wave), 4) for wave in waves],
+            "memory": [size + 900_000 * node.index + round(2e6 * wave) for wave in waves],
         }
 
     def requests(self, most: int) -> dict[str, Any]:

@@ -106,7 +106,64 @@ def test_a_killed_node_is_dead_within_two_seconds_then_recovers_then_is_ready(
     page.screenshot(path=pictures / "recovering.png")
     page.wait_for_selector('.node.s-degraded[data-index="3"]')
     page.wait_for_selector('.node.s-ready[data-index="3"]')
-    expect(page.locator(".alarm")).to_have_count(0)
+    expect(page.locator(".alarm.dead, .alarm.warn")).to_have_count(0)
+    # What has been stays to be read for a while.
+    expect(page.locator(".alarm.past")).to_contain_text("Senti-Analyzer died at")
+    assert console == []
+
+
+def test_a_death_that_nobody_could_see_is_told_for_some_seconds(
+    page: Page, server: DevServer, console: list[str], pictures: Path
+) -> None:
+    """A backup takes over within 50 ms, and the page hears of its graph once a second."""
+    page.goto(f"{server.url}/dags/SentiAnalyzer")
+    expect(page.locator(".node.s-ready")).to_have_count(5)
+    killed = time.monotonic()
+    play(server, "SentiAnalyzer/kill?node=3&how=blink")
+    node = page.locator('.node.lately[data-index="3"]')
+    node.wait_for()
+    assert time.monotonic() - killed < 2
+    expect(node).to_contain_text("ready")
+    expect(node.locator(".lately")).to_contain_text("its backup took over in 34 ms")
+    bar = page.locator(".alarm.past")
+    expect(bar).to_contain_text("was killed by signal 9; its backup took over in 34 ms")
+    expect(bar).to_contain_text("Whole again after 34 ms")
+    expect(page.locator("[aria-live]").first).to_contain_text("Senti-Analyzer died and serves")
+    page.screenshot(path=pictures / "blink.png")
+    bar.get_by_role("button").click()
+    expect(page.locator("hogar-node-panel .lately")).to_contain_text("its backup took over")
+    page.screenshot(path=pictures / "blink-panel.png")
+    # It goes by itself.
+    expect(page.locator(".lately")).to_have_count(0, timeout=30_000)
+    expect(bar).to_have_count(0)
+    assert console == []
+
+
+def test_the_charts_show_what_was_before_the_page_was_opened(
+    page: Page, server: DevServer, console: list[str], pictures: Path
+) -> None:
+    page.goto(f"{server.url}/dags/SentiAnalyzer#hogar?node=3")
+    settle(page)
+    shown = page.evaluate(
+        """() => {
+          const all = (root) => [...root.querySelectorAll("*")].flatMap(
+            (e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+          return all(document).filter((e) => e.tagName === "HOGAR-CHART").map((e) => ({
+            heading: e.heading,
+            seconds: e.times.at(-1) - e.times[0],
+            lines: e.lines.map((line) => [
+              line.label, line.values.filter((v) => v !== null).length]),
+          }));
+        }"""
+    )
+    assert all(one["seconds"] > 890 for one in shown), shown
+    known = {one["heading"]: dict(one["lines"]) for one in shown}
+    assert all(count > 400 for lines in known.values() for count in lines.values()), known
+    assert list(known["p95 split"]) == ["waits in queue", "computes"]
+    processes = ["model", "proxy", "backup's model", "backup's proxy"]
+    assert list(known["CPU, of a core"]) == list(known["Memory"]) == processes
+    page.locator("hogar-heat-map").scroll_into_view_if_needed()
+    page.screenshot(path=pictures / "charts-lower.png")
     assert console == []
 
 

@@ -19,7 +19,7 @@ from udgl.targets._payloads import as_tensor
 
 DESCRIPTION = "a script of clipper_admin calls"
 
-WRITES = "{name}-{version}.clipper.py: a script of clipper_admin calls"
+WRITES = "{name}-{version}.clipper.py"
 
 CODES: dict[str, str] = {
     "CLIPPER101": "Two operators' models would have the same name.",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "EARG's static config, with its extras and images where the graph needs them"
 
-WRITES = "{name}-{version}.earg"
+WRITES = "{name}-{version}.earg, and where need be .extras.yaml and .images.yaml"
 
 CODES: dict[str, str] = {
     "EARG100": "EARG cannot express the graph, for the reason given.",

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "KServe InferenceServices and an InferenceGraph"
 
-WRITES = "{name}-{version}.kserve.yaml: InferenceServices and an InferenceGraph"
+WRITES = "{name}-{version}.kserve.yaml"
 
 CODES: dict[str, str] = {
     "KSERVE101": "An operator has no image.",

@@ -21,7 +21,7 @@ from udgl.targets._manifest import place, to_yaml
 
 DESCRIPTION = "a Ray Serve config with its application builder"
 
-WRITES = "{name}-{version}.ray.yaml, and the Python module that it imports"
+WRITES = "{name}-{version}.ray.yaml and the Python module that it imports"
 
 CODES: dict[str, str] = {
     "RAY101": "An operator has several inputs that are no join and no alternatives.",

@@ -21,7 +21,7 @@ from udgl.targets._text_proto import Fields, string, text_proto
 
 DESCRIPTION = "TensorFlow Serving's model, batching and monitoring configs"
 
-WRITES = "{name}-{version}.tfserving/: models.config, batching.config, monitoring.config"
+WRITES = "a folder {name}-{version}.tfserving: models, batching and monitoring configs"
 
 CODES: dict[str, str] = {
     "TFS201": "A flow is left to the client (a warning).",

@@ -21,7 +21,7 @@ from udgl.targets._text_proto import string
 
 DESCRIPTION = "a Triton model repository with an ensemble"
 
-WRITES = "{name}-{version}.triton/: a model repository with config.pbtxt files"
+WRITES = "a folder {name}-{version}.triton: config.pbtxt and model.py files"
 
 CODES: dict[str, str] = {
     "TRITON101": "A flow that chooses: an ensemble sends every request along every edge.",

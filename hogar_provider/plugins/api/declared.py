@@ -9,12 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hogar_provider.plugins.api.errors import ApiError
+from hogar_provider.plugins.api.runs import last_connection
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from earg.config import StaticConfig
     from earg.extras import Extras
 
@@ -31,8 +34,9 @@ MOST_KEPT = 256
 @dataclass(frozen=True, slots=True)
 class Declared:
     """A graph as declared. ``name`` and ``version`` are those it is deployed under; ``conn_id`` is
-    the connection of the agent, empty for the default one. ``problem`` says why ``config`` is
-    missing, or is empty. ``extras`` is None where they are not known."""
+    the connection of the agent, through which the newest run has deployed it, empty for the
+    default one. ``problem`` says why ``config`` is missing, or is empty. ``extras`` is None where
+    they are not known."""
 
     dag_id: str
     name: str
@@ -56,9 +60,14 @@ class Declared:
 
 @dataclass(slots=True)
 class _Kept:
+    """``deploys`` is the task whose runs tell the connection, ``default`` that of a run that is
+    told none."""
+
     checked: float
     key: tuple[str, str]
     declared: Declared | None
+    deploys: str = ""
+    default: str = ""
 
 
 _kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -140,7 +149,9 @@ def _look_up(dag_id: str, kept: _Kept | None, now: float) -> _Kept:
         )
         key = (row[0], code_hash or "")
         if kept is not None and kept.key == key:
-            return _Kept(now, key, kept.declared)
+            if kept.declared is None:
+                return _Kept(now, key, None)
+            return _with_connection(session, replace(kept, checked=now), kept.declared)
         found = SerializedDagModel.get(dag_id, session=session)
         data = None if found is None else found.data
         if isinstance(data, str):
@@ -153,7 +164,15 @@ def _look_up(dag_id: str, kept: _Kept | None, now: float) -> _Kept:
         code = DagCode.get_latest_dagcode(dag_id, session=session)
         text = "" if code is None else code.source_code
         conn_id = connection_of((data or {})["dag"], task)
-    return _Kept(now, key, read_declared(dag_id, text, task, conn_id))
+        made = _Kept(now, key, None, str(task.get("task_id") or ""), conn_id)
+        return _with_connection(session, made, read_declared(dag_id, text, task, conn_id))
+
+
+def _with_connection(session: Session, kept: _Kept, declared: Declared) -> _Kept:
+    """Runs come and go while the DAG stays the same."""
+    used = last_connection(session, declared.dag_id, kept.deploys)
+    conn_id = kept.default if used is None else used
+    return replace(kept, declared=replace(declared, conn_id=conn_id))
 
 
 def deploy_task(dag: dict[str, Any]) -> dict[str, Any] | None:

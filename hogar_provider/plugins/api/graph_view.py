@@ -18,6 +18,7 @@ from hogar_provider.plugins.api.drift import (
     topology_drift,
 )
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
+from hogar_provider.plugins.api.troubles import troubles
 from hogar_provider.plugins.api.window import cores, milliseconds, recent, report_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ def graph_view(
     causes = causes_of(events)
     for node in nodes:
         node.reason = with_cause(node.state, node.reason, causes.get(node.name, ""))
+    if status is not None:
+        lately = troubles(events, look.at)
+        for one in nodes:
+            one.trouble = lately.get(one.name)
     rates = {node.index: node.requests_per_second for node in nodes}
     flows = [] if config is None else flows_of(config, extras, rates)
     messages = [declared.problem, look.trouble]

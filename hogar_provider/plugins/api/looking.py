@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from earg.status import Event, GraphStatus
 
 
+STATUS_AGE = 0.6
+"""Seconds that a node's state may be old in a look; the agent itself looks twice a second, and
+knows at once of a process that ends."""
+
+
 class Looker:
     """Looks at one graph again and again, and keeps what need not be read anew.
 
@@ -45,7 +50,7 @@ class Looker:
         from earg.client import AgentError, NoAgentError
 
         if status is None:
-            status = next((one for one in agent.graphs() if one.name == self.name), None)
+            status = next(iter(agent.graphs(self.name, STATUS_AGE)), None)
         self._follow_events(agent)
         if status is None:
             return Look(at, reachable=True)

@@ -23,6 +23,10 @@ LONGEST = 45.0
 RECONNECT_MS = 500
 """When the browser connects again after a stream's end."""
 
+RECENT = 60.0
+"""Seconds of which a new stream tells the events: between a page's first question for events and
+its stream, something may happen."""
+
 HEARTBEAT = 2.0
 """Seconds without news after which a comment is sent, so that nothing between closes it, and it is
 seen whether the server stops."""
@@ -77,8 +81,12 @@ streams = Streams()
 async def graph_events(
     runtime: Runtime, dag_id: str, user: str, after: int | None, longest: float = LONGEST
 ) -> AsyncIterator[bytes]:
-    """The stream of one viewer: a ``graph`` with each look, and ``events`` where there are new
-    ones, above number ``after`` (None: above those known at its start)."""
+    """The stream of one viewer: a ``graph`` with each look, and before it ``events`` where there
+    are new ones, above number ``after`` (None: those of the last :data:`RECENT` seconds).
+
+    Every message has the number of the newest event that was told, so that whoever connects again
+    misses none, even where there was none to tell before.
+    """
     ends = time.monotonic() + longest
     with streams.opened(user), runtime.viewer(dag_id) as viewer:
         yield f"retry: {RECONNECT_MS}\n\n".encode()
@@ -96,13 +104,14 @@ async def graph_events(
                 yield b": nothing new\n\n"
                 continue
             number = frame.number
-            yield _message("graph", frame.data)
-            newest = frame.events[-1].number if frame.events else 0
             if after is None:
-                after = newest
-            elif newest > after:
+                since = frame.view.at - RECENT
+                after = max((one.number for one in frame.events if one.time < since), default=0)
+            newest = frame.events[-1].number if frame.events else 0
+            if newest > after:
                 yield _message("events", _new_events(frame, after), newest)
                 after = newest
+            yield _message("graph", frame.data, after or None)
 
 
 def server_stops() -> bool:

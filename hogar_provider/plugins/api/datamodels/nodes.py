@@ -46,10 +46,30 @@ class BatchView(BaseModel):
     hint: str = ""
 
 
+class TroubleStep(BaseModel):
+    """Something that happened in the course of a trouble."""
+
+    at: float
+    what: str
+
+
+class TroubleView(BaseModel):
+    """A time in which a node was not whole, however short: ``worst`` is the worst state that it
+    had (dead, recovering or degraded) and ``why`` how it came to it; ``steps`` happened after it
+    ``began``. ``ended`` is None while it goes on."""
+
+    worst: str
+    began: float
+    ended: float | None
+    why: str
+    steps: list[TroubleStep]
+
+
 class NodeView(BaseModel):
     """One node as it is now. Figures are None where its proxy does not answer, latencies also where
     nothing passed in the last half minute. ``since`` is when its state began, None where the agent
-    does not know any more. ``cpu`` is in cores, ``memory`` in bytes, of all its processes."""
+    does not know any more. ``trouble`` is what goes on, or has ended in the last 15 s: also what
+    was over between two looks. ``cpu`` is in cores, ``memory`` in bytes, of all its processes."""
 
     index: int
     name: str
@@ -79,3 +99,4 @@ class NodeView(BaseModel):
     exits: int = 0
     cpu: float | None = None
     memory: int | None = None
+    trouble: TroubleView | None = None

@@ -64,7 +64,8 @@ async def stream_graph(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Server-sent events: ``graph`` with a graph view about once a second, ``events`` with new
-    ones. It ends within a minute; EventSource connects again and misses no event."""
+    ones, at first with those of the last minute. It ends within a minute; EventSource connects
+    again and misses no event."""
     name = str(user.get_id())
     streams.admit(name)
     # What is no HOGAR graph is answered before the stream begins: EventSource would try for ever.

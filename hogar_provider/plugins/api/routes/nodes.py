@@ -14,6 +14,8 @@ from hogar_provider.plugins.api.datamodels.history import (
     LatencyHistogram,
     SampleView,
     SizeHistogram,
+    UsageSeriesView,
+    UsageView,
 )
 from hogar_provider.plugins.api.datamodels.logs import LogView
 from hogar_provider.plugins.api.declared import find_declared
@@ -23,7 +25,7 @@ from hogar_provider.plugins.api.window import report_of
 
 if TYPE_CHECKING:
     from earg.client import AgentClient
-    from earg.statistics import Histogram
+    from earg.statistics import Histogram, Sample
 
 router = APIRouter(tags=["nodes"], dependencies=SEES_DAG)
 
@@ -34,7 +36,8 @@ Index = Annotated[int, Path(ge=1, le=1_000_000, description="The node's place in
 async def get_history(
     dag_id: str, index: Index, seconds: Annotated[int, Query(ge=1, le=900)] = 900
 ) -> HistoryView:
-    """One sample a second of the last ``seconds``, and what its proxy has counted so far."""
+    """One sample a second of the last ``seconds``, what its proxy has counted so far, and what its
+    processes used."""
     return await runtime.call(_history, dag_id, index, seconds)
 
 
@@ -54,34 +57,50 @@ def _history(dag_id: str, index: int, seconds: int) -> HistoryView:
     declared = find_declared(dag_id)
     home = engine_of(declared.conn_id).home
     now = time.time()
-    found = ask(home, lambda agent: agent.statistics(declared.name, seconds))
+    found = ask(home, lambda agent: agent.statistics(declared.name, seconds, index))
     report = report_of(found.nodes, index)
     if report is None:
         raise ApiError(404, "no_such_node", f"The deployed graph has no node {index}.")
-    if report.statistics is None:
+    said = report.statistics
+    if said is None and not report.history:
         raise ApiError(
             409, "node_does_not_answer", f"{report.name} tells nothing now: {report.reason}."
         )
-    said = report.statistics
     return HistoryView(
-        end=now,
-        samples=[
-            SampleView(
-                requests=one.requests,
-                errors=one.errors,
-                batches=one.batches,
-                queued=one.queued,
-                running=one.running,
-                p50_ms=round(one.p50 * 1000, 3),
-                p95_ms=round(one.p95 * 1000, 3),
-                p99_ms=round(one.p99 * 1000, 3),
-            )
-            for one in said.history
-        ],
-        queue=_latencies(said.queue),
-        compute=_latencies(said.compute),
-        total=_latencies(said.total),
-        batches=SizeHistogram(bounds=list(said.batches.bounds), counts=list(said.batches.counts)),
+        # One that has been up for less than a second has no sample yet.
+        end=report.history_end or now,
+        samples=[_sample(one) for one in report.history],
+        queue=None if said is None else _latencies(said.queue),
+        compute=None if said is None else _latencies(said.compute),
+        total=None if said is None else _latencies(said.total),
+        batches=None
+        if said is None
+        else SizeHistogram(bounds=list(said.batches.bounds), counts=list(said.batches.counts)),
+        usage=UsageView(
+            times=[round(at, 2) for at in report.usage.times],
+            series=[
+                UsageSeriesView(
+                    kind=one.kind, role=one.role, cpu=list(one.cpu), memory=list(one.memory)
+                )
+                for one in report.usage.series
+            ],
+        ),
+    )
+
+
+def _sample(one: Sample) -> SampleView:
+    return SampleView(
+        requests=one.requests,
+        errors=one.errors,
+        batches=one.batches,
+        queued=one.queued,
+        running=one.running,
+        p50_ms=round(one.p50 * 1000, 3),
+        p95_ms=round(one.p95 * 1000, 3),
+        p99_ms=round(one.p99 * 1000, 3),
+        queue_p95_ms=round(one.queue_p95 * 1000, 3),
+        compute_p95_ms=round(one.compute_p95 * 1000, 3),
+        sizes=list(one.sizes),
     )
 
 

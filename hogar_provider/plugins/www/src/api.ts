@@ -1,5 +1,6 @@
 /** Calls of the live view's API. */
 
+import type { TrainingBatchChange, TrainingBatchSetting, TrainingReply } from "./training-types";
 import type {
   BatchChange,
   BatchSetting,
@@ -78,6 +79,18 @@ export class Api {
     );
   setBatching = (dag: string, index: number, setting: BatchSetting): Promise<BatchView> =>
     this.call("PUT", `${of(dag)}/nodes/${index}/batching`, setting);
+  /** Of all trained operators where `operator` is empty; only what is new where `since` is a cursor. */
+  trainings = (dag: string, operator: string, runs: number, since: string): Promise<TrainingReply> =>
+    this.call(
+      "GET",
+      `${of(dag)}/training${operator ? `/${encodeURIComponent(operator)}` : ""}?runs=${runs}${since ? `&since=${since}` : ""}`,
+    );
+  setTrainingBatch = (
+    dag: string,
+    operator: string,
+    setting: TrainingBatchSetting,
+  ): Promise<TrainingBatchChange> =>
+    this.call("PUT", `${of(dag)}/training/${encodeURIComponent(operator)}/batch`, setting);
   send = (dag: string, message: { content_type: string; body?: string; body_base64?: string }) =>
     this.call<SendReply>("POST", `${of(dag)}/send`, message, 75_000);
   drain = (dag: string, timeout_s: number, force: boolean) =>

@@ -10,6 +10,7 @@ import { gist } from "./reason";
 import { type Route, read, VIEWS, type ViewName, write } from "./route";
 import { badge, glyph, look, tally, troubled } from "./states";
 import { shared, tokens } from "./styles";
+import { course, died, lately, story } from "./trouble";
 import type { GraphView, NodeView } from "./types";
 import "./batching";
 import "./events";
@@ -20,10 +21,12 @@ import "./requests";
 import "./send";
 import "./source";
 import "./stopping";
+import "./training";
 
 const TITLES: Record<ViewName, string> = {
   graph: "Live graph",
   batching: "Batching",
+  training: "Training",
   requests: "Requests",
   events: "Events",
   source: "Source",
@@ -35,6 +38,7 @@ const TITLES: Record<ViewName, string> = {
 export class HogarApp extends LitElement {
   @property({ attribute: "dag-id" }) dagId = "";
   @property({ attribute: "task-id" }) taskId = "";
+  @property({ attribute: "run-id" }) runId = "";
   @property() place: "nav" | "dag" | "task" | "dashboard" = "dag";
   /** Where the API is, for a page that does not load this module from beside it. */
   @property({ attribute: "api-base" }) apiBase = "";
@@ -46,6 +50,8 @@ export class HogarApp extends LitElement {
   private ticker: ReturnType<typeof setInterval> | undefined;
   private painter = new MutationObserver(() => this.themed());
   private spoken = new Map<number, string>();
+  /** Of each node, when the last death began that was told after it. */
+  private mourned = new Map<number, number>();
   @state() private announcement = "";
 
   static override styles = [
@@ -85,7 +91,8 @@ export class HogarApp extends LitElement {
       .alarm.dead button { color: #fff; background: transparent; border-color: rgb(255 255 255 / 0.6); min-height: 26px; }
       .alarm.dead button:hover:not(:disabled) { background: rgb(0 0 0 / 0.2); }
       .alarm.warn { background: color-mix(in srgb, var(--recovering) 10%, var(--bg)); }
-      .alarm.warn button { min-height: 26px; }
+      .alarm.past { background: color-mix(in srgb, var(--recovering) 10%, var(--bg)); font-weight: 400; }
+      .alarm.warn button, .alarm.past button { min-height: 26px; }
       .legend { display: flex; gap: 4px 12px; flex-wrap: wrap; padding: 6px 14px; border-top: 1px solid var(--border); font-size: 12px; color: var(--fg-muted); }
       .legend span { display: inline-flex; gap: 5px; align-items: center; }
       .notes { display: grid; gap: 6px; padding: 8px 14px 0; }
@@ -156,6 +163,7 @@ export class HogarApp extends LitElement {
     this.live?.stop();
     this.live = null;
     this.spoken.clear();
+    this.mourned.clear();
   }
 
   private changed = (): void => {
@@ -177,6 +185,12 @@ export class HogarApp extends LitElement {
         news.push(`${node.name} is ${look(node.state).word}${node.reason ? `: ${gist(node.reason)}` : ""}`);
       }
       this.spoken.set(node.index, node.state);
+      const past = lately(node);
+      if (past && died(past) && this.mourned.get(node.index) !== past.began) {
+        this.mourned.set(node.index, past.began);
+        // What was seen dying has been told.
+        if (before === node.state) news.push(`${node.name} died and serves: ${course(past)}`);
+      }
     }
     if (news.length) this.announcement = `${news.slice(0, 5).join(". ")}.`;
   }
@@ -279,7 +293,10 @@ export class HogarApp extends LitElement {
   private alarm(view: GraphView) {
     const dead = view.nodes.filter((node) => node.state === "dead");
     const recovering = view.nodes.filter((node) => node.state === "recovering");
-    if (!dead.length && !recovering.length) return nothing;
+    const past = view.nodes.flatMap((node) => {
+      const trouble = lately(node);
+      return trouble && died(trouble) ? [{ node, trouble }] : [];
+    });
     const line = (node: NodeView) =>
       html`<span><b>${node.name}</b> ${node.since == null ? "is" : "has been"} ${look(node.state).word}${node.since == null ? "" : ` for ${span(this.now - node.since)}`}${node.reason ? `: ${gist(node.reason)}` : ""}</span>`;
     const bar = (nodes: NodeView[], kind: string, name: string) =>
@@ -287,7 +304,12 @@ export class HogarApp extends LitElement {
         ? html`<div class="alarm ${kind}">${glyph(nodes[0]!.state)}<div class="all">${nodes.length > 2 ? html`<b>${plural(nodes.length, "node")} ${name}</b>` : nothing}${nodes.slice(0, 2).map(line)}</div>
             <button @click=${() => this.go({ view: "graph", node: nodes[0]!.index })}>Open ${nodes[0]!.name}</button></div>`
         : nothing;
-    return html`${bar(dead, "dead", "are dead")}${bar(recovering, "warn", "are recovering")}`;
+    return html`${bar(dead, "dead", "are dead")}${bar(recovering, "warn", "are recovering")}${
+      past.length
+        ? html`<div class="alarm past">${glyph("recovering")} ${past.length > 2 ? html`<b>${plural(past.length, "node")} died and serve again</b>` : nothing} ${past.slice(0, 2).map(({ node, trouble }) => story(node, trouble, this.now))}
+            <span class="grow"></span><button @click=${() => this.go({ view: "graph", node: past[0]!.node.index })}>Open ${past[0]!.node.name}</button></div>`
+        : nothing
+    }`;
   }
 
   private notes(view: GraphView) {
@@ -329,6 +351,8 @@ export class HogarApp extends LitElement {
     switch (this.route.view) {
       case "batching":
         return html`<hogar-batching .api=${api} .dag=${dag} .view=${view} @changed=${() => void live.refresh()}></hogar-batching>`;
+      case "training":
+        return this.training("");
       case "requests":
         return html`<hogar-requests .api=${api} .dag=${dag} .view=${view} @pick=${this.pick}></hogar-requests>`;
       case "events":
@@ -354,13 +378,21 @@ export class HogarApp extends LitElement {
 
   private panel(node: NodeView, closable: boolean) {
     const live = this.live!;
-    return html`<hogar-node-panel .api=${this.api} .dag=${this.dag} .node=${node} .now=${this.now} .at=${live.view!.at} .seen=${live.seen.get(node.index) ?? []}
+    return html`<hogar-node-panel .api=${this.api} .dag=${this.dag} .node=${node} .now=${this.now} .at=${live.view!.at}
       .events=${live.events} .section=${this.route.part} .closable=${closable}
       @part=${(e: CustomEvent<string>) => this.go({ part: e.detail, node: closable ? node.index : this.route.node })}
       @close-panel=${() => this.go({ node: 0, part: "" })} @changed=${() => void live.refresh()}></hogar-node-panel>`;
   }
 
+  /** Of one operator, or of all where it is empty. */
+  private training(operator: string) {
+    return html`<hogar-training .api=${this.api} .dag=${this.dag} .only=${operator} .run=${operator ? this.runId : ""} .choice=${this.route.training ?? {}} .now=${this.now}
+      @choose=${(e: CustomEvent<Route["training"]>) => this.go({ view: "training", training: e.detail })}></hogar-training>`;
+  }
+
   private task(view: GraphView) {
+    const trained = /^train\.(.+)$/.exec(this.taskId)?.[1];
+    if (trained !== undefined) return html`<div class="alone">${this.training(trained)}</div>`;
     const node = nodeOf(view, this.taskId);
     if (!node) {
       return html`${this.head(view)} ${this.alarm(view)} ${this.notes(view)}

@@ -36,7 +36,6 @@ export class HogarChart extends LitElement {
   @property({ type: Number }) least = 0;
   /** The time axis spans at least so many seconds. */
   @property({ type: Number }) seconds = 900;
-  @property() note = "";
   @state() private cursor: number | null = null;
   @query(".plot") private place!: HTMLElement;
   @query(".probe") private probe!: HTMLElement;
@@ -58,7 +57,6 @@ export class HogarChart extends LitElement {
       .key b { color: var(--fg); font-weight: 600; }
       .plot { height: ${HEIGHT}px; overflow: hidden; position: relative; }
       .probe { display: none; }
-      .note { border: 0; background: none; padding: 0; font-size: 11px; color: var(--fg-muted); }
       .u-select { background: color-mix(in srgb, var(--fg-muted) 12%, transparent); }
       .u-cursor-x { border-right-color: var(--fg-muted) !important; }
       .none { position: absolute; inset: 0; display: grid; place-items: center; color: var(--fg-muted); font-size: 12px; pointer-events: none; }
@@ -90,8 +88,7 @@ export class HogarChart extends LitElement {
         )}
         ${this.cursor === null ? "" : html`<span class="key">at ${clock(this.times[at] ?? 0)}</span>`}</div>
       <div class="plot" role="img" aria-label="${this.heading} over the last ${span(this.seconds)}; now: ${spoken}">
-        ${empty ? html`<div class="none">nothing passed in this time</div>` : ""}</div>
-      ${this.note ? html`<p class="note">${this.note}</p>` : ""}<i class="probe"></i>`;
+        ${empty ? html`<div class="none">nothing passed in this time</div>` : ""}</div><i class="probe"></i>`;
   }
 
   override updated(changed: PropertyValues): void {

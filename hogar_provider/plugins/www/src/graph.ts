@@ -10,6 +10,7 @@ import { curve, type Layout, MARGIN, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } f
 import { gist } from "./reason";
 import { glyph, look, severity, troubled } from "./states";
 import { shared } from "./styles";
+import { course, headline, lately, strip } from "./trouble";
 import type { BatchView, FlowView, GraphView, NodeView } from "./types";
 
 const SMALLEST = 0.06;
@@ -87,6 +88,15 @@ export class HogarGraph extends LitElement {
       .node.s-dead::after { content: ""; position: absolute; inset: -10px; border-radius: 18px; border: 5px solid var(--dead); pointer-events: none; animation: alarm 1.2s ease-in-out infinite; }
       .tiny .node.s-dead::after { inset: -34px; border-width: 18px; border-radius: 50px; }
       .node.s-recovering, .node.s-recovering:hover:not(:disabled) { border-color: var(--recovering); background: color-mix(in srgb, var(--recovering) 8%, var(--bg)); }
+      .node.lately { overflow: visible; }
+      .node.lately::after { content: ""; position: absolute; inset: -9px; border-radius: 17px; border: 4px dashed var(--recovering); pointer-events: none; animation: alarm 1.2s ease-in-out infinite; }
+      .tiny .node.lately::after { inset: -30px; border-width: 16px; border-radius: 46px; }
+      .node .lately { position: absolute; left: 0; right: 0; bottom: 0; padding: 3px 10px 5px; display: grid; font-size: 11px; line-height: 1.3; border-radius: 0 0 8px 0; color: var(--fg); background: color-mix(in srgb, var(--recovering) 16%, var(--bg)); }
+      .node.lately .batch, .node.lately .pairs { visibility: hidden; }
+      .node .lately b { font-weight: 600; }
+      .node .lately > * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+      .brief .node .lately { font-size: 15px; }
+      .brief .node .lately > span { display: none; }
       .node.s-degraded { border-color: color-mix(in srgb, var(--degraded) 60%, var(--bg)); border-left-color: var(--degraded); }
       @keyframes alarm { from, to { opacity: 0.1; } 50% { opacity: 0.65; } }
       .top { display: flex; align-items: center; gap: 7px; padding: 8px 10px 0; font-size: 14px; font-weight: 600; }
@@ -373,20 +383,23 @@ export class HogarGraph extends LitElement {
   private node(node: NodeView, detail: Detail, dots: boolean, hits: Set<number>) {
     const at = this.placed.nodes.get(node.index);
     if (!at) return nothing;
+    const past = lately(node);
+    const said = past ? `. It ${headline(past, this.now)}: ${course(past)}` : "";
     return html`<button
       class=${classMap({
         node: true,
         [`s-${node.state}`]: true,
         selected: node.index === this.selected,
         faded: !!this.search.trim() && !hits.has(node.index),
+        lately: past !== null,
       })}
       style=${`left:${at.x}px;top:${at.y}px`}
       data-index=${node.index}
       aria-pressed=${node.index === this.selected}
-      title=${detail === "full" ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${gist(node.reason)}` : ""}`}
+      title=${detail === "full" && !past ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${gist(node.reason)}` : ""}${said}`}
       @click=${() => this.pick(node.index)}
     >
-      ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span><span class="sr">${look(node.state).word}</span>` : detail === "brief" ? this.brief(node) : this.full(node)}
+      ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span><span class="sr">${look(node.state).word}</span>` : html`${detail === "brief" ? this.brief(node) : this.full(node)}${strip(node, this.now)}`}
     </button>`;
   }
 

@@ -19,17 +19,13 @@ export interface Heat {
   cells: number[][];
 }
 
-/**
- * The heat of the samples. Within a second the batches are counted, their sizes are not: each second
- * counts with its mean batch, as often as it had batches.
- */
+/** The heat of the samples: all batches of each half minute, by size. */
 export function heat(times: readonly number[], samples: readonly Sample[], limit: number, end: number): Heat {
-  const means = samples.map((sample) => (sample.batches ? sample.requests / sample.batches : 0));
-  const largest = Math.max(2, limit, ...means);
+  const most = Math.max(2, ...samples.map((sample) => sample.sizes?.length ?? 0));
   const sizes: number[] = [];
   for (let size = 1; ; size *= 2) {
     sizes.push(size);
-    if (size >= largest) break;
+    if (sizes.length >= most && size >= limit) break;
   }
   const begin = end - COLUMNS * COLUMN_SECONDS;
   const starts = Array.from({ length: COLUMNS }, (_, k) => begin + k * COLUMN_SECONDS);
@@ -38,10 +34,11 @@ export function heat(times: readonly number[], samples: readonly Sample[], limit
   times.forEach((at, k) => {
     const column = Math.floor((at - begin - 1e-6) / COLUMN_SECONDS);
     const sample = samples[k]!;
-    if (column < 0 || column >= COLUMNS || !sample.batches) return;
-    const row = sizes.findIndex((size) => means[k]! <= size);
-    cells[column]![row]! += sample.batches;
-    totals[column]! += sample.batches;
+    if (column < 0 || column >= COLUMNS) return;
+    sample.sizes?.forEach((batches, row) => {
+      cells[column]![row]! += batches;
+      totals[column]! += batches;
+    });
   });
   cells.forEach((column, k) => {
     for (let row = 0; row < column.length; row++) column[row] = totals[k] ? column[row]! / totals[k]! : 0;
@@ -94,6 +91,6 @@ export class HogarHeatMap extends LitElement {
         ${limitRow >= 0 ? svg`<path class="limit" d="M${LEFT} ${y(limitRow)}H${width}"/>` : ""}
         ${[0, 10, 20].map((k) => svg`<text x=${LEFT + k * wide} y=${height + 12}>${clock(starts[k]!).slice(0, 5)}</text>`)}
       </svg>
-      <p class="why">Darker: more of the batches of that half minute, by the mean of each second. The dashed line is the limit, ${this.limit}.</p>`;
+      <p class="why">Darker: more of the batches of that half minute were so large. The dashed line is the limit, ${this.limit}.</p>`;
   }
 }

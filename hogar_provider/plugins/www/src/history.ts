@@ -1,9 +1,10 @@
 /** A node's last quarter of an hour: all of it once, then what is new. */
 
 import type { Api } from "./api";
-import { KEPT } from "./live";
-import type { Histogram, History, Sample } from "./types";
+import type { Histogram, History, Sample, Usage, UsageSeries } from "./types";
 
+/** Seconds that are kept. */
+const KEPT = 900;
 const PERIOD = 4000;
 /** Seconds that are asked for again each time, so that a late answer leaves no hole. */
 const AGAIN = 20;
@@ -15,6 +16,8 @@ export class NodeHistory extends EventTarget {
   batches: Histogram | null = null;
   queue: Histogram | null = null;
   compute: Histogram | null = null;
+  /** What the node's processes used, at times of its own. */
+  usage: Usage = { times: [], series: [] };
   problem = "";
   loaded = false;
 
@@ -81,11 +84,40 @@ export class NodeHistory extends EventTarget {
     this.batches = history.batches;
     this.queue = history.queue;
     this.compute = history.compute;
+    if (history.usage) this.usage = joined(this.usage, history.usage, history.end - KEPT);
   }
 
   /** One figure of every sample; latencies are absent where nothing passed. */
-  column(figure: keyof Sample): (number | null)[] {
-    const latency = figure.endsWith("_ms");
-    return this.samples.map((sample) => (latency && !sample.requests ? null : (sample[figure] ?? null)));
+  column(figure: Exclude<keyof Sample, "sizes">): (number | null)[] {
+    return this.samples.map((sample) => {
+      // No latency is exactly 0: that is a second in which none was measured.
+      if (figure.endsWith("_ms")) return sample[figure] || null;
+      return sample[figure] ?? null;
+    });
   }
+}
+
+/** What was known before the first of the newer times, and what is newer; nothing before `since`. */
+function joined(old: Usage, newer: Usage, since: number): Usage {
+  const first = newer.times[0] ?? Number.POSITIVE_INFINITY;
+  const from = old.times.findIndex((at) => at > since);
+  const until = old.times.findIndex((at) => at >= first - 0.05);
+  const kept: [number, number] = [from < 0 ? old.times.length : from, until < 0 ? old.times.length : until];
+  const name = (one: UsageSeries) => `${one.kind} ${one.role}`;
+  const times = [...old.times.slice(...kept), ...newer.times];
+  const all = new Map([...newer.series, ...old.series].map((one) => [name(one), one]));
+  const find = (usage: Usage, key: string) => usage.series.find((one) => name(one) === key);
+  const series = [...all].map(([key, { kind, role }]) => {
+    const before = find(old, key);
+    const after = find(newer, key);
+    const none = (n: number) => Array<null>(Math.max(0, n)).fill(null);
+    const part = (figure: "cpu" | "memory") => [
+      ...(before ? before[figure].slice(...kept) : none(kept[1] - kept[0])),
+      ...(after ? after[figure] : none(newer.times.length)),
+    ];
+    return { kind, role, cpu: part("cpu"), memory: part("memory") };
+  });
+  // The primary first, and its model before its proxy, whatever came first.
+  series.sort((a, b) => b.role.localeCompare(a.role) || a.kind.localeCompare(b.kind));
+  return { times, series };
 }

@@ -1,31 +1,19 @@
-/** A graph as it is now: follows the API's stream, and what it has seen of each node. */
+/** A graph as it is now: follows the API's stream. */
 
 import { type Api, ApiError } from "./api";
-import type { GraphEvent, GraphView, NodeView } from "./types";
+import type { GraphEvent, GraphView } from "./types";
 
-/** Seconds that are kept of what the stream told. */
-export const KEPT = 900;
 const MOST_EVENTS = 500;
 /** Milliseconds without news after which the view says that it may be old. */
 const STALE = 5000;
 const FIRST_RETRY = 1000;
 const LAST_RETRY = 15_000;
 
-/** What the history of the API does not hold, kept while the page is open. */
-export interface Seen {
-  at: number;
-  queue: number | null;
-  compute: number | null;
-  cpu: number | null;
-  memory: number | null;
-}
-
 /** Tells of changes by a `change` event. Closed, and opened again, as the page is hidden and shown. */
 export class LiveGraph extends EventTarget {
   view: GraphView | null = null;
   error: ApiError | null = null;
   events: GraphEvent[] = [];
-  readonly seen = new Map<number, Seen[]>();
   /** How far the server's clock is ahead of this one's, in seconds. */
   skew = 0;
 
@@ -166,29 +154,15 @@ export class LiveGraph extends EventTarget {
     this.view = view;
     // Where no agent runs, nobody knows of events.
     if (view.reachable !== false && !this.askedEvents) void this.loadEvents();
-    for (const node of view.nodes) this.keep(view.at, node);
     this.tell();
   }
 
-  private keep(at: number, node: NodeView): void {
-    const kept = this.seen.get(node.index) ?? [];
-    if (kept.length && kept[kept.length - 1]!.at >= at) return;
-    kept.push({
-      at,
-      queue: node.queue_p95_ms,
-      compute: node.compute_p95_ms,
-      cpu: node.cpu,
-      memory: node.memory,
-    });
-    while (kept.length && kept[0]!.at < at - KEPT) kept.shift();
-    this.seen.set(node.index, kept);
-  }
-
+  /** The stream tells the newest events, perhaps before the older ones were fetched. */
   private add(events: GraphEvent[]): void {
-    const last = this.events.length ? this.events[this.events.length - 1]!.number : 0;
-    const fresh = events.filter((event) => event.number > last);
+    const known = new Set(this.events.map((event) => event.number));
+    const fresh = events.filter((event) => !known.has(event.number));
     if (!fresh.length) return;
-    this.events = [...this.events, ...fresh].slice(-MOST_EVENTS);
+    this.events = [...this.events, ...fresh].sort((a, b) => a.number - b.number).slice(-MOST_EVENTS);
     this.tell();
   }
 

@@ -19,9 +19,10 @@ export const PLACES = {
 const host = globalThis as unknown as Record<string, unknown> & { React: React };
 
 for (const [name, place] of Object.entries(PLACES)) {
-  const component = ({ dagId, taskId }: Props) =>
+  const component = ({ dagId, taskId, runId }: Props) =>
     host.React.createElement("hogar-app", {
       place,
+      "run-id": runId ?? "",
       "dag-id": dagId ?? "",
       "task-id": taskId ?? "",
       style: place === "dashboard" ? undefined : { height: "100%" },

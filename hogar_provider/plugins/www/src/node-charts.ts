@@ -7,16 +7,17 @@ import type { Line, Mark } from "./chart";
 import { customElement } from "./element";
 import { bytes, count, ms, percent, rate } from "./format";
 import { NodeHistory } from "./history";
-import type { Seen } from "./live";
 import { LOOKS } from "./states";
 import { shared } from "./styles";
-import type { BatchChange, GraphEvent, NodeView } from "./types";
+import type { BatchChange, GraphEvent, NodeView, UsageSeries } from "./types";
 import "./chart";
 import "./heat-map";
 
 const P50 = "var(--accent)";
 const P95 = "var(--degraded)";
 const P99 = "var(--recovering)";
+/** Of the primary's model, its proxy, the backup's model, its proxy. */
+const PROCESSES = [P50, P95, P99, "var(--fg-muted)"];
 
 /** `brief` shows latency and throughput alone, as the batching view does. */
 @customElement("hogar-node-charts")
@@ -24,7 +25,6 @@ export class HogarNodeCharts extends LitElement {
   @property({ attribute: false }) api!: Api;
   @property() dag = "";
   @property({ attribute: false }) node!: NodeView;
-  @property({ attribute: false }) seen: readonly Seen[] = [];
   @property({ attribute: false }) events: GraphEvent[] = [];
   @property({ type: Boolean }) brief = false;
   /** Counts up when a batch limit was changed here, so that its mark is fetched. */
@@ -94,15 +94,22 @@ export class HogarNodeCharts extends LitElement {
     }
     const { times } = history;
     const marks = this.marks();
-    const at = this.seen.map((s) => s.at);
     const line = (
       label: string,
       values: (number | null)[],
       color: string,
       more: Partial<Line> = {},
     ): Line => ({ label, values, color, ...more });
-    const seconds = at.length ? Math.min(900, Math.max(60, at[at.length - 1]! - at[0]!)) : 900;
-    const since = at.length && at[at.length - 1]! - at[0]! < 880 ? "Since this page was opened." : "";
+    const { usage } = history;
+    const used = (figure: "cpu" | "memory") =>
+      usage.series.map((one, k) =>
+        line(
+          processName(one),
+          one[figure],
+          PROCESSES[k % PROCESSES.length]!,
+          one.role === "backup" ? { dash: [5, 4] } : {},
+        ),
+      );
     return html`${history.problem ? html`<div class="note warn" role="alert" style="margin-bottom:10px"><span>${history.problem}</span></div>` : nothing}
       <div class="charts">
       <hogar-chart heading="Latency" .times=${times} .unit=${ms} .marks=${marks}
@@ -112,41 +119,20 @@ export class HogarNodeCharts extends LitElement {
       ${
         this.brief
           ? nothing
-          : html`<hogar-chart heading="p95 split" .times=${at} .unit=${ms} .marks=${marks} note=${since} seconds=${seconds}
-            .lines=${[
-              line(
-                "waits in queue",
-                this.seen.map((s) => s.queue),
-                P95,
-              ),
-              line(
-                "computes",
-                this.seen.map((s) => s.compute),
-                P50,
-              ),
-            ]}></hogar-chart>
+          : html`<hogar-chart heading="p95 split" .times=${times} .unit=${ms} .marks=${marks}
+            .lines=${[line("waits in queue", history.column("queue_p95_ms"), P95), line("computes", history.column("compute_p95_ms"), P50)]}></hogar-chart>
           <hogar-chart heading="Queue" .times=${times} .unit=${count} .marks=${marks} least="4"
             .lines=${[line("queued", history.column("queued"), P95, { fill: true }), line("running", history.column("running"), P50)]}></hogar-chart>
           <hogar-heat-map .times=${[...times]} .samples=${history.samples} limit=${this.node.batch?.limit ?? 1}></hogar-heat-map>
-          <hogar-chart heading="CPU" .times=${at} .unit=${percent} least="0.1" note=${since} seconds=${seconds} .lines=${[
-            line(
-              "of a core",
-              this.seen.map((s) => s.cpu),
-              P50,
-              { fill: true },
-            ),
-          ]}></hogar-chart>
-          <hogar-chart heading="Memory" .times=${at} .unit=${bytes} least="1000000" note=${since} seconds=${seconds} .lines=${[
-            line(
-              "resident",
-              this.seen.map((s) => s.memory),
-              P99,
-              { fill: true },
-            ),
-          ]}></hogar-chart>`
+          <hogar-chart heading="CPU, of a core" .times=${usage.times} .unit=${percent} .marks=${marks} least="0.1" .lines=${used("cpu")}></hogar-chart>
+          <hogar-chart heading="Memory" .times=${usage.times} .unit=${bytes} .marks=${marks} least="1000000" .lines=${used("memory")}></hogar-chart>`
       }
     </div>`;
   }
+}
+
+function processName({ kind, role }: UsageSeries): string {
+  return role === "primary" ? kind : `${role}'s ${kind}`;
 }
 
 /** What a change did, in a few words: for a mark in a chart, and for the list of changes. */

@@ -6,10 +6,10 @@ import type { Api } from "./api";
 import { declaredWords } from "./batch-editor";
 import { customElement } from "./element";
 import { bytes, count, moment, ms, percent, rate, span } from "./format";
-import type { Seen } from "./live";
 import { gist, told } from "./reason";
 import { badge, glyph, look } from "./states";
 import { shared } from "./styles";
+import { note } from "./trouble";
 import type { GraphEvent, NodeView, PairView } from "./types";
 import "./batch-editor";
 import "./events";
@@ -32,7 +32,6 @@ export class HogarNodePanel extends LitElement {
   @property({ attribute: false }) node!: NodeView;
   @property({ type: Number }) now = 0;
   @property({ type: Number }) at = 0;
-  @property({ attribute: false }) seen: readonly Seen[] = [];
   @property({ attribute: false }) events: GraphEvent[] = [];
   @property() section = "";
   @property({ type: Boolean, reflect: true }) closable = false;
@@ -89,6 +88,7 @@ export class HogarNodePanel extends LitElement {
         <div class="row"><h3 class="cut">${node.name}</h3>${badge(node.state)}${node.since != null ? html`<span class="small muted cut">for ${span(this.now - node.since)}, since ${moment(node.since)}</span>` : nothing}<span class="grow"></span>
           ${this.closable ? html`<button class="quiet icon" aria-label="Close ${node.name}" @click=${() => this.dispatchEvent(new CustomEvent("close-panel"))}>✕</button>` : nothing}</div>
         ${node.reason ? html`<div class="note ${node.state === "dead" ? "bad" : ""} why">${glyph(node.state, 16)}<div class="grow">${told(node.reason)}</div></div>` : nothing}
+        ${note(node, this.now)}
         ${
           serves
             ? html`<dl class="facts">
@@ -121,7 +121,7 @@ export class HogarNodePanel extends LitElement {
       case "charts":
         return node.state === "undeployed"
           ? html`<p class="muted small">Charts appear once it runs.</p>`
-          : html`<hogar-node-charts .api=${api} .dag=${dag} .node=${node} .seen=${this.seen} .events=${this.events} .version=${this.version} ?wide=${!this.closable}></hogar-node-charts>`;
+          : html`<hogar-node-charts .api=${api} .dag=${dag} .node=${node} .events=${this.events} .version=${this.version} ?wide=${!this.closable}></hogar-node-charts>`;
       case "batching":
         return html`<hogar-batch-editor .api=${api} .dag=${dag} .node=${node} @changed=${() => {
           this.version++;

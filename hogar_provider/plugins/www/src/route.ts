@@ -1,6 +1,8 @@
 /** What is shown, in the page's fragment: a link to it opens the same. */
 
-export const VIEWS = ["graph", "batching", "requests", "events", "source", "test"] as const;
+import { readChoice, type TrainingChoice, writeChoice } from "./training-route";
+
+export const VIEWS = ["graph", "batching", "training", "requests", "events", "source", "test"] as const;
 export type ViewName = (typeof VIEWS)[number];
 
 export interface Route {
@@ -11,6 +13,8 @@ export interface Route {
   dag: string;
   /** Part of the node panel. */
   part: string;
+  /** What of the trainings. */
+  training?: TrainingChoice;
 }
 
 const NAMESPACE = "hogar";
@@ -26,6 +30,7 @@ export function read(fragment: string): Route {
     node: Number.isInteger(node) && node > 0 ? node : 0,
     dag: query.get("dag") ?? "",
     part: query.get("part") ?? "",
+    training: readChoice(query),
   };
 }
 
@@ -35,6 +40,7 @@ export function write(route: Route): string {
   if (route.view !== "graph") query.set("view", route.view);
   if (route.node) query.set("node", String(route.node));
   if (route.node && route.part) query.set("part", route.part);
+  if (route.view === "training" && route.training) writeChoice(query, route.training);
   const text = query.toString();
   return text ? `#${NAMESPACE}?${text}` : `#${NAMESPACE}`;
 }

@@ -39,6 +39,20 @@ export interface PairView {
   reason: string;
 }
 
+export interface TroubleStep {
+  at: number;
+  what: string;
+}
+
+/** A time in which a node was not whole, however short; told until some seconds after its end. */
+export interface Trouble {
+  worst: State;
+  began: number;
+  ended: number | null;
+  why: string;
+  steps: TroubleStep[];
+}
+
 export interface NodeView {
   index: number;
   name: string;
@@ -70,6 +84,7 @@ export interface NodeView {
   cpu: number | null;
   /** Bytes. */
   memory: number | null;
+  trouble?: Trouble | null;
 }
 
 export interface FlowView {
@@ -136,6 +151,24 @@ export interface Sample {
   p50_ms: number | null;
   p95_ms: number | null;
   p99_ms: number | null;
+  queue_p95_ms?: number | null;
+  compute_p95_ms?: number | null;
+  /** How many batches had at most 1, 2, 4 and so on requests; without zeros at the end. */
+  sizes?: number[];
+}
+
+export interface UsageSeries {
+  kind: string;
+  role: string;
+  /** Cores. */
+  cpu: (number | null)[];
+  /** Bytes. */
+  memory: (number | null)[];
+}
+
+export interface Usage {
+  times: number[];
+  series: UsageSeries[];
 }
 
 export interface Histogram {
@@ -152,6 +185,7 @@ export interface History {
   compute: Histogram | null;
   total: Histogram | null;
   batches: Histogram | null;
+  usage?: Usage;
 }
 
 export interface Position {

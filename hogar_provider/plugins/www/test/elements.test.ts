@@ -1,8 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import "../src/app";
+import type { LitElement } from "lit";
 import { Api } from "../src/api";
 import type { HogarApp } from "../src/app";
-import { batch, fakeApi, mount, node, PlayedStream, text, until, view } from "./fixtures";
+import type { HogarChart } from "../src/chart";
+import { LiveGraph } from "../src/live";
+import type { GraphEvent, History, Trouble } from "../src/types";
+import { batch, fakeApi, mount, node, PlayedStream, sample, text, until, view } from "./fixtures";
 
 const base = "http://localhost/hogar/api/v1";
 
@@ -70,6 +74,76 @@ describe("the app", () => {
     expect(told).toContain("Node-2");
     expect(told).toMatch(/dead for [23] s/);
     expect(told).toContain("its model was killed by signal 9");
+  });
+
+  it("tells a death that was over before the next look: in the bar, on the node and to a screen reader", async () => {
+    fakeApi({ "GET /dags/Senti/graph": view(), "GET /dags/Senti/events": { events: [] } });
+    const element = await app({ dagId: "Senti" });
+    await until(() => PlayedStream.last !== null, "the stream");
+    const at = Date.now() / 1000;
+    const trouble: Trouble = {
+      worst: "recovering",
+      began: at - 2.5,
+      ended: at - 2.466,
+      why: "its model (pid 12) was killed by SIGKILL",
+      steps: [{ at: at - 2.47, what: "its backup took over in 34 ms" }],
+    };
+    PlayedStream.last!.send("graph", view([node(1), node(2, { trouble })], { at }));
+    await element.updateComplete;
+    const said = (selector: string) =>
+      element.shadowRoot!.querySelector(selector)!.textContent!.replace(/\s+/g, " ");
+    expect(element.shadowRoot!.querySelector(".alarm.dead")).toBeNull();
+    expect(said(".alarm.past")).toMatch(
+      /Node-2 died at \d\d:\d\d:\d\d, 2 s ago: its model \(pid 12\) was killed by SIGKILL; its backup took over in 34 ms\. Whole again after 34 ms\./,
+    );
+    expect(said("[aria-live]")).toContain("Node-2 died and serves: its model (pid 12) was killed by SIGKILL");
+    const graph = element.shadowRoot!.querySelector("hogar-graph")!;
+    await (graph as unknown as { updateComplete: Promise<unknown> }).updateComplete;
+    const strip = graph.shadowRoot!.querySelector('[data-index="2"].lately .lately')!;
+    expect(strip.textContent!.replace(/\s+/g, " ")).toBe(
+      "died 2 s ago, whole after 34 ms its backup took over in 34 ms",
+    );
+    expect(graph.shadowRoot!.querySelectorAll(".lately .lately")).toHaveLength(1);
+    // While it still recovers its state says so, and once more would be too much.
+    PlayedStream.last!.send(
+      "graph",
+      view([node(1), node(2, { state: "recovering", trouble: { ...trouble, ended: null } })], { at: at + 1 }),
+    );
+    await element.updateComplete;
+    expect(element.shadowRoot!.querySelector(".alarm.past")).toBeNull();
+    expect(element.shadowRoot!.querySelector(".alarm.warn")).not.toBeNull();
+    // A backup has taken over, and a new one starts.
+    PlayedStream.last!.send(
+      "graph",
+      view([node(1), node(2, { state: "degraded", trouble: { ...trouble, ended: null } })], { at: at + 2 }),
+    );
+    await element.updateComplete;
+    expect(said(".alarm.past")).toMatch(/took over in 34 ms\. /);
+    PlayedStream.last!.send("graph", view([node(1), node(2)], { at: at + 20 }));
+    await element.updateComplete;
+    expect(element.shadowRoot!.querySelector(".alarm.past")).toBeNull();
+  });
+
+  it("keeps events in order, whichever come first", async () => {
+    const event = (number: number): GraphEvent => ({
+      number,
+      at: 1000 + number,
+      node: "Node-1",
+      what: `event ${number}`,
+      before: "",
+      after: "",
+    });
+    let answer: (value: unknown) => void = () => {};
+    const { api } = fakeApi({ "GET /dags/Senti/graph": view() });
+    api.events = () => new Promise((resolve) => (answer = resolve as (value: unknown) => void));
+    const live = new LiveGraph(api, "Senti");
+    live.start();
+    await until(() => PlayedStream.last !== null, "the stream");
+    PlayedStream.last!.send("events", { events: [event(3), event(4)] });
+    answer({ events: [event(1), event(2), event(3)] });
+    await until(() => live.events.length === 4, "all events");
+    expect(live.events.map((one) => one.number)).toEqual([1, 2, 3, 4]);
+    live.stop();
   });
 
   it("shows a declared graph that is not deployed, and says how to deploy it", async () => {
@@ -208,6 +282,60 @@ describe("the batch editor", () => {
     find<HTMLButtonElement>('button[type="button"]').click();
     await until(() => text(element).includes("Reset to what is declared."), "that it is reset");
     expect(calls[0]!.body).toEqual({ reset: true });
+  });
+});
+
+describe("a node's charts", () => {
+  it("are of the last 15 minutes from the first moment on, also cpu, memory and what waits", async () => {
+    const samples = [0, 1, 2].map((k) =>
+      sample({ queue_p95_ms: 3 + k, compute_p95_ms: 7, sizes: [0, 0, 10] }),
+    );
+    fakeApi({
+      "GET /dags/Senti/nodes/1/history": {
+        step: 1,
+        end: 1002,
+        samples,
+        queue: null,
+        compute: null,
+        total: null,
+        batches: null,
+        usage: {
+          times: [999, 1001],
+          series: [
+            { kind: "model", role: "primary", cpu: [null, 0.4], memory: [1e8, 1.1e8] },
+            { kind: "model", role: "backup", cpu: [0.1, 0.1], memory: [1e8, 1e8] },
+          ],
+        },
+      } satisfies History,
+      "GET /dags/Senti/batching/changes": { changes: [] },
+    });
+    const charts = await mount<LitElement>("hogar-node-charts", {
+      api: new Api(base),
+      dag: "Senti",
+      node: node(1),
+    });
+    await until(() => charts.shadowRoot!.querySelector("hogar-heat-map") !== null, "the charts");
+    const drawn = new Map(
+      [...charts.shadowRoot!.querySelectorAll<HogarChart>("hogar-chart")].map((one) => [one.heading, one]),
+    );
+    const lines = (heading: string) => drawn.get(heading)!.lines.map(({ label, values }) => [label, values]);
+    expect([...drawn.keys()]).toEqual([
+      "Latency",
+      "Throughput",
+      "p95 split",
+      "Queue",
+      "CPU, of a core",
+      "Memory",
+    ]);
+    expect(lines("p95 split")).toEqual([
+      ["waits in queue", [3, 4, 5]],
+      ["computes", [7, 7, 7]],
+    ]);
+    expect(lines("CPU, of a core")).toEqual([
+      ["model", [null, 0.4]],
+      ["backup's model", [0.1, 0.1]],
+    ]);
+    expect(drawn.get("Memory")!.times).toEqual([999, 1001]);
   });
 });
 

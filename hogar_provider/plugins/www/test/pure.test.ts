@@ -129,20 +129,25 @@ describe("states", () => {
 });
 
 describe("the heat map", () => {
-  it("gives each half minute its shares, by mean batch", () => {
+  it("gives each half minute its shares of batches by size, and not by the mean of a second", () => {
     const { sizes, cells } = heat(
       [871, 872, 899],
       [
-        sample({ requests: 10, batches: 10 }),
-        sample({ requests: 40, batches: 10 }),
-        sample({ requests: 64, batches: 2 }),
+        sample({ batches: 10, sizes: [10] }),
+        sample({ batches: 10, sizes: [0, 0, 10] }),
+        // In one second both ends: their mean is a size that no batch had.
+        sample({ batches: 4, sizes: [2, 0, 0, 0, 0, 2] }),
       ],
       32,
       900,
     );
     expect(sizes).toEqual([1, 2, 4, 8, 16, 32]);
     const last = cells[cells.length - 1]!;
-    expect(last.map((share) => Number(share.toFixed(2)))).toEqual([0.45, 0, 0.45, 0, 0, 0.09]);
+    expect(last.map((share) => Number(share.toFixed(2)))).toEqual([0.5, 0, 0.42, 0, 0, 0.08]);
+  });
+  it("has a row for what is larger than the limit, as before the limit was lowered", () => {
+    const { sizes } = heat([899], [sample({ batches: 1, sizes: [0, 0, 0, 1] })], 2, 900);
+    expect(sizes).toEqual([1, 2, 4, 8]);
   });
 });
 
@@ -181,6 +186,40 @@ describe("a node's history", () => {
     });
     expect(history.column("p95_ms")).toEqual([null]);
     expect(history.column("requests")).toEqual([0]);
+  });
+  it("joins what its processes used, also of a backup that came later", () => {
+    const { api } = fakeApi({});
+    const history = new NodeHistory(api, "Senti", 1);
+    const piece = (end: number, times: number[], roles: string[]) =>
+      history.merge({
+        step: 1,
+        end,
+        samples: [],
+        queue: null,
+        compute: null,
+        total: null,
+        batches: null,
+        usage: {
+          times,
+          series: roles.map((role) => ({
+            kind: "model",
+            role,
+            cpu: times.map((at) => at / 10_000),
+            memory: times.map(() => (role === "primary" ? 10 : 20)),
+          })),
+        },
+      });
+    piece(1001, [998, 1000], ["primary"]);
+    piece(1005, [1000, 1002, 1004], ["backup", "primary"]);
+    expect(history.usage.times).toEqual([998, 1000, 1002, 1004]);
+    expect(history.usage.series.map(({ role, memory }) => [role, memory])).toEqual([
+      ["primary", [10, 10, 10, 10]],
+      ["backup", [null, 20, 20, 20]],
+    ]);
+    expect(history.usage.series[0]!.cpu).toEqual([0.0998, 0.1, 0.1002, 0.1004]);
+    piece(1905, [1904], ["primary"]);
+    expect(history.usage.times).toEqual([1904]);
+    expect(history.usage.series[1]!.memory).toEqual([null]);
   });
 });
 

@@ -1,0 +1,203 @@
+"""The agent's samples of its nodes: what they did, and what their processes used, by time.
+
+Every :data:`INTERVAL` seconds it reads two small files of /proc a process, and asks each primary's
+proxy for the seconds since. Memory is read less often: Linux walks a process's pages for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from earg.node import RunningNode
+from earg.node_history import NodeHistory
+from earg.protos import hogar_pb2
+from earg.statistics import HISTORY_SECONDS
+from earg.usage import ProcessUsage, UsageHistory, UsageSeries, read_cpu, read_memory
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 2.0
+"""Seconds between samples."""
+
+MEMORY_INTERVAL, MEMORY_SHARE = 10.0, 0.002
+"""A process's memory is read every so many seconds, and less often where reading it would take
+more than such a share of the time."""
+
+Process = tuple[int, str, str]
+"""A process's id, its kind (see :class:`earg.usage.ProcessUsage`), and the role of its pair."""
+
+Ask = Callable[[RunningNode, int], Awaitable[tuple[hogar_pb2.NodeStatistics | None, str]]]
+"""Ask a node's primary for its statistics with so many seconds of history."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    size: int
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """One kind of processes at one time."""
+
+    cpu: float | None
+    memory: int
+
+
+class NodeUsage:
+    """What one node's processes used in the last :data:`HISTORY_SECONDS`, and use."""
+
+    def __init__(self) -> None:
+        # Threads read, so that the kernel's work on a large process holds nobody up.
+        self._lock = threading.Lock()
+        self._samples: deque[tuple[float, dict[tuple[str, str], _Used]]] = deque()
+        self._computed: dict[int, float] = {}
+        self._at = 0.0
+        self._memory: dict[int, _Memory] = {}
+
+    def sample(self, processes: Iterable[Process]) -> None:
+        """Add a sample of ``processes``."""
+        with self._lock:
+            self._sample(processes)
+
+    def now(self, processes: Iterable[Process]) -> list[ProcessUsage]:
+        """What ``processes`` use now, their memory as it was read last; without those that have
+        ended."""
+        with self._lock:
+            return [
+                ProcessUsage(pid, kind, role, *found, self._memory_of(pid, found[1]))
+                for pid, kind, role in processes
+                if (found := read_cpu(pid)) is not None
+            ]
+
+    def _sample(self, processes: Iterable[Process]) -> None:
+        at, passed = time.time(), time.monotonic() - self._at
+        self._at += passed
+        computed: dict[int, float] = {}
+        cores: dict[tuple[str, str], float | None] = {}
+        memory: dict[tuple[str, str], int] = {}
+        for pid, kind, role in processes:
+            found = read_cpu(pid)
+            if found is None:
+                continue
+            computed[pid], age = found
+            key = ("model" if kind.startswith("model") else kind, role)
+            before = self._computed.get(pid, 0.0 if age <= passed else None)
+            used = None if before is None else max(0.0, computed[pid] - before) / passed
+            known = cores.get(key)
+            cores[key] = known if used is None else (known or 0.0) + used
+            memory[key] = memory.get(key, 0) + self._memory_of(pid, age)
+        self._computed = computed
+        self._memory = {pid: kept for pid, kept in self._memory.items() if pid in computed}
+        used_by = {key: _Used(cores[key], size) for key, size in memory.items()}
+        self._samples.append((at, used_by))
+        while self._samples[0][0] <= at - HISTORY_SECONDS:
+            self._samples.popleft()
+
+    def _memory_of(self, pid: int, age: float) -> int:
+        kept = self._memory.get(pid)
+        begun = time.monotonic()
+        if kept is not None and begun < kept.due:
+            return kept.size
+        size = read_memory(pid) or 0
+        now = time.monotonic()
+        # One that has just started still loads.
+        pause = max(min(age, MEMORY_INTERVAL), (now - begun) / MEMORY_SHARE)
+        self._memory[pid] = _Memory(size, now + pause)
+        return size
+
+    def history(self, seconds: float) -> UsageHistory:
+        """The samples of the last ``seconds``."""
+        since = time.time() - seconds
+        with self._lock:
+            samples = [one for one in self._samples if one[0] > since]
+        keys = sorted({key for _, used in samples for key in used})
+        return UsageHistory(
+            tuple(at for at, _ in samples),
+            tuple(
+                UsageSeries(
+                    kind,
+                    role,
+                    tuple(_rounded(used.get((kind, role))) for _, used in samples),
+                    tuple(
+                        used[kind, role].memory if (kind, role) in used else None
+                        for _, used in samples
+                    ),
+                )
+                for kind, role in keys
+            ),
+        )
+
+
+def _rounded(used: _Used | None) -> float | None:
+    return None if used is None or used.cpu is None else round(used.cpu, 4)
+
+
+@dataclass(slots=True)
+class NodeSamples:
+    """Of one node."""
+
+    history: NodeHistory = field(default_factory=NodeHistory)
+    usage: NodeUsage = field(default_factory=NodeUsage)
+
+
+class Sampling:
+    """Those of all nodes, by graph and index. They go with the graph."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._nodes: dict[tuple[str, int], NodeSamples] = {}
+
+    def of(self, graph: str, index: int) -> NodeSamples:
+        """The samples of one node."""
+        return self._nodes.setdefault((graph, index), NodeSamples())
+
+    async def run(self, nodes: Callable[[], Sequence[tuple[str, RunningNode]]]) -> None:
+        """Sample what ``nodes`` gives, each with its graph's name, for ever."""
+        due = time.monotonic()
+        while True:
+            try:
+                await self.sample(nodes())
+            except Exception:
+                log.exception("the nodes could not be sampled")
+            due = max(due + INTERVAL, time.monotonic() + INTERVAL / 2)
+            await asyncio.sleep(due - time.monotonic())
+
+    async def sample(self, nodes: Sequence[tuple[str, RunningNode]]) -> None:
+        """One sample of each node; forget those that are not there any more."""
+        there = {(graph, node.index) for graph, node in nodes}
+        for key in [key for key in self._nodes if key not in there]:
+            del self._nodes[key]
+        processes = [
+            (self.of(graph, node.index).usage, processes_of(node)) for graph, node in nodes
+        ]
+        await asyncio.gather(
+            asyncio.to_thread(_read_all, processes),
+            *(self._take(self.of(graph, node.index).history, node) for graph, node in nodes),
+        )
+
+    async def _take(self, history: NodeHistory, node: RunningNode) -> None:
+        said, _ = await self._ask(node, history.wanted)
+        if said is not None:
+            history.take(said)
+
+
+def processes_of(node: RunningNode) -> list[Process]:
+    """The node's processes that run."""
+    return [
+        (child.pid, kind, pair.role.value)
+        for pair in node.pairs
+        for kind, _, child in pair.processes
+        if child.running
+    ]
+
+
+def _read_all(nodes: Iterable[tuple[NodeUsage, Iterable[Process]]]) -> None:
+    for usage, processes in nodes:
+        usage.sample(processes)
