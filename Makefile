@@ -22,6 +22,7 @@ test: lint test-www ## lint, type check and run the whole test suite (some minut
 	@scripts/test_tools.sh
 	@scripts/test_browser.sh
 	@scripts/test_containers.sh
+	@scripts/test_peers.sh
 	.venv/bin/python -m pytest -n auto --maxprocesses 4
 
 test-fast: setup ## run the tests that need no Airflow service

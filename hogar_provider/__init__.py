@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "EARG",
                 "python-modules": [
                     "hogar_provider.operators.batch",
+                    "hogar_provider.operators.compile",
                     "hogar_provider.operators.deploy",
                     "hogar_provider.operators.probe",
                     "hogar_provider.operators.send",

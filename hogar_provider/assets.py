@@ -12,3 +12,12 @@ def graph_asset(graph: str) -> Asset:
     ``version`` and ``url``.
     """
     return Asset(f"earg://{graph}")
+
+
+def compiled_asset(graph: str) -> Asset:
+    """The asset of a graph's compiled files: ``Asset("earg://<graph>/compiled")``.
+
+    It is updated whenever a task has published them; the event's extra holds ``graph``,
+    ``version``, ``folder`` and ``digests`` by target.
+    """
+    return Asset(f"earg://{graph}/compiled")

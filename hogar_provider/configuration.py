@@ -46,6 +46,13 @@ OPTIONS: dict[str, Option] = {
         "The name of the file that maps images to Python classes, for engines without containers. "
         "It is looked for beside a graph's file and in the folders above, up to the DAGs' folder.",
     ),
+    "compiled_folder": Option(
+        "string",
+        "compiled",
+        "/srv/compiled",
+        "The folder that the task ``compile`` writes the files of other platforms to, in "
+        "``graph/version/target/``. A relative one is below ``AIRFLOW_HOME``.",
+    ),
     "deploy_timeout": Option(
         "float",
         "300",
@@ -101,6 +108,11 @@ def images_file() -> str:
     if "/" in name or name in (".", ".."):
         raise _wrong("images_file", name, "the name of a file without a folder")
     return name
+
+
+def compiled_folder() -> str:
+    """The folder of compiled files; where it is relative, below ``AIRFLOW_HOME``."""
+    return _text("compiled_folder")
 
 
 def deploy_timeout() -> float:

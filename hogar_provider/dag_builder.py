@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, TaskGroup
 
 from hogar_provider.configuration import deploy_timeout, probe_timeout
+from hogar_provider.operators.compile import CompileGraphOperator
 from hogar_provider.operators.deploy import DeployNodeOperator
 from hogar_provider.operators.probe import ProbeNodeOperator
 from hogar_provider.operators.serve import ServeGraphOperator
@@ -158,8 +159,22 @@ def build_dag(
         **common,
     )
 
+    platforms = _platforms(graph)
+    if platforms:
+        CompileGraphOperator(
+            task_id="compile",
+            dag=dag,
+            graph=name,
+            version=version,
+            udgl=text,
+            source=source.name,
+            targets="{{ params.platforms | tojson }}",
+            dry=FROM_PARAMS["dry"],
+            doc_md=f"Writes the files of {', '.join(platforms)}; the log names them.",
+        )
+
     # Given before, every task would get a copy, which takes long and is stored with each.
-    dag.params = _params(nodes)
+    dag.params = {**_params(nodes), **_platform_param(platforms)}
     deploy_after(trainings, deploy_tasks, dag)
     wire.set_upstream(deploy_tasks)
     wire.set_downstream(probe_of[entry.name])
@@ -246,6 +261,27 @@ def _table(graph: ServingGraph) -> str:
         + "\n".join(rows[:MOST_ROWS])
         + (f"\n\n... and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
     )
+
+
+def _platforms(graph: ServingGraph) -> list[str]:
+    """The targets whose files a run publishes: none where the graph names EARG alone."""
+    named = list(dict.fromkeys(graph.platforms))
+    return [] if named == ["earg"] else named
+
+
+def _platform_param(platforms: list[str]) -> dict[str, Param]:
+    if not platforms:
+        return {}
+    return {
+        "platforms": Param(
+            platforms,
+            type="array",
+            title="Platforms",
+            description="What the graph is compiled to; the task compile writes the files.",
+            items={"type": "string"},
+            examples=platforms,
+        )
+    }
 
 
 def _params(nodes: Sequence[Operator]) -> dict[str, Param]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from earg.client import NoAgentError, connect
+from hogar_provider.compiled import compile_text
 from tests.hogar_provider.folders import (
     BROKEN,
     LOADERS,
@@ -218,6 +219,7 @@ CHOOSES = """\
 meta
 name Small
 version 1
+platform ray, json
 operator A
 entrypoint small:Words, batch dynamic 8, latency 40ms, wait 1ms, replicas 2
 operator B
@@ -245,6 +247,13 @@ def test_a_run_of_the_dag_brings_the_graph_up(airflow: Airflow) -> None:
     assert len(graph.nodes[0].pairs[0].model_pids) == 2
     assert ask(graph.url, "three words here") == "1"
     assert json.loads(ask(graph.url, "two words"))["said"] == "good morning"
+    compiled = airflow.home / "compiled" / "Small" / "1"
+    for name in ("ray", "json"):
+        files = compile_text(CHOOSES, "small.udgl", name).files
+        assert files
+        for file in files:
+            assert (compiled / name / file.name).read_text() == file.text
+            assert str(compiled / name / file.name) in log
 
 
 def test_a_model_that_raises_fails_its_task_with_its_own_traceback(airflow: Airflow) -> None:

@@ -1,10 +1,11 @@
 """What each target makes of each construct: found by compiling, told in docs/targets.md.
 
-python -m tests.targets.support    write the table of docs/targets.md anew
+python -m tests.targets.support [TARGET...]    write golden files and docs/targets.md anew
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from enum import Enum
@@ -19,6 +20,9 @@ MANUAL = Path(__file__).parents[2] / "docs" / "targets.md"
 
 GOLDEN = Path(__file__).parent / "golden"
 
+GRAPHS = Path(__file__).parent / "graphs"
+"""Graphs for codes that no construct's example triggers."""
+
 _FIXTURES = Path(__file__).parents[1] / "udgl" / "fixtures" / "valid"
 
 DRAWINGS = ("dot", "mermaid")
@@ -26,7 +30,7 @@ DRAWINGS = ("dot", "mermaid")
 
 PLATFORMS = tuple(name for name in target_names() if name not in DRAWINGS)
 
-_BEGIN, _END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+_CODE = re.compile(r"\b[A-Z]+[0-9]{3}\b")
 
 
 class Support(Enum):
@@ -98,11 +102,26 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def with_table(manual: str) -> str:
-    """The manual's text with the table as it is now."""
-    before, _, rest = manual.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{table()}\n{_END}{after}"
+def codes() -> str:
+    """The table of all targets' codes, as Markdown."""
+    rows = [
+        f"| {code} | {meaning} |"
+        for name in target_names()
+        for code, meaning in target(name).CODES.items()
+    ]
+    return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def with_tables(manual: str) -> str:
+    """The manual's text with its tables as they are now."""
+    for word, text in (("table", table()), ("codes", codes())):
+        begin, end = f"<!-- {word}: begin -->\n", f"<!-- {word}: end -->\n"
+        before, found, rest = manual.partition(begin)
+        _, closed, after = rest.partition(end)
+        assert found, f"{MANUAL} has no {begin}"
+        assert closed, f"{MANUAL} has no {end}"
+        manual = f"{before}{begin}\n{text}\n{end}{after}"
+    return manual
 
 
 def _compile(name: str, text: str) -> tuple[dict[str, str] | None, tuple[Diagnostic, ...]]:
@@ -119,7 +138,14 @@ def golden_graphs() -> dict[str, str]:
         name: (_FIXTURES / f"{name}.udgl").read_text(encoding="utf-8")
         for name in ("sentiment", "simpledag")
     }
-    return graphs | {c.name.replace(" ", "_"): c.example for c in CONSTRUCTS}
+    more = {path.stem: path.read_text(encoding="utf-8") for path in sorted(GRAPHS.glob("*.udgl"))}
+    return graphs | {c.name.replace(" ", "_"): c.example for c in CONSTRUCTS} | more
+
+
+def codes_in_golden_files(name: str) -> set[str]:
+    """The codes that the golden files of a target have."""
+    texts = (path.read_text(encoding="utf-8") for path in (GOLDEN / name).glob("*.txt"))
+    return {code for text in texts for code in _CODE.findall(text)}
 
 
 def golden(name: str, graph: str) -> str:
@@ -144,7 +170,7 @@ def _write(names: tuple[str, ...]) -> None:
         folder.mkdir(parents=True)
         for graph in golden_graphs():
             (folder / f"{graph}.txt").write_text(golden(name, graph), encoding="utf-8")
-    MANUAL.write_text(with_table(MANUAL.read_text(encoding="utf-8")), encoding="utf-8")
+    MANUAL.write_text(with_tables(MANUAL.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import udgl
-from tests.targets.support import MANUAL, PLATFORMS, compile_both, with_table
+from tests.targets.support import MANUAL, PLATFORMS, compile_both, with_tables
 from udgl.constructs import CONSTRUCTS, Construct
 from udgl.targets import target, target_names
 
@@ -42,9 +42,9 @@ def test_the_same_graph_always_gives_the_same_files(name: str) -> None:
         assert target(name).compile_graph(udgl.parse(construct.example, "probe.udgl")) == first
 
 
-def test_the_manuals_table_is_what_the_targets_do() -> None:
+def test_the_manuals_tables_are_what_the_targets_do() -> None:
     manual = MANUAL.read_text(encoding="utf-8")
-    assert manual == with_table(manual), "run: python -m tests.targets.support"
+    assert manual == with_tables(manual), "run: python -m tests.targets.support"
 
 
 def _told(files: dict[str, str]) -> dict[str, str]:

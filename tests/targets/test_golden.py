@@ -7,7 +7,7 @@ import re
 import pytest
 
 import udgl
-from tests.targets.support import GOLDEN, golden, golden_graphs
+from tests.targets.support import GOLDEN, codes_in_golden_files, golden, golden_graphs
 from udgl.targets import target, target_names
 from udgl.writing import dumps
 
@@ -31,6 +31,15 @@ def test_how_a_graph_is_laid_out_changes_no_file_but_in_its_comments(name: str) 
         for one, other in zip(files, target(name).compile_graph(again).files, strict=True):
             assert one.name == other.name
             assert _bare(one.text) == _bare(other.text)
+
+
+BUILT = {"EARG100"}
+"""Said of graphs alone that no text can declare; their tests build them."""
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_every_code_is_said_of_a_golden_graph(name: str) -> None:
+    assert set(target(name).CODES) - codes_in_golden_files(name) <= BUILT
 
 
 def _bare(text: str) -> list[str]:

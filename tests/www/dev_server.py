@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from hogar_provider.compiled import archive, compile_text
 from tests.www.played import EARG, UDGL, Played, chain, gallery, sentiment, wide
 from tests.www.played_training import PlayedTraining, RefusedError, trained, training
 from udgl import highlight
+from udgl.targets import target, target_names
 
 WWW = Path(__file__).resolve().parents[2] / "hogar_provider" / "plugins" / "www"
 BUNDLE = WWW / "dist" / "hogar.js"
@@ -67,6 +69,25 @@ def tokens(theme: str) -> str:
         "border-emphasized": GRAYS[700 if dark else 300],
     }
     return ":root {" + "".join(f"--chakra-colors-{k}: {v};" for k, v in named.items()) + "}"
+
+
+def compiled(name: str) -> dict[str, Any]:
+    """What the text compiles to for a platform, as the API says it."""
+    found = compile_text(UDGL, "graph.udgl", name)
+    return {
+        "name": name,
+        "files": [{"name": file.name, "text": file.text} for file in found.files],
+        "findings": [
+            {
+                "code": one.code,
+                "severity": one.severity.value,
+                "message": one.message,
+                "hint": one.hint or "",
+                "line": one.span.line if one.span else 0,
+            }
+            for one in found.diagnostics
+        ],
+    }
 
 
 class Stage:
@@ -217,6 +238,29 @@ class Handler(BaseHTTPRequestHandler):
                     [{"kind": k, "text": t} for k, t in line] for line in highlight.lines(UDGL)
                 ]
                 self._json({"udgl": UDGL, "udgl_lines": coloured, "earg": EARG, "extras": ""})
+            case ["targets"]:
+                self._json(
+                    {
+                        "targets": [
+                            {
+                                "name": name,
+                                "description": target(name).DESCRIPTION,
+                                "declared": name == "kserve",
+                            }
+                            for name in target_names()
+                        ]
+                    }
+                )
+            case ["targets", name]:
+                self._json(compiled(name))
+            case ["targets", name, "archive"]:
+                data = archive(compile_text(UDGL, "graph.udgl", name).files)
+                self.send_response(HTTPStatus.OK)
+                self.send_header("Content-Type", "application/zip")
+                self.send_header("Content-Disposition", f'attachment; filename="g.{name}.zip"')
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
             case ["send"]:
                 self._send(graph, body)
             case ["drain"]:

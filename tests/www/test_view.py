@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from pathlib import Path
@@ -295,6 +296,24 @@ def test_an_agent_that_is_away_is_told_and_found_again(page: Page, server: DevSe
     play(server, "SentiAnalyzer/break?on=0")
     expect(page.get_by_text("The agent does not answer")).to_have_count(0)
     expect(page.locator(".node.s-ready")).to_have_count(5)
+
+
+def test_each_platforms_files_are_downloaded(
+    page: Page, server: DevServer, console: list[str]
+) -> None:
+    page.goto(f"{server.url}/dags/SentiAnalyzer#hogar?view=source")
+    others = page.get_by_role("region", name="Other platforms")
+    for name, role, file in (
+        ("kserve", "button", r".*\.kserve\.yaml"),
+        ("triton", "link", r"g\.triton\.zip"),
+    ):
+        row = others.locator("details", has=page.get_by_text(name, exact=True))
+        row.locator("summary").click()
+        expect(row.locator("li").first).to_contain_text(f"{name.upper()}")
+        with page.expect_download() as download:
+            row.get_by_role(role, name=re.compile("^Download")).click()
+        assert re.fullmatch(file, download.value.suggested_filename)
+    assert console == []
 
 
 def test_the_source_is_copied_as_it_is(page: Page, server: DevServer, console: list[str]) -> None:

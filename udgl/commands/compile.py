@@ -6,15 +6,15 @@ import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from udgl import parser as language
 from udgl.commands import OK, UNUSABLE, WRONG, colour
 from udgl.commands.streams import expand, read, say, shown_name, unusable, write_whole
-from udgl.diagnostics import Diagnostic, Severity, UdglError, format_all
-from udgl.graph import ServingGraph
+from udgl.compiling import compile_to
+from udgl.diagnostics import Diagnostic, UdglError, format_all
 from udgl.suggestions import Suggestions
-from udgl.targets import Compilation, OutputFile, Target, TargetError, target, target_names
+from udgl.targets import OutputFile, TargetError, target, target_names
 
 DESCRIPTION = """\
 Compile graphs for a platform: check each, and write what the platform accepts.
@@ -90,14 +90,14 @@ def run(options: argparse.Namespace) -> int:
     if len(names) > 1 and options.output is None and not options.check:
         options.parser.error("several graphs need a folder to write to: -o DIR")
     try:
-        platform = target(options.target)
+        target(options.target)
     except TargetError as error:
         say(f"udgl: {error}")
         return UNUSABLE
     code = OK
     compiled: list[_Compiled] = []
     for name in names:
-        found, told = _compile(name, platform, options)
+        found, told = _compile(name, options)
         code = max(code, told)
         if found is not None:
             compiled.append(found)
@@ -111,16 +111,14 @@ def run(options: argparse.Namespace) -> int:
     return max(code, _deliver(compiled, options.output))
 
 
-def _compile(
-    name: str, platform: Target, options: argparse.Namespace
-) -> tuple[_Compiled | None, int]:
+def _compile(name: str, options: argparse.Namespace) -> tuple[_Compiled | None, int]:
     """The files of one graph, None where it has none, and the exit code that says why."""
     source = shown_name(name)
     text = ""
     try:
         text = read(name)
         graph = language.parse(text, source)
-        result = _compilation(platform, graph, options.target)
+        result = compile_to(options.target, graph)
     except OSError as error:
         return None, unusable(name, error)
     except TargetError as error:
@@ -130,29 +128,7 @@ def _compile(
         _tell(error.diagnostics, source, error.text or text, options)
         return None, WRONG
     _tell(result.diagnostics, source, text, options)
-    if any(diagnostic.severity is Severity.ERROR for diagnostic in result.diagnostics):
-        return None, WRONG
-    for file in result.files:
-        if not _is_inside(file.name):
-            say(f"udgl: the target {options.target} would write outside of its folder: {file.name}")
-            return None, UNUSABLE
     return _Compiled(source, result.files), OK
-
-
-def _compilation(platform: Target, graph: ServingGraph, name: str) -> Compilation:
-    from udgl.targets import distribution_of
-
-    whose = distribution_of(name)
-    if whose is None:
-        return platform.compile_graph(graph)
-    try:
-        return platform.compile_graph(graph)
-    except UdglError:
-        raise
-    except Exception as error:
-        raise TargetError(
-            f"the target {name!r} of {whose} failed: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _tell(
@@ -161,11 +137,6 @@ def _tell(
     told = format_all(diagnostics, source, text)
     if told:
         say(colour.findings(told, options.color))
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def _print(compiled: _Compiled) -> int:

@@ -8,6 +8,7 @@ Source: KServe's public API reference, serving.kserve.io/v1beta1 (InferenceServi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from udgl.diagnostics import Diagnostic, Severity, UdglError, quote
@@ -55,6 +56,7 @@ CODES: dict[str, str] = {
     "KSERVE203": "KServe keeps no state of a model and has no backup (a warning).",
     "KSERVE204": "KServe does not compute a failed batch again (a warning).",
     "KSERVE205": "KServe trains no models (a warning).",
+    "KSERVE206": "A condition on a value of another kind may hold otherwise (a warning).",
     "KSERVE301": "What has no meaning in KServe (a note).",
 }
 
@@ -69,6 +71,12 @@ _LIMITS = {
         "KSERVE201",
         Severity.WARNING,
         "is answered together with the others, as an object by operator",
+    ),
+    "switch": Limit(
+        "KSERVE206",
+        Severity.WARNING,
+        "may choose another case where a value is of another kind than what it is compared with",
+        'GJSON compares 0.7 and "0.7" as equal, and an object, a list or null with nothing',
     ),
     "batch dynamic": Limit(
         "KSERVE202",
@@ -181,7 +189,7 @@ def _add_sequence(
     before = ""
     for step in steps:
         if isinstance(step, str):
-            before = step_name(step)
+            before = _unique_step(step_name(step), routes)
             route: Object = {"serviceName": names[step], "name": before}
         else:
             inner = _unique(f"{before}-{_WORDS[step.kind]}", nodes)
@@ -220,8 +228,8 @@ def _add_parallel(
             # What the join gets is known by the operator that replies.
             route = {"nodeName": inner, "name": step_name(last) if isinstance(last, str) else inner}
             _add_sequence(inner, branch.steps, graph, nodes, found)
+        route["name"] = _unique_step(route["name"], routes)
         if part.kind is PartKind.SWITCH:
-            route["name"] = _unique_step(route["name"], routes)
             condition = _gjson(branch.condition, number, part, found)
             if condition is not None:
                 route["condition"] = condition
@@ -262,9 +270,8 @@ def _gjson(
     further: Condition | None = parse_condition(condition)
     while further is not None:
         query = _query(further)
-        if query is None:
-            message = "GJSON has no 'contains' but for text"
-            found.append(Diagnostic("KSERVE103", message, span, "compare with =="))
+        if isinstance(query, Diagnostic):
+            found.append(replace(query, span=span))
             return None
         queries.append(query)
         further = further.also
@@ -272,15 +279,26 @@ def _gjson(
     return "[@this]." + "#|".join(f"#({query})" for query in queries)
 
 
-def _query(one: Condition) -> str | None:
+def _query(one: Condition) -> str | Diagnostic:
+    """The comparison as a GJSON query, or why there is none."""
     import json
 
     from earg.condition import Comparison
 
+    problem = None
+    if one.comparison is Comparison.CONTAINS and not isinstance(one.value, str):
+        problem = "GJSON has no 'contains' but for text", "compare with =="
+    elif one.value is None:
+        problem = "GJSON compares nothing with null", "let the model say it in another way"
+    elif one.value == "":
+        problem = "GJSON does not compare with an empty text", "let the model say it in a word"
+    elif isinstance(one.value, str) and one.value.startswith("~"):
+        problem = "a text that begins with '~' means something else in GJSON", "use another text"
+    if problem is not None:
+        return Diagnostic("KSERVE103", problem[0], None, problem[1])
     path = ".".join(_key(step) for step in one.path)
     if one.comparison is Comparison.CONTAINS:
-        if not isinstance(one.value, str):
-            return None
+        assert isinstance(one.value, str)
         escaped = "".join(f"\\{c}" if c in "*?\\" else c for c in one.value)
         return f"{path}%{json.dumps(f'*{escaped}*', ensure_ascii=False)}"
     return f"{path}{one.comparison.value}{json.dumps(one.value, ensure_ascii=False)}"

@@ -23,6 +23,7 @@ from hogar_provider.plugins.api.routes import (
     operation,
     requests,
     source,
+    targets,
     training,
 )
 from hogar_provider.plugins.api.runtime import runtime
@@ -50,7 +51,7 @@ def create_app() -> FastAPI:
     app.add_middleware(BodyLimit)
     handle_errors(app)
     api = APIRouter(prefix=API, responses=_ERRORS)
-    for part in (graphs, nodes, events, requests, batching, source, operation, training):
+    for part in (graphs, nodes, events, requests, batching, source, targets, operation, training):
         api.include_router(part.router)
     app.include_router(api)
     app.include_router(front.router)

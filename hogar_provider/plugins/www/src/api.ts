@@ -5,6 +5,7 @@ import type {
   BatchChange,
   BatchSetting,
   BatchView,
+  CompiledView,
   GraphEvent,
   GraphsReply,
   GraphView,
@@ -13,6 +14,7 @@ import type {
   RequestsReply,
   SendReply,
   SourceReply,
+  TargetView,
   Trace,
 } from "./types";
 
@@ -63,6 +65,12 @@ export class Api {
     this.call("GET", `${of(dag)}/traces?most=${most}`);
   changes = (dag: string): Promise<{ changes: BatchChange[] }> =>
     this.call("GET", `${of(dag)}/batching/changes`);
+  targets = (dag: string): Promise<{ targets: TargetView[] }> => this.call("GET", `${of(dag)}/targets`);
+  target = (dag: string, name: string): Promise<CompiledView> =>
+    this.call("GET", `${of(dag)}/targets/${encodeURIComponent(name)}`);
+  /** Where the browser downloads a target's files as one. */
+  archiveUrl = (dag: string, name: string): string =>
+    `${this.base}${of(dag)}/targets/${encodeURIComponent(name)}/archive`;
   source = (dag: string): Promise<SourceReply> => this.call("GET", `${of(dag)}/source`);
   logs = (dag: string, index: number, which: { proxy?: boolean; backup?: boolean } = {}): Promise<LogReply> =>
     this.call(

@@ -5,7 +5,9 @@ import { property, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
 import { customElement } from "./element";
 import { earg, plain } from "./highlight";
+import { download } from "./saving";
 import { shared } from "./styles";
+import "./targets";
 import type { Piece, SourceReply } from "./types";
 
 @customElement("hogar-source")
@@ -65,14 +67,6 @@ export class HogarSource extends LitElement {
     }
   }
 
-  private download(text: string, file: string): void {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-    link.download = file;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }
-
   override render() {
     const { reply } = this;
     return html`${this.problem ? html`<div class="note warn" role="alert" style="margin-bottom:12px"><span class="grow">${this.problem}</span>${reply ? nothing : html`<button @click=${() => void this.load()}>Try again</button>`}</div>` : nothing}
@@ -82,7 +76,8 @@ export class HogarSource extends LitElement {
             ? nothing
             : html`<div class="bones" role="status" aria-label="The source is loading"></div>`
           : html`<div class="both"><div>${this.file("UDGL", `${this.name}.udgl`, reply.udgl, reply.udgl_lines)}</div>
-            <div>${this.file("Compiled EARG config", `${this.name}.earg`, reply.earg, earg(trimmed(reply.earg)))}${reply.extras ? this.file("Extras", `${this.name}.extras.yaml`, reply.extras, null) : nothing}</div></div>`
+            <div>${this.file("Compiled EARG config", `${this.name}.earg`, reply.earg, earg(trimmed(reply.earg)))}${reply.extras ? this.file("Extras", `${this.name}.extras.yaml`, reply.extras, null) : nothing}
+            <hogar-targets .api=${this.api} .dag=${this.dag}></hogar-targets></div></div>`
       }
       <div class="sr" role="status">${this.copied ? `${this.copied} is copied.` : ""}</div>`;
   }
@@ -92,7 +87,7 @@ export class HogarSource extends LitElement {
     // The end of the last line is no line.
     const shown = lines.length > 1 && !lines.at(-1)?.length ? lines.slice(0, -1) : lines;
     return html`<section class="file" aria-label=${title}>
-      <div class="head"><h3 class="grow">${title}</h3>${text ? html`<button @click=${() => void this.copy(text, title)}>${this.copied === title ? "Copied" : "Copy"}</button><button @click=${() => this.download(text, name)}>Download</button>` : nothing}</div>
+      <div class="head"><h3 class="grow">${title}</h3>${text ? html`<button @click=${() => void this.copy(text, title)}>${this.copied === title ? "Copied" : "Copy"}</button><button @click=${() => download(text, name)}>Download</button>` : nothing}</div>
       ${text ? html`<pre tabindex="0" aria-label="${title}, text">${shown.map((line) => html`<span class="line">${line.map((piece) => (piece.kind ? html`<span class=${piece.kind}>${piece.text}</span>` : piece.text))}</span>`)}</pre>` : html`<div class="empty">Not known. It is there once the graph has been parsed or deployed.</div>`}
     </section>`;
   }

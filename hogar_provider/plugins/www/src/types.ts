@@ -262,6 +262,29 @@ export interface SourceReply {
   extras: string;
 }
 
+export interface TargetView {
+  name: string;
+  description: string;
+  /** Whether the graph names it in its meta. */
+  declared: boolean;
+}
+
+export interface Finding {
+  code: string;
+  severity: "error" | "warning" | "note";
+  message: string;
+  hint: string;
+  /** Of the UDGL text, from 1; 0 where it is about no line. */
+  line: number;
+}
+
+export interface CompiledView {
+  name: string;
+  /** Empty where one of the findings is an error. */
+  files: { name: string; text: string }[];
+  findings: Finding[];
+}
+
 export interface SendReply {
   status: number;
   content_type: string;

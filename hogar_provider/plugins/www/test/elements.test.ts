@@ -434,7 +434,10 @@ describe("the source view", () => {
   };
   async function source(udgl_lines: unknown): Promise<Element> {
     const api = new Api(base);
-    fakeApi({ "GET /dags/Senti/source": { ...reply, udgl_lines } });
+    fakeApi({
+      "GET /dags/Senti/source": { ...reply, udgl_lines },
+      "GET /dags/Senti/targets": { targets: [] },
+    });
     const element = await mount<HTMLElement>("hogar-source", { api, dag: "Senti", name: "Senti" });
     await until(() => element.shadowRoot!.querySelector("pre") !== null, "the text");
     return element.shadowRoot!.querySelector("pre")!;
@@ -457,5 +460,68 @@ describe("the source view", () => {
     const pre = await source(null);
     expect(pre.textContent).toBe("operator <img src=x> # a & b");
     expect(drawn(pre)).toEqual([]);
+  });
+});
+
+describe("the other platforms", () => {
+  const triton = {
+    name: "triton",
+    files: [
+      { name: "G/A/config.pbtxt", text: "a" },
+      { name: "G/B/config.pbtxt", text: "b" },
+    ],
+    findings: [{ code: "TRITON206", severity: "warning", message: "'A' has a timeout", hint: "", line: 7 }],
+  };
+  const seldon = {
+    name: "seldon",
+    files: [],
+    findings: [
+      { code: "SELDON101", severity: "error", message: "the switch of 'A' <b>", hint: "do not", line: 9 },
+    ],
+  };
+
+  async function list(): Promise<{ element: HTMLElement; calls: { path: string }[] }> {
+    const { calls } = fakeApi({
+      "GET /dags/Senti/targets": {
+        targets: [
+          { name: "seldon", description: "Seldon Core 2", declared: false },
+          { name: "triton", description: "a model repository", declared: true },
+        ],
+      },
+      "GET /dags/Senti/targets/triton": triton,
+      "GET /dags/Senti/targets/seldon": seldon,
+    });
+    const element = await mount<HTMLElement>("hogar-targets", { api: new Api(base), dag: "Senti" });
+    await until(() => element.shadowRoot!.querySelectorAll("details").length === 2, "the list");
+    return { element, calls };
+  }
+
+  async function opened(element: HTMLElement, number: number): Promise<Element> {
+    const details = element.shadowRoot!.querySelectorAll("details")[number]!;
+    details.open = true;
+    details.dispatchEvent(new Event("toggle"));
+    await until(() => details.querySelector("li") !== null, "what it compiles to");
+    return details;
+  }
+
+  it("compiles only what is opened, the graph's own platforms first", async () => {
+    const { element, calls } = await list();
+    expect(calls.map((call) => call.path)).toEqual(["/dags/Senti/targets"]);
+    const details = await opened(element, 0);
+    expect(details.querySelector("b")!.textContent).toBe("triton");
+    expect(details.textContent).toContain("line 7: TRITON206 warning: 'A' has a timeout");
+    expect(details.querySelector("a")!.getAttribute("href")).toBe(
+      `${base}/dags/Senti/targets/triton/archive`,
+    );
+  });
+
+  it("says what a platform cannot express, and offers no file then", async () => {
+    const { element } = await list();
+    const details = await opened(element, 1);
+    expect(details.querySelector("li.error")!.textContent).toBe(
+      "line 9: SELDON101 error: the switch of 'A' <b>; do not",
+    );
+    expect(details.textContent).toContain("seldon cannot express this graph");
+    expect(details.querySelector("a, button")).toBeNull();
   });
 });
