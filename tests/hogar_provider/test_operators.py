@@ -193,7 +193,7 @@ def test_a_node_that_the_config_does_not_hold_is_a_sentence(
 
 def test_what_a_task_is_about_can_be_templated() -> None:
     assert set(DeployNodeOperator.template_fields) == {
-        *("graph", "earg_conn_id", "dry", "version", "images", "batch", "force"),
+        *("graph", "earg_conn_id", "dry", "version", "images", "batch", "artifact", "force"),
     }
     for operator in (WireGraphOperator, ProbeNodeOperator, ServeGraphOperator):
         assert set(operator.template_fields) == {"graph", "earg_conn_id", "dry"}

@@ -59,8 +59,10 @@ def server(built: None) -> Iterator[DevServer]:
     thread.join(10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium, while the tests of one module run: Playwright's loop runs as long, and no test that
+    runs a loop of its own can."""
     chromium = shutil.which("chromium")
     assert chromium, "there is no chromium; scripts/test_browser.sh installs it"
     with sync_playwright() as playwright:
