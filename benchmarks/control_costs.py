@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +42,9 @@ MODELS = Path(__file__).resolve().parent
 SMALL, LARGE = 2, 8
 """Nodes of the two graphs whose difference is the cost a node.
 The small one's last has a backup."""
+
+DEATHS = 3
+"""So often the stateful node's primary is killed; the median counts."""
 
 DAGS = """
 import json, sys, time
@@ -139,8 +142,8 @@ def _measure(
     many = look_cost(agent, pid, "Large", rest_large)
     say("the stream")
     stream = [stream_cost(size) for size in (4_000, 40_000)]
-    say("a death")
-    death = death_cost(agent, pid, rest_large)
+    say(f"{DEATHS} deaths")
+    death = typical([death_cost(agent, pid, rest_large) for _ in range(DEATHS)])
     say("the ledger and an event")
     fixed_ledger, node_ledger, node_bytes = ledger_costs(agent.home.ledger)
     event, event_bytes = event_cost(agent)
@@ -476,6 +479,11 @@ def death_cost(agent: AgentClient, pid: int, idle: float) -> Death:
                     float(len(changes)),
                 )
     raise RuntimeError(f"the node did not come back: {agent.graph('Small').nodes[-1]}")
+
+
+def typical(deaths: list[Death]) -> Death:
+    """The median of each figure."""
+    return Death(*(median(figures) for figures in zip(*map(astuple, deaths), strict=True)))
 
 
 @contextmanager

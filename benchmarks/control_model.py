@@ -11,6 +11,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 Line = tuple[float, float]
 """What something costs: the fixed part, and that of each node (or byte) more."""
@@ -25,7 +26,8 @@ class Costs:
     the agent, of its caller (the API worker), and of each node's processes; ``view`` is what the
     caller makes of it, ``look_latency`` the seconds until it has its answers. ``message`` is one
     SSE message to one viewer, by its bytes; ``frame_bytes`` are those by nodes. ``death_agent`` is
-    what the agent computes until a node of which a process died is whole again. ``start_node`` is
+    what the agent computes until a node of which a process died is whole again, ``takeover`` the
+    seconds until the backup has taken over. ``start_node`` is
     what a node's processes compute until it is up, and ``start_agent`` what its agent does
     meanwhile. ``ledger`` is one writing of it, by the nodes in it, of which a death brings
     ``ledgers_a_death``. ``delta_bytes`` is what differs of a node between two views in a row, at
@@ -129,7 +131,8 @@ class Placed:
     backup: int | None
 
 
-def place(fleet: Fleet, seed: int) -> list[Placed]:
+@lru_cache(maxsize=16)
+def place(fleet: Fleet, seed: int) -> tuple[Placed, ...]:
     """Every node, graph by graph. A graph takes the hosts with the fewest nodes, ties by chance."""
     chance = random.Random(seed)
     load = [0] * fleet.hosts
@@ -144,7 +147,7 @@ def place(fleet: Fleet, seed: int) -> list[Placed]:
             if chance.random() < fleet.stateful:
                 backup = _elsewhere(fleet, host, chance)
             placed.append(Placed(graph, host, backup))
-    return placed
+    return tuple(placed)
 
 
 def _elsewhere(fleet: Fleet, host: int, chance: random.Random) -> int | None:
@@ -425,7 +428,8 @@ def storm(
     events = dict.fromkeys(alive, 0.0)
     takeovers = []
     for host in takers:
-        takeovers.append(agents[host].serve(0.0, costs.takeover))
+        # The agent's work until the node is whole is more than it does until the takeover.
+        takeovers.append(agents[host].serve(0.0, costs.death_agent) + costs.takeover)
         events[host] += costs.events_a_death
     queue = [(load[host], host) for host in alive]
     heapq.heapify(queue)

@@ -93,10 +93,10 @@ def read_costs(kept: dict[str, object]) -> Costs:
     )
 
 
-def fleet_of(hosts: int, **more: object) -> Fleet:
-    """So many hosts, full."""
-    nodes = hosts * NODES_A_HOST
-    return Fleet(nodes // NODES_A_GRAPH, nodes, hosts, **more)  # type: ignore[arg-type]
+def fleet_of(hosts: float, **more: object) -> Fleet:
+    """So many hosts, full; what is below ten is one host with so many times its nodes."""
+    nodes = round(hosts * NODES_A_HOST)
+    return Fleet(nodes // NODES_A_GRAPH, nodes, 1 if hosts < 10 else int(hosts), **more)  # type: ignore[arg-type]
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -189,6 +189,7 @@ def watching(costs: Costs, seconds: float, seed: int) -> Rows:
     rows: Rows = [
         (
             "hosts",
+            "nodes",
             "viewers",
             "graphs",
             "workers",
@@ -206,6 +207,8 @@ def watching(costs: Costs, seconds: float, seed: int) -> Rows:
     ]
     cases = [
         (1, 10, 10, 1, False),
+        (1.5, 10, 10, 1, False),
+        (3, 10, 10, 1, False),
         (10, 50, 50, 1, False),
         (100, 10, 10, 1, False),
         (100, 100, 50, 4, False),
@@ -216,12 +219,12 @@ def watching(costs: Costs, seconds: float, seed: int) -> Rows:
         (100, 1000, 1000, 32, True),
     ]
     for hosts, viewers, watched, workers, sharded in cases:
-        found = model.watch(
-            fleet_of(hosts), costs, viewers, watched, workers, seconds, seed, sharded
-        )
+        fleet = fleet_of(hosts)
+        found = model.watch(fleet, costs, viewers, watched, workers, seconds, seed, sharded)
         rows.append(
             (
-                hosts,
+                fleet.hosts,
+                f"{fleet.nodes:,}",
                 viewers,
                 watched,
                 f"{workers}{' sharded' if sharded else ''}",
