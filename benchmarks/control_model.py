@@ -504,11 +504,11 @@ ROOM = 0.7
 
 
 def most_nodes_of_an_agent(
-    costs: Costs, looks: float = 0.0, graph: int = 10, stateful: float = 0.2
+    costs: Costs, looks: float = 0.0, graph: int = 10, stateful: float = 0.2, spread: int = 2
 ) -> int:
-    """Nodes of an agent whose work fits, a share of ``stateful`` with a backup there, where each
-    graph of ``graph`` nodes gets so many looks a second."""
-    each = costs.standing * (1 + stateful) + looks * line(costs.look_agent, graph) / graph
+    """Nodes of an agent whose work fits, as in :func:`agent_share`."""
+    asked = looks * (spread * costs.look_agent[0] / graph + costs.look_agent[1])
+    each = costs.standing * (1 + stateful) + asked
     return largest(lambda nodes: nodes * each <= ROOM)
 
 

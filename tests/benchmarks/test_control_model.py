@@ -190,6 +190,13 @@ def test_limits_are_where_the_share_of_a_core_is_used_up() -> None:
     assert model.most_dags(COSTS, 2) == int(2 * 30 * model.ROOM / 0.01)
 
 
+@pytest.mark.parametrize("looks", [0.0, 1.0, 8.0])
+def test_an_agent_with_the_most_nodes_is_as_full_as_may_be(looks: float) -> None:
+    most = model.most_nodes_of_an_agent(COSTS, looks)
+    fleet = Fleet(graphs=most, nodes=10 * most, hosts=10)
+    assert model.agent_share(fleet, COSTS, looks) == pytest.approx(model.ROOM, rel=0.03)
+
+
 def test_bounds_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import control_plane
