@@ -512,6 +512,12 @@ def most_nodes_of_an_agent(
     return largest(lambda nodes: nodes * each <= ROOM)
 
 
+def most_nodes_of_a_host(costs: Costs, cores: int, stateful: float = 0.2) -> int:
+    """Nodes that a host can have for what they and its agent compute while nobody asks."""
+    each = (costs.standing + costs.node_standing) * (1 + stateful)
+    return largest(lambda nodes: nodes * each <= cores * ROOM)
+
+
 def agent_share(fleet: Fleet, costs: Costs, looks: float) -> float:
     """The share of a core that one agent of ``fleet`` computes, where each graph gets so many looks
     a second; above 1 it cannot."""

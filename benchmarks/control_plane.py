@@ -64,7 +64,7 @@ def main() -> None:
         ("Who looks at what", watching(costs, options.seconds, options.seed)),
         ("Failures", failures(costs, options.cores, options.seed)),
         ("Airflow", airflow(costs)),
-        ("What is full first", limits(costs)),
+        ("What is full first", limits(costs, options.cores)),
         ("What would help", remedies(costs)),
     ):
         print(f"\n## {title}\n")
@@ -312,13 +312,18 @@ def airflow(costs: Costs) -> Rows:
     ]
 
 
-def limits(costs: Costs) -> Rows:
+def limits(costs: Costs, cores: int) -> Rows:
     """Sizes at which a part is full, smallest share of the goal first."""
     ten = NODES_A_GRAPH
     fleet = fleet_of(100)
     rack = model.storm(fleet, costs, range(10))
     found = [
         ("nodes of one agent that has all (today)", model.most_nodes_of_an_agent(costs), 10_000),
+        (
+            f"nodes of a host of {cores} cores, by what they do at rest",
+            model.most_nodes_of_a_host(costs, cores),
+            100,
+        ),
         ("nodes of an agent, one a host; nobody looks", model.most_nodes_of_an_agent(costs), 100),
         (
             "nodes of an agent, one a host; a worker polls all graphs",

@@ -182,6 +182,7 @@ def test_the_largest_that_fits_is_found(size: int) -> None:
 
 def test_limits_are_where_the_share_of_a_core_is_used_up() -> None:
     assert model.most_nodes_of_an_agent(COSTS, stateful=0.0) == int(model.ROOM / COSTS.standing)
+    assert model.most_nodes_of_a_host(COSTS, 4, stateful=0.0) == int(4 * model.ROOM / 0.014)
     # 10 nodes: 0.002 + 10 * 0.0001, 0.001 + 10 * 0.0001, and one message of 0.0001.
     assert model.most_polls_of_a_worker(COSTS, 10) == int(model.ROOM / 0.0051)
     assert model.most_streams_of_a_worker(COSTS, 10) == int((model.ROOM - 0.005) / 0.0001)
