@@ -198,6 +198,31 @@ def test_an_agent_with_the_most_nodes_is_as_full_as_may_be(looks: float) -> None
     assert model.agent_share(fleet, COSTS, looks) == pytest.approx(model.ROOM, rel=0.03)
 
 
+def test_the_calls_of_a_node_add_up() -> None:
+    # 5 of 0.1 ms, 4 of 0.2, 2 of 0.3, and 0.4 every two seconds.
+    assert COSTS.explained == pytest.approx(0.0021)
+
+
+def test_a_line_goes_through_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import control_costs
+
+    fixed, each = control_costs._slope(2, 8, 0.007, 0.013)
+    assert (fixed, each) == (pytest.approx(0.005), pytest.approx(0.001))
+    # Noise that lets more nodes cost less is no cost of a node.
+    assert control_costs._slope(2, 8, 0.02, 0.01) == (0.01, 0.0)
+
+
+def test_the_median_of_each_figure_of_several_deaths_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from control_costs import Death, typical
+
+    deaths = [Death(6, 0.1, 0.5, 7), Death(5, 0.3, 0.02, 8), Death(7, 0.2, 0.03, 6)]
+    assert typical(deaths) == Death(6, 0.2, 0.03, 7)
+
+
 def test_bounds_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import control_plane
