@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 import udgl
@@ -132,6 +133,7 @@ def _compile(name: str, text: str) -> tuple[dict[str, str] | None, tuple[Diagnos
     return {file.name: file.text for file in compilation.files}, compilation.diagnostics
 
 
+@cache
 def golden_graphs() -> dict[str, str]:
     """The texts of the graphs that have golden files, by their names."""
     graphs = {
