@@ -164,6 +164,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_gets_diagnostics_in_little_time(name: str) -> None:
     udgl.parse(chain(2))
@@ -193,7 +194,7 @@ def test_the_time_for_a_graph_is_linear_in_its_size() -> None:
 def test_a_graph_of_100_000_operators_is_read_in_seconds() -> None:
     start = time.process_time()
     graph = udgl.parse(chain(100_000))
-    assert len(graph.operators) == int(sys.argv[1])
+    assert len(graph.operators) == 100_000
     assert compile_graph(graph).files[0].text.startswith("100000\n1\nop0,1,reg/op:0,false,32\n")
     assert time.process_time() - start < 60
 
