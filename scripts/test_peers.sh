@@ -48,4 +48,5 @@ make_env() { # NAME PROGRAM ALONE PACKAGE...
 
 make_env ray serve "" "ray[serve]>=2.40,<3"
 # pygjson has GJSON's Rust port: an InferenceGraph reads conditions as GJSON paths.
-make_env kserve python "kserve>=0.15,<1" "kubernetes>=28,<40" "pygjson>=0.0.10,<1"
+make_env kserve python "kserve>=0.15,<1" "kubernetes>=28,<40" "pygjson>=0.0.10,<1" \
+    six "python-dateutil>=2.8,<3"
