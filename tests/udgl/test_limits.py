@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import subprocess
 import sys
 import time
@@ -185,9 +186,16 @@ def test_the_time_for_a_graph_is_linear_in_its_size() -> None:
         compile_graph(udgl.parse(text))
         return time.process_time() - start
 
-    small = min(seconds(300) for _ in range(3))
+    # What other tests have left on the heap takes the collector time that is not ours.
+    gc.collect()
+    gc.freeze()
+    try:
+        small = min(seconds(300) for _ in range(3))
+        large = min(seconds(2_400) for _ in range(3))
+    finally:
+        gc.unfreeze()
     # Eight times the size: quadratic time would be 64 times as long.
-    assert seconds(2_400) < 30 * small
+    assert large < 30 * small
 
 
 @pytest.mark.slow
