@@ -25,6 +25,8 @@ from earg.images import Implementation
 from earg.status import GraphStatus, NodeState, Role
 from tests.earg.running import MODELS
 
+pytestmark = pytest.mark.slow
+
 SIMPLEDAG = StaticConfig(
     tuple(NodeSpec(f"c{n}", "test", "hogar/named:1", n == 2, 64) for n in range(1, 6)),
     (Edge((1,), (2,)), Edge((2,), (3, 4))),
@@ -317,7 +319,6 @@ def test_a_graph_outlives_its_agent_and_the_next_one_adopts_it(home: Path) -> No
         assert left.pid == agent.hello()[1]
 
 
-@pytest.mark.slow
 def test_what_died_without_an_agent_is_brought_back_by_the_next(home: Path) -> None:
     config = StaticConfig(
         (NodeSpec("first", "1", "i", False, 8), NodeSpec("counts", "1", "i", True, 8)),
@@ -339,7 +340,6 @@ def test_what_died_without_an_agent_is_brought_back_by_the_next(home: Path) -> N
         assert any("its backup took over" in what for what in said)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_frontend_that_died_with_its_agent_is_brought_back_by_the_next(
     home: Path, recorded: bool

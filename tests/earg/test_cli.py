@@ -14,6 +14,8 @@ import pytest
 
 from tests.earg.running import MODELS
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 2
 1
@@ -129,7 +131,6 @@ def test_a_wrong_command_line_exits_with_2(home: Path) -> None:
     assert earg(home).returncode == 2
 
 
-@pytest.mark.slow
 def test_every_command_speaks_json(home: Path, config: Path) -> None:
     def ask(*arguments: str) -> Any:
         done = earg(home, *arguments, "--json")
@@ -162,7 +163,6 @@ def test_every_command_speaks_json(home: Path, config: Path) -> None:
     assert ask("agent", "stop") == {"stopped": False}
 
 
-@pytest.mark.slow
 def test_up_again_replaces_what_has_changed(home: Path, config: Path) -> None:
     images = str(MODELS / "images.yaml")
 
@@ -187,7 +187,6 @@ def test_up_again_replaces_what_has_changed(home: Path, config: Path) -> None:
     assert earg(home, "drain", "two").stdout == "two is drained and down\n"
 
 
-@pytest.mark.slow
 def test_logs_of_every_process(home: Path, config: Path) -> None:
     done = earg(home, "up", str(config), "--images", str(MODELS / "images.yaml"))
     assert done.returncode == 0, done.stderr
@@ -208,7 +207,6 @@ def test_logs_of_every_process(home: Path, config: Path) -> None:
     assert (refused.returncode, "neither a proxy" in refused.stderr) == (1, True)
 
 
-@pytest.mark.slow
 def test_events_are_followed_until_interrupted(home: Path, config: Path) -> None:
     done = earg(home, "up", str(config), "--images", str(MODELS / "images.yaml"))
     assert done.returncode == 0, done.stderr
@@ -230,7 +228,6 @@ def test_events_are_followed_until_interrupted(home: Path, config: Path) -> None
         assert follower.wait(timeout=20) == 0
 
 
-@pytest.mark.slow
 def test_a_drain_that_takes_too_long_exits_with_1(home: Path, tmp_path: Path) -> None:
     config = tmp_path / "slow-1.earg"
     config.write_text("1\n0\nonly,1,slow:1,false,1\n")

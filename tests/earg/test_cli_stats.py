@@ -16,6 +16,8 @@ import pytest
 from tests.earg.running import MODELS
 from tests.earg.test_cli import earg
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 2
 1

@@ -24,6 +24,8 @@ from earg.protos import model_pb2, prediction_pb2, prediction_pb2_grpc
 from earg.sender import Sender
 from tests.earg.running import MODELS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AgentClient, str]]:

@@ -60,6 +60,8 @@ from tests.earg.running import (
 )
 from tests.earg.test_agent import wait_for
 
+pytestmark = pytest.mark.slow
+
 CHAIN = StaticConfig(
     (
         NodeSpec("first", "1", "image", False, 8),

@@ -32,6 +32,8 @@ from hogar_provider.triggers.node import ProbeTrigger
 from tests.hogar_provider.folders import ROOT
 from tests.hogar_provider.running import build, deferred, event_of, prepared, restored, run
 
+pytestmark = pytest.mark.slow
+
 LONG = 60.0
 """Seconds in which whatever is waited for happens, on a machine that does much else."""
 
@@ -127,7 +129,6 @@ def test_a_model_that_fails_while_the_triggerer_waits_fails_with_its_traceback(
     assert children(agent) == []
 
 
-@pytest.mark.slow
 def test_the_time_limit_holds_for_task_and_trigger_together(
     warming: Any, agent: AgentClient
 ) -> None:
@@ -335,7 +336,6 @@ def test_the_health_sensor_fails_with_the_reason_and_can_be_skipped_instead(
         GraphHealthySensor(task_id="poking", deferrable=False, **arguments).execute({})
 
 
-@pytest.mark.slow
 def test_a_metric_is_waited_for_until_requests_have_come(
     models: Path, agent: AgentClient, connection: Path
 ) -> None:
