@@ -7,10 +7,11 @@ import difflib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from udgl import parser as language
+from udgl.commands import OK, UNUSABLE, WRONG
+from udgl.commands.streams import expand, say, shown_name, unusable
 from udgl.diagnostics import UdglError
 from udgl.formatter import format_text
 
@@ -39,8 +40,6 @@ examples:
   udgl fmt - < sentiment.udgl      for an editor
 """
 
-_OK, _WRONG, _UNUSABLE = 0, 1, 2
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
@@ -65,29 +64,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Formats the files; the exit code."""
     if list(options.files).count("-") > 1:
-        _say("udgl: standard input (-) can be formatted once only")
-        return _UNUSABLE
-    code = _OK
-    for name in _files(options.files):
-        try:
-            code = max(code, _format(name, check=options.check, diff=options.diff))
-        except UdglError as error:
-            _say(str(error))
-            code = max(code, _WRONG)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            why = error.strerror or str(error)
-            if isinstance(error, IsADirectoryError):
-                why = "there is no .udgl file below this folder"
-            _say(f"udgl: {name}: {why}")
-            code = _UNUSABLE
+        say("udgl: standard input (-) can be formatted once only")
+        return UNUSABLE
+    code = OK
+    try:
+        for name in expand(options.files):
+            code = max(code, _format_or_tell(name, check=options.check, diff=options.diff))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # A folder that cannot be looked into.
+        return unusable(str(error.filename), error)
     return code
+
+
+def _format_or_tell(name: str, *, check: bool, diff: bool) -> int:
+    try:
+        return _format(name, check=check, diff=diff)
+    except UdglError as error:
+        say(str(error))
+        return WRONG
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return unusable(name, error)
 
 
 def _format(name: str, *, check: bool, diff: bool) -> int:
     """Format one file, or tell what would change; raises OSError and UdglError."""
-    source = "<stdin>" if name == "-" else name
+    source = shown_name(name)
     before = _content(name)
     text = language.decode(before, source)
     wanted = format_text(text, source)
@@ -96,14 +101,14 @@ def _format(name: str, *, check: bool, diff: bool) -> int:
         _write_out(_difference(text, wanted, source).encode("utf-8"))
     if check:
         if after != before:
-            _say(f"would rewrite {source}")
-        return _OK if after == before else _WRONG
+            say(f"would rewrite {source}")
+        return OK if after == before else WRONG
     if name == "-" and not diff:
         _write_out(after)
     elif not diff and after != before:
         _replace(Path(name), after)
         print(f"rewrote {name}")
-    return _OK
+    return OK
 
 
 def _content(name: str) -> bytes:
@@ -111,25 +116,6 @@ def _content(name: str) -> bytes:
         return sys.stdin.buffer.read(language.LARGEST_TEXT + 1)
     with Path(name).open("rb") as file:
         return file.read(language.LARGEST_TEXT + 1)
-
-
-def _files(names: Iterable[str]) -> Iterator[str]:
-    """The files that are named, a folder being all ``*.udgl`` files below it, in order; a folder
-    without any is given back itself. Hidden folders are left out, links to folders not followed.
-    """
-    for name in names:
-        if name == "-" or not Path(name).is_dir():
-            yield name
-            continue
-        found = False
-        for place, folders, files in os.walk(name):
-            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-            for file in sorted(files):
-                if file.endswith(".udgl"):
-                    found = True
-                    yield str(Path(place, file))
-        if not found:
-            yield name
 
 
 def _difference(before: str, after: str, source: str) -> str:
@@ -163,9 +149,3 @@ def _write_out(content: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
-
-
-def _say(text: str) -> None:
-    # Standard output first, so that both together read in order.
-    sys.stdout.flush()
-    print(text, file=sys.stderr)

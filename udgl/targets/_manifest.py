@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from udgl.graph import Operator, ServingGraph, Span
-from udgl.quantities import format_number
 
 Object = dict[str, Any]
 """A Kubernetes object, its keys in the order in which they are written."""
@@ -46,11 +46,6 @@ def object_names(graph: ServingGraph) -> dict[str, str]:
         taken.add(name)
         names[operator.name] = name
     return names
-
-
-def step_name(operator: str) -> str:
-    """The operator's name as a DNS label, for what is named within one graph."""
-    return label_name(operator)
 
 
 def label_value(text: str) -> str:
@@ -146,8 +141,9 @@ def milliseconds(seconds: float) -> int:
 
 def place(graph: ServingGraph, span: Span | None) -> str:
     """``file:line`` for comments; the file's folder is left out, so that the text is the same on
-    every machine."""
+    every machine, and so is what would end the comment."""
     name = re.split(r"[/\\]", graph.source)[-1]
+    name = "".join(c if c.isprintable() else "?" for c in name)
     return name if span is None else f"{name}:{span.line}"
 
 
@@ -171,6 +167,7 @@ def to_yaml(value: Object | Sequence[Any]) -> str:
     return text
 
 
+@cache
 def _dumper() -> Any:
     import yaml
 
@@ -190,8 +187,3 @@ def _dumper() -> Any:
 
     Plain.add_representer(str, text)
     return Plain
-
-
-def number(value: float) -> str:
-    """A number as text, without a needless point."""
-    return format_number(value)

@@ -8,7 +8,7 @@ image ``hogar/node``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from udgl.diagnostics import Diagnostic, Severity, UdglError, quote
@@ -25,6 +25,9 @@ CONFIG, EXTRAS, PLACES = "graph.earg", "extras.json", "places.yaml"
 """The files that ``earg wire`` reads, and where: in :data:`CONFIG_FOLDER`."""
 
 CONFIG_FOLDER = "/etc/earg"
+
+_DIGEST = 16
+"""Characters of a digest, which are read by nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,10 @@ def lowered(graph: ServingGraph, codes: Codes, platform: str) -> Lowered:
     return made
 
 
-def in_wiring_order(graph: ServingGraph, made: Lowered) -> Iterator[tuple[int, Operator]]:
-    """The operators by their index in EARG's config."""
+def in_wiring_order(graph: ServingGraph, made: Lowered) -> list[Operator]:
+    """The operators in the order of EARG's config: the entry first."""
     by_name = {operator.name: operator for operator in graph.operators}
-    for index, node in enumerate(made.config.nodes, 1):
-        yield index, by_name[node.name]
+    return [by_name[node.name] for node in made.config.nodes]
 
 
 def pairs_of(operator: Operator) -> int:
@@ -148,19 +150,26 @@ def files(made: Lowered, places_text: str) -> dict[str, str]:
     return found | {PLACES: places_text}
 
 
-def digest_of_node(made: Lowered, index: int) -> str:
-    """Changes where the proxies of a node need another graph: they take one once."""
+def digests_of_nodes(made: Lowered) -> tuple[str, ...]:
+    """A digest for each node of EARG's config, in its order. It changes where the proxies of the
+    node need another graph: they take one once."""
     config, extras = made.config, made.extras
     topology = (tuple((node.name, node.stateful) for node in config.nodes), config.dist)
     choices = (extras.switches, extras.splits) if extras is not None else ()
-    node = config.nodes[index - 1]
-    own = (node.batch, extras.of(index) if extras is not None else None)
-    return digest(repr((topology, config.reduce, choices, own)))
+    # What all of them share is as long as the graph: it goes into a digest once.
+    shared = hashlib.sha256(f"({topology!r}, {config.reduce!r}, {choices!r}, ".encode())
+    found = []
+    for index, node in enumerate(config.nodes, 1):
+        own = (node.batch, extras.of(index) if extras is not None else None)
+        one = shared.copy()
+        one.update(f"{own!r})".encode())
+        found.append(one.hexdigest()[:_DIGEST])
+    return tuple(found)
 
 
 def digest(text: str) -> str:
     """A short digest, for annotations."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
 
 
 def free_name(name: str, taken: set[str]) -> str:

@@ -14,7 +14,7 @@ from udgl.diagnostics import Diagnostic, Severity, UdglError, listing, quote
 from udgl.graph import Operator, ServingGraph
 from udgl.targets import Compilation, OutputFile
 from udgl.targets._limits import Limit, in_order, limits
-from udgl.targets._manifest import object_names, place, step_name
+from udgl.targets._manifest import label_name, object_names, place
 from udgl.targets._payloads import as_tensor
 
 DESCRIPTION = "a script of clipper_admin calls"
@@ -112,7 +112,7 @@ def _from_class(operator: Operator) -> bool:
 
 
 def _model_name(operator: Operator) -> str:
-    return step_name(operator.name)
+    return label_name(operator.name)
 
 
 def _version(operator: Operator) -> str:
@@ -122,7 +122,7 @@ def _version(operator: Operator) -> str:
 
 def _script(graph: ServingGraph) -> str:
     entry = graph.entry()
-    application = step_name(graph.name)
+    application = label_name(graph.name)
     slo = round((0.1 if entry.latency is None else entry.latency) * 1_000_000)
     classes = [operator for operator in graph.operators if _from_class(operator)]
     lines = [

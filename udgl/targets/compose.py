@@ -19,10 +19,8 @@ from udgl.targets._manifest import (
     graph_annotations,
     label_name,
     labels,
-    number,
     operator_annotations,
     place,
-    step_name,
     to_yaml,
 )
 from udgl.targets._pairs import (
@@ -31,7 +29,7 @@ from udgl.targets._pairs import (
     NODE_IMAGE,
     Codes,
     digest,
-    digest_of_node,
+    digests_of_nodes,
     files,
     free_name,
     frontend_variables,
@@ -88,19 +86,19 @@ def compile_graph(graph: ServingGraph) -> Compilation:
     """
     made = lowered(graph, Codes("COMPOSE101", "COMPOSE102"), "Compose")
     taken: set[str] = set()
-    operators = list(in_wiring_order(graph, made))
+    operators = in_wiring_order(graph, made)
     frontend, wiring = (free_name(name, taken) for name in ("frontend", "wiring"))
-    pairs = {operator.name: _pairs(operator, taken) for _, operator in operators}
+    pairs = {operator.name: _pairs(operator, taken) for operator in operators}
     nodes = {name: [(pair.proxy, pair.models) for pair in found] for name, found in pairs.items()}
     stem = f"{graph.name}-{graph.version}"
     told = files(made, places(graph, frontend, nodes))
     parts = [_head(graph), "services:\n"]
-    for index, operator in operators:
+    for node_digest, operator in zip(digests_of_nodes(made), operators, strict=True):
         for pair in pairs[operator.name]:
-            for name, service in _pair(graph, made, index, operator, pair):
+            for name, service in _pair(graph, operator, pair, node_digest):
                 parts.append(f"  # {place(graph, operator.span)} operator {operator.name}\n")
                 parts.append(_indented(to_yaml({name: service})))
-    entry = pairs[operators[0][1].name][0].proxy
+    entry = pairs[operators[0].name][0].proxy
     whole = place(graph, graph.span)
     for name, service in (
         (frontend, _frontend(graph, made, frontend, entry)),
@@ -140,7 +138,7 @@ def _indented(text: str) -> str:
 def _pairs(operator: Operator, taken: set[str]) -> list[_Pair]:
     found = []
     for pair in range(pairs_of(operator)):
-        name = step_name(operator.name) + ("-backup" if pair else "")
+        name = label_name(operator.name) + ("-backup" if pair else "")
         own = free_name(name, taken)
         proxy = free_name(f"{name}-proxy", taken)
         others = [
@@ -151,7 +149,7 @@ def _pairs(operator: Operator, taken: set[str]) -> list[_Pair]:
 
 
 def _pair(
-    graph: ServingGraph, made: Lowered, index: int, operator: Operator, pair: _Pair
+    graph: ServingGraph, operator: Operator, pair: _Pair, node_digest: str
 ) -> list[tuple[str, Object]]:
     own = labels(graph, operator) | operator_annotations(operator)
     found = []
@@ -161,7 +159,7 @@ def _pair(
         found.append((name, model | _amounts(operator)))
     variables = {"PROXY_NAME": pair.proxy} | proxy_variables(operator)
     # It takes a graph once: with another one it has to start anew.
-    digested = own | {f"{MANAGER}/graph-digest": digest_of_node(made, index)}
+    digested = own | {f"{MANAGER}/graph-digest": node_digest}
     proxy = _service(pair.proxy, NODE_IMAGE, variables, digested)
     proxy |= {
         "command": ["python", "-m", "earg.proxy"],
@@ -247,7 +245,7 @@ _OF_OURS: Object = {
 def _amounts(operator: Operator) -> Object:
     found: Object = {}
     if operator.cpu is not None:
-        found["cpus"] = float(number(operator.cpu))
+        found["cpus"] = float(operator.cpu)
     if operator.memory is not None:
         found["mem_limit"] = f"{operator.memory}b"
     if operator.gpu:

@@ -8,7 +8,8 @@ Source: KServe's public API reference, serving.kserve.io/v1beta1 (InferenceServi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from udgl.diagnostics import Diagnostic, Severity, UdglError, quote
@@ -36,7 +37,6 @@ from udgl.targets._manifest import (
     operator_annotations,
     place,
     resources,
-    step_name,
     whole_seconds,
 )
 
@@ -116,15 +116,16 @@ def compile_graph(graph: ServingGraph) -> Compilation:
             message = f"operator {quote(operator.name)} has no image; KServe runs containers"
             hint = "add 'image' beside 'entrypoint'"
             found.append(Diagnostic("KSERVE101", message, operator.span, hint))
-    nodes: dict[str, Object] = {}
+    names = object_names(graph)
+    flows = _Flows(names)
     try:
-        _add_sequence("root", compose(graph), graph, nodes, found)
+        flows.add_sequence("root", compose(graph))
     except CompositionError as error:
         hint = "an InferenceGraph nests: let every fan-out meet in one join"
         found.append(Diagnostic("KSERVE102", error.message, error.span, hint))
+    found += flows.found
     if found:
         raise UdglError(graph.source, in_order(found))
-    names = object_names(graph)
     objects = [
         (
             f"{place(graph, operator.span)} operator {operator.name}",
@@ -137,7 +138,7 @@ def compile_graph(graph: ServingGraph) -> Compilation:
             "apiVersion": "serving.kserve.io/v1alpha1",
             "kind": "InferenceGraph",
             "metadata": metadata(label_name(graph.name), labels(graph), graph_annotations(graph)),
-            "spec": {"nodes": nodes},
+            "spec": {"nodes": flows.nodes},
         }
         objects.append((f"{place(graph, graph.span)} the flows", one))
     file = OutputFile(f"{graph.name}-{graph.version}.kserve.yaml", documents(objects))
@@ -174,85 +175,80 @@ def _service(graph: ServingGraph, operator: Operator, names: dict[str, str]) -> 
     }
 
 
-def _add_sequence(
-    node: str,
-    steps: tuple[Step, ...],
-    graph: ServingGraph,
-    nodes: dict[str, Object],
-    found: list[Diagnostic],
-) -> None:
-    """Add the InferenceGraph's node called ``node``, and those within it."""
-    names = object_names(graph)
-    routes: list[Object] = []
-    body: Object = {"routerType": "Sequence", "steps": routes}
-    nodes[node] = body
-    before = ""
-    for step in steps:
-        if isinstance(step, str):
-            before = _unique_step(step_name(step), routes)
-            route: Object = {"serviceName": names[step], "name": before}
-        else:
-            inner = _unique(f"{before}-{_WORDS[step.kind]}", nodes)
-            route = {"nodeName": inner, "name": inner}
-            _add_parallel(inner, step, graph, nodes, found)
-        if routes:
-            route["data"] = "$response"
-        # Without it a step that failed is passed over, and the next one gets its error.
-        route["dependency"] = "Hard"
-        routes.append(route)
+@dataclass(slots=True)
+class _Flows:
+    """The nodes of the InferenceGraph as they are made, by their names, and what is wrong with
+    them. ``services`` are the operators' InferenceServices."""
 
+    services: dict[str, str]
+    nodes: dict[str, Object] = field(default_factory=dict)
+    found: list[Diagnostic] = field(default_factory=list)
 
-def _add_parallel(
-    node: str,
-    part: Parallel,
-    graph: ServingGraph,
-    nodes: dict[str, Object],
-    found: list[Diagnostic],
-) -> None:
-    names = object_names(graph)
-    routes: list[Object] = []
-    nodes[node] = {"routerType": _ROUTERS[part.kind], "steps": routes}
-    for number, branch in enumerate(part.branches):
-        route: Object
-        last = branch.steps[-1] if branch.steps else None
-        if not branch.steps:
-            target = part.flow.targets[number]
-            message = f"the case of {quote(target)} passes what the other cases compute"
-            raise CompositionError(message, part.flow.span)
-        if len(branch.steps) == 1 and isinstance(last, str):
-            route = {"serviceName": names[last], "name": step_name(last)}
-        else:
-            first = branch.steps[0]
-            assert isinstance(first, str)
-            inner = _unique(f"{step_name(first)}-branch", nodes)
-            # What the join gets is known by the operator that replies.
-            route = {"nodeName": inner, "name": step_name(last) if isinstance(last, str) else inner}
-            _add_sequence(inner, branch.steps, graph, nodes, found)
-        route["name"] = _unique_step(route["name"], routes)
-        if part.kind is PartKind.SWITCH:
-            condition = _gjson(branch.condition, number, part, found)
-            if condition is not None:
-                route["condition"] = condition
-        elif part.kind is PartKind.SPLIT:
-            route["weight"] = branch.weight
-        routes.append(route)
+    def add_sequence(self, node: str, steps: tuple[Step, ...]) -> None:
+        """Add the node called ``node``, and those within it."""
+        routes: list[Object] = []
+        taken: set[str] = set()
+        self.nodes[node] = {"routerType": "Sequence", "steps": routes}
+        before = ""
+        for step in steps:
+            if isinstance(step, str):
+                before = _unique(label_name(step), taken)
+                taken.add(before)
+                route: Object = {"serviceName": self.services[step], "name": before}
+            else:
+                inner = _unique(f"{before}-{_WORDS[step.kind]}", self.nodes)
+                taken.add(inner)
+                route = {"nodeName": inner, "name": inner}
+                self._add_parallel(inner, step)
+            if routes:
+                route["data"] = "$response"
+            # Without it a step that failed is passed over, and the next one gets its error.
+            route["dependency"] = "Hard"
+            routes.append(route)
+
+    def _add_parallel(self, node: str, part: Parallel) -> None:
+        routes: list[Object] = []
+        taken: set[str] = set()
+        self.nodes[node] = {"routerType": _ROUTERS[part.kind], "steps": routes}
+        for number, branch in enumerate(part.branches):
+            route: Object
+            last = branch.steps[-1] if branch.steps else None
+            if not branch.steps:
+                target = part.flow.targets[number]
+                message = f"the case of {quote(target)} passes what the other cases compute"
+                raise CompositionError(message, part.flow.span)
+            if len(branch.steps) == 1 and isinstance(last, str):
+                name = label_name(last)
+                route = {"serviceName": self.services[last]}
+            else:
+                first = branch.steps[0]
+                assert isinstance(first, str)
+                inner = _unique(f"{label_name(first)}-branch", self.nodes)
+                # What the join gets is known by the operator that replies.
+                name = label_name(last) if isinstance(last, str) else inner
+                route = {"nodeName": inner}
+                self.add_sequence(inner, branch.steps)
+            route["name"] = _unique(name, taken)
+            taken.add(route["name"])
+            if part.kind is PartKind.SWITCH:
+                condition = _gjson(branch.condition, number, part, self.found)
+                if condition is not None:
+                    route["condition"] = condition
+            elif part.kind is PartKind.SPLIT:
+                route["weight"] = branch.weight
+            routes.append(route)
 
 
 _WORDS = {PartKind.ALL: "all", PartKind.SWITCH: "switch", PartKind.SPLIT: "split"}
 _ROUTERS = {PartKind.ALL: "Ensemble", PartKind.SWITCH: "Switch", PartKind.SPLIT: "Splitter"}
 
 
-def _unique(name: str, taken: dict[str, Object]) -> str:
+def _unique(name: str, taken: Container[str]) -> str:
     number, found = 1, name
     while found in taken:
         number += 1
         found = f"{name}-{number}"
     return found
-
-
-def _unique_step(name: str, routes: list[Object]) -> str:
-    taken: dict[str, Object] = {route["name"]: route for route in routes}
-    return _unique(name, taken)
 
 
 def _gjson(

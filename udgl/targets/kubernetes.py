@@ -38,7 +38,7 @@ from udgl.targets._pairs import (
     PROXY_PORT,
     Codes,
     digest,
-    digest_of_node,
+    digests_of_nodes,
     files,
     free_name,
     frontend_variables,
@@ -104,11 +104,12 @@ def compile_graph(graph: ServingGraph) -> Compilation:
     objects: list[tuple[str, Object]] = [
         (f"{place(graph, graph.span)} what the pods are told", _config(graph, made, names))
     ]
-    for index, operator in in_wiring_order(graph, made):
+    operators = in_wiring_order(graph, made)
+    for node_digest, operator in zip(digests_of_nodes(made), operators, strict=True):
         where = f"{place(graph, operator.span)} operator {operator.name}"
         objects += [
             (f"{where}: {_SAID[one['kind']]}", one)
-            for one in _node(graph, made, names, index, operator)
+            for one in _node(graph, names, operator, node_digest)
         ]
     whole = place(graph, graph.span)
     objects += [(f"{whole} the frontend", one) for one in _frontend(graph, made, names)]
@@ -174,9 +175,7 @@ def _models(names: _Names, operator: Operator, host: str) -> list[str]:
     return [host, *(others if more else [])]
 
 
-def _node(
-    graph: ServingGraph, made: Lowered, names: _Names, index: int, operator: Operator
-) -> list[Object]:
+def _node(graph: ServingGraph, names: _Names, operator: Operator, node_digest: str) -> list[Object]:
     name = names.nodes[operator.name]
     ports = {"proxy": PROXY_PORT, "model": MODEL_PORT, "metrics": METRICS_PORT}
     containers = [
@@ -185,7 +184,7 @@ def _node(
     ]
     pod = _pod(names, containers, operator)
     own = labels(graph, operator) | _selector(graph, name)
-    annotations = {f"{MANAGER}/graph-digest": digest_of_node(made, index)}
+    annotations = {f"{MANAGER}/graph-digest": node_digest}
     found = [_service(name, own, _selector(graph, name), ports)]
     if operator.stateful:
         pod |= _spread(graph, name)
@@ -316,13 +315,13 @@ def _config(graph: ServingGraph, made: Lowered, names: _Names) -> Object:
 def _places(graph: ServingGraph, made: Lowered, names: _Names) -> str:
     nodes = {
         operator.name: [(host, _models(names, operator, host)) for host in _hosts(names, operator)]
-        for _, operator in in_wiring_order(graph, made)
+        for operator in in_wiring_order(graph, made)
     }
     return places(graph, names.frontend, nodes)
 
 
 def _frontend(graph: ServingGraph, made: Lowered, names: _Names) -> list[Object]:
-    _, first = next(in_wiring_order(graph, made))
+    first = in_wiring_order(graph, made)[0]
     variables = frontend_variables(graph, made, _hosts(names, first)[0])
     selector = _selector(graph, names.frontend)
     own = labels(graph) | selector

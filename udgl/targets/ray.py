@@ -193,48 +193,49 @@ def _deployment(operator: Operator) -> dict[str, Any]:
 
 def _builder(graph: ServingGraph) -> str:
     entry = graph.entry()
-    nodes = {operator.name: _node(graph, operator) for operator in graph.operators}
     exits = [operator.name for operator in graph.exits()]
     media = {
         operator.name: operator.output
         for operator in graph.exits()
         if operator.output and "/" in operator.output
     }
-    # Not str.format: the template is code, with braces of its own.
-    text = _BUILDER
-    for word, value in (
-        ("PLACE", f"{place(graph, graph.span)} graph {graph.name} version {graph.version}"),
-        ("NAME", graph.name),
-        ("NODES_HERE", pformat(nodes, width=96, sort_dicts=False)),
-        ("ENTRY_HERE", repr(entry.name)),
-        ("INPUT_HERE", repr(entry.input)),
-        ("EXITS_HERE", repr(exits)),
-        ("MEDIA_HERE", repr(media)),
-    ):
-        text = text.replace(f"@{word}@", value)
-    return text
+    values = {
+        "PLACE": f"{place(graph, graph.span)} graph {graph.name} version {graph.version}",
+        "NAME": graph.name,
+        "NODES_HERE": pformat(_nodes(graph), width=96, sort_dicts=False),
+        "ENTRY_HERE": repr(entry.name),
+        "INPUT_HERE": repr(entry.input),
+        "EXITS_HERE": repr(exits),
+        "MEDIA_HERE": repr(media),
+    }
+    # Not str.format: the template is code, with braces of its own. In one pass: what a graph says
+    # is no template.
+    return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], _BUILDER)
 
 
-def _node(graph: ServingGraph, operator: Operator) -> dict[str, Any]:
-    """What the builder's flows need of an operator."""
-    node: dict[str, Any] = {}
+def _nodes(graph: ServingGraph) -> dict[str, dict[str, Any]]:
+    """What the builder's flows need of each operator."""
+    nodes: dict[str, dict[str, Any]] = {operator.name: {} for operator in graph.operators}
     for flow in graph.flows:
-        if flow.kind is FlowKind.REDUCE and flow.targets[0] == operator.name:
-            node["join"] = list(flow.sources)
-        elif flow.kind is not FlowKind.REDUCE and operator.name in flow.targets:
-            node.setdefault("from", []).append(flow.sources[0])
-        if flow.sources[0] == operator.name and flow.kind is FlowKind.SWITCH:
-            node["switch"] = [
+        source = flow.sources[0]
+        if flow.kind is FlowKind.REDUCE:
+            nodes[flow.targets[0]]["join"] = list(flow.sources)
+            continue
+        for target in dict.fromkeys(flow.targets):
+            nodes[target].setdefault("from", []).append(source)
+        if flow.kind is FlowKind.SWITCH:
+            nodes[source]["switch"] = [
                 (target, _comparisons(condition))
                 for target, condition in zip(flow.targets, flow.conditions, strict=True)
             ]
-        elif flow.sources[0] == operator.name and flow.kind is FlowKind.SPLIT:
-            node["split"] = dict(zip(flow.targets, flow.weights, strict=True))
-    if operator.timeout is not None:
-        node["timeout"] = operator.timeout
-    if operator.retries:
-        node["retries"] = operator.retries
-    return node
+        elif flow.kind is FlowKind.SPLIT:
+            nodes[source]["split"] = dict(zip(flow.targets, flow.weights, strict=True))
+    for operator in graph.operators:
+        if operator.timeout is not None:
+            nodes[operator.name]["timeout"] = operator.timeout
+        if operator.retries:
+            nodes[operator.name]["retries"] = operator.retries
+    return nodes
 
 
 def _comparisons(condition: str | None) -> list[tuple[list[str | int], str, Any]]:

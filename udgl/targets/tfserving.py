@@ -17,6 +17,7 @@ from udgl.graph import Operator, ServingGraph
 from udgl.targets import Compilation, OutputFile
 from udgl.targets._limits import Limit, in_order, limits
 from udgl.targets._manifest import place
+from udgl.targets._numbered import is_numbered, version_number
 from udgl.targets._text_proto import Fields, string, text_proto
 
 DESCRIPTION = "TensorFlow Serving's model, batching and monitoring configs"
@@ -104,7 +105,7 @@ def compile_graph(graph: ServingGraph) -> Compilation:
     for operator in graph.operators:
         comment = f"{place(graph, operator.span)} operator {operator.name}"
         text = text_proto([("#", comment), *_batching(operator)])
-        name = f"{root}/{operator.name}/{_version(operator)}/batching_params.pbtxt"
+        name = f"{root}/{operator.name}/{version_number(operator)}/batching_params.pbtxt"
         files.append(OutputFile(name, text))
     return Compilation(tuple(files), in_order(found))
 
@@ -118,21 +119,13 @@ def _check(graph: ServingGraph) -> Iterator[Diagnostic]:
     for operator in graph.operators:
         if operator.image:
             message = f"image {quote(operator.image)} is not run by TensorFlow Serving"
-            hint = f"put its SavedModel into {_folder(operator)}/{_version(operator)}/"
+            hint = f"put its SavedModel into {_folder(operator)}/{version_number(operator)}/"
             span = operator.span_of("image")
             yield Diagnostic("TFS202", message, span, hint, Severity.WARNING)
-        if not _is_number(operator.version):
+        if not is_numbered(operator):
             message = f"version {quote(operator.version)} is no whole number; 1 is served"
             span = operator.span_of("version")
             yield Diagnostic("TFS203", message, span, None, Severity.WARNING)
-
-
-def _is_number(version: str) -> bool:
-    return version.isdecimal() and version.isascii() and len(version) < 19 and int(version) > 0
-
-
-def _version(operator: Operator) -> str:
-    return str(int(operator.version)) if _is_number(operator.version) else "1"
 
 
 def _folder(operator: Operator) -> str:
@@ -145,7 +138,7 @@ def _model(graph: ServingGraph, operator: Operator) -> Fields:
         ("name", string(operator.name)),
         ("base_path", string(_folder(operator))),
         ("model_platform", string("tensorflow")),
-        ("model_version_policy", [("specific", [("versions", _version(operator))])]),
+        ("model_version_policy", [("specific", [("versions", version_number(operator))])]),
     ]
 
 

@@ -16,6 +16,7 @@ from udgl.graph import FlowKind, Operator, ServingGraph
 from udgl.targets import Compilation, OutputFile
 from udgl.targets._limits import Limit, in_order, limits
 from udgl.targets._manifest import place
+from udgl.targets._numbered import is_numbered, version_number
 from udgl.targets._payloads import Tensor, as_tensor
 from udgl.targets._text_proto import string
 
@@ -103,7 +104,7 @@ def compile_graph(graph: ServingGraph) -> Compilation:
         text = _config(graph, operator, inputs[operator.name])
         files.append(OutputFile(f"{folder}/config.pbtxt", text))
         if operator.entrypoint is not None:
-            model = f"{folder}/{_version(operator)}/model.py"
+            model = f"{folder}/{version_number(operator)}/model.py"
             files.append(OutputFile(model, _python_model(graph, operator, inputs[operator.name])))
     if len(graph.operators) > 1:
         text = _ensemble(graph, inputs)
@@ -135,23 +136,15 @@ def _check(graph: ServingGraph) -> Iterator[Diagnostic]:
         if operator.entrypoint is None:
             message = f"image {quote(operator.image)} is not run by Triton"
             hint = (
-                f"put the files of the model into {name}/{_version(operator)}/ and name its "
+                f"put the files of the model into {name}/{version_number(operator)}/ and name its "
                 "backend, or add 'entrypoint'"
             )
             span = operator.span_of("image")
             yield Diagnostic("TRITON201", message, span, hint, Severity.WARNING)
-        if not _is_number(operator.version):
+        if not is_numbered(operator):
             message = f"version {quote(operator.version)} is no whole number; Triton's is 1"
             span = operator.span_of("version")
             yield Diagnostic("TRITON202", message, span, None, Severity.WARNING)
-
-
-def _is_number(version: str) -> bool:
-    return version.isdecimal() and version.isascii() and int(version[:19]) > 0 and len(version) < 19
-
-
-def _version(operator: Operator) -> str:
-    return str(int(operator.version)) if _is_number(operator.version) else "1"
 
 
 def _inputs(graph: ServingGraph) -> dict[str, list[tuple[str, str]]]:
@@ -185,10 +178,10 @@ def _config(graph: ServingGraph, operator: Operator, inputs: list[tuple[str, str
             declared = graph.operator(source).output or declared
         lines += _tensor("input", name, as_tensor(declared))
     lines += _tensor("output", "OUTPUT", as_tensor(operator.output))
-    if _is_number(operator.version):
+    if is_numbered(operator):
         lines += [
             "version_policy {",
-            f"  specific {{ versions: [ {_version(operator)} ] }}",
+            f"  specific {{ versions: [ {version_number(operator)} ] }}",
             "}",
         ]
     lines += _instances(operator)
@@ -288,7 +281,7 @@ def _ensemble(graph: ServingGraph, inputs: dict[str, list[tuple[str, str]]]) -> 
             f"  # {place(graph, operator.span)}",
             "  step {",
             f"    model_name: {json.dumps(operator.name)}",
-            f"    model_version: {_version(operator)}",
+            f"    model_version: {version_number(operator)}",
         ]
         for name, source in inputs[operator.name]:
             tensor = _wire(source, last, len(exits)) if source else "INPUT"
