@@ -91,21 +91,20 @@ class Service:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        for left in range(5, -1, -1):
+        tries = 0
+        while True:
+            tries += 1
             try:
                 with opener.open(request, timeout=60) as reply:
                     return json.load(reply)
             except urllib.error.HTTPError as error:
                 if error.code != 500:
                     raise
-                told = error.read().decode(errors="replace")
+                told = f"{error.read().decode(errors='replace')}\n{self.log('api-server')}"
                 # Four processes write one SQLite file, which waits no longer than 5 s for another.
-                if "locked" not in told + self.log("api-server") or not left:
-                    raise AssertionError(
-                        f"{method} {path}: 500 {told}\n{self.log('api-server')}"
-                    ) from error
+                if "locked" not in told or tries == 6:
+                    raise AssertionError(f"{method} {path}: 500 {told}") from error
                 time.sleep(1)
-        raise AssertionError("not reached")
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether the DAG is there."""
