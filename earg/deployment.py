@@ -80,6 +80,10 @@ RUNS = "it runs and answers"
 POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
 
+REFUSING = 1.0
+"""Seconds that a drained graph's frontend still refuses requests. A client whose last reply came at
+the end sends its next one on the same connection: stopped at once, the frontend would reset it."""
+
 
 STATE_INTERVAL = 0.5
 """Seconds between looks for changes of state that do not announce themselves."""
@@ -1189,6 +1193,8 @@ class Deployment:
             # One that has died is brought back with nothing in it.
             with contextlib.suppress(StartError):
                 left = await self._admit(False)
+        if left == 0 and not self._closed:
+            await asyncio.sleep(REFUSING)
         return left
 
     async def _reopen(self) -> None:
