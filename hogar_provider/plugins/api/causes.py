@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from hogar_provider.plugins.api.troubles import TROUBLE
+
 if TYPE_CHECKING:
     from earg.status import Event
-
-TROUBLE = ("dead", "recovering", "degraded")
-"""The states that a node is in against its will."""
 
 
 def causes_of(events: Iterable[Event]) -> dict[str, str]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SHOWN = 15.0
 """Seconds for which a trouble is told after its end."""
 
-WORST_FIRST = ("dead", "recovering", "degraded")
-"""The states that are trouble."""
+TROUBLE = ("dead", "recovering", "degraded")
+"""The states that a node is in against its will, the worst first."""
 
 WHOLE = ("ready", "busy", "draining")
 """The states that end it."""
@@ -57,13 +57,13 @@ def troubles(events: Iterable[Event], at: float) -> dict[str, TroubleView]:
             said[event.node] = event
             if trouble is not None and trouble.ended is None:
                 trouble.steps.append(TroubleStep(at=event.time, what=event.what))
-        elif event.after in WORST_FIRST:
+        elif event.after in TROUBLE:
             if trouble is None or trouble.ended is not None:
                 trouble = found[event.node] = _Trouble(event.time, event.what, event.after)
                 cause = said.get(event.node)
                 if cause is not None and cause.what == event.what:
                     trouble.began = cause.time
-            if WORST_FIRST.index(event.after) < WORST_FIRST.index(trouble.worst):
+            if TROUBLE.index(event.after) < TROUBLE.index(trouble.worst):
                 trouble.worst, trouble.why = event.after, event.what
         elif event.after in WHOLE and trouble is not None and trouble.ended is None:
             trouble.ended = event.time
