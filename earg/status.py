@@ -102,7 +102,8 @@ class PairStatus:
 
     ``reason`` says why the pair is not ready, with the model's traceback where there is one;
     ``model_log`` and ``proxy_log`` are paths on the agent's machine. ``model_pids`` are those of
-    all its models, ``model_pid`` the first of them.
+    all its models, ``model_pid`` the first of them. ``host`` is which of the engine's hosts it is
+    on, empty where there is the agent's own alone.
     """
 
     role: Role
@@ -114,6 +115,18 @@ class PairStatus:
     model_log: str
     proxy_log: str
     model_pids: tuple[int, ...] = ()
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """A host of the engine. ``dead`` while it does not answer; ``reason`` is a sentence about that,
+    and ``since`` when this changed, in seconds since the Unix epoch."""
+
+    name: str
+    dead: bool = False
+    reason: str = ""
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,8 @@ class GraphStatus:
 
     ``operators`` counts those of the config; ``nodes`` holds those deployed so far, by index.
     ``warnings`` are sentences about what the agent cannot do at present, for this graph or for all.
+    ``hosts`` are those that the graph's pairs may be on, none where the engine has the agent's own
+    alone, and ``frontend_host`` is where the frontend is.
     """
 
     name: str
@@ -161,3 +176,5 @@ class GraphStatus:
     operators: int
     nodes: tuple[NodeStatus, ...]
     warnings: tuple[str, ...] = ()
+    hosts: tuple[HostStatus, ...] = ()
+    frontend_host: str = ""

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from earg.protos import hogar_pb2
-from earg.status import Event, GraphStatus, NodeState, NodeStatus, PairStatus, QueueLoad, Role
+from earg.status import (
+    Event,
+    GraphStatus,
+    HostStatus,
+    NodeState,
+    NodeStatus,
+    PairStatus,
+    QueueLoad,
+    Role,
+)
 
 LOAD_KEY = "earg-load"
 """The trailing metadata of a ``ping``: queued requests, batch limit and capacity, with ',' between
@@ -33,6 +42,7 @@ def node_message(status: NodeStatus) -> hogar_pb2.NodeStatus:
                 model_log=pair.model_log,
                 proxy_log=pair.proxy_log,
                 model_pids=pair.model_pids,
+                host=pair.host,
             )
             for pair in status.pairs
         ],
@@ -59,6 +69,7 @@ def read_node(message: hogar_pb2.NodeStatus) -> NodeStatus:
                 model_log=pair.model_log,
                 proxy_log=pair.proxy_log,
                 model_pids=tuple(pair.model_pids),
+                host=pair.host,
             )
             for pair in message.pairs
         ),
@@ -74,6 +85,13 @@ def graph_message(status: GraphStatus, warnings: Iterable[str] = ()) -> hogar_pb
         operators=status.operators,
         nodes=[node_message(node) for node in status.nodes],
         warnings=[*warnings, *status.warnings],
+        hosts=[
+            hogar_pb2.HostStatus(
+                name=host.name, dead=host.dead, reason=host.reason, since=host.since
+            )
+            for host in status.hosts
+        ],
+        frontend_host=status.frontend_host,
     )
 
 
@@ -86,6 +104,10 @@ def read_graph(message: hogar_pb2.GraphStatus) -> GraphStatus:
         operators=message.operators,
         nodes=tuple(read_node(node) for node in message.nodes),
         warnings=tuple(message.warnings),
+        hosts=tuple(
+            HostStatus(host.name, host.dead, host.reason, host.since) for host in message.hosts
+        ),
+        frontend_host=message.frontend_host,
     )
 
 

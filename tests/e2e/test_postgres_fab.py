@@ -103,7 +103,8 @@ class Service:
                 told = f"{error.read().decode(errors='replace')}\n{self.log('api-server')}"
                 # Four processes write one SQLite file, which waits no longer than 5 s for another.
                 if "locked" not in told or tries == 6:
-                    raise AssertionError(f"{method} {path}: 500 {told}") from error
+                    error.add_note(f"{method} {path}: 500 {told}")
+                    raise
                 time.sleep(1)
 
     def has_dag(self, dag_id: str) -> bool:

@@ -1,0 +1,1 @@
+"""What graphs run on: a file an engine."""
