@@ -161,7 +161,8 @@ def explained(container: Container, state: Mapping[str, Any]) -> str:
 @dataclass(frozen=True, slots=True)
 class Making:
     """What all containers of one start have in common. ``mark`` is the engine's, ``network`` the
-    name of the Docker network, ``user`` as whom they run, empty for the image's own."""
+    name of the Docker network, ``user`` as whom they run, empty for the image's own. ``log_files``
+    is whether the daemon keeps logs as files, ``init`` whether it has an init process."""
 
     mark: str
     graph: str
@@ -170,6 +171,7 @@ class Making:
     generation: int
     user: str
     log_files: bool
+    init: bool
 
     @property
     def stem(self) -> str:
@@ -223,6 +225,9 @@ class Wanted:
             "security_opt": ["no-new-privileges:true"],
         }
         if self.of_ours:
+            # As process 1 a program that is still starting would not hear TERM. Of a model's
+            # image it would hide that Docker cannot start what it names.
+            host["init"] = making.init
             host |= {"read_only": True, "tmpfs": {"/tmp": ""}}  # noqa: S108  of the container's own
         if self.cpu is not None:
             host["nano_cpus"] = max(1, round(self.cpu * SECOND))
