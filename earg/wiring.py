@@ -18,7 +18,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,7 +62,7 @@ class PairView:
     """What is known of a pair since the last look. ``number`` is its place among its node's places
     at first, ``address`` its proxy's IPv4 address. ``status`` and ``load`` are what ``ping`` has
     answered, None where it has not, for ``silent`` seconds. ``wired`` says that it has the graph,
-    and ``synced`` that a backup has the node's state."""
+    ``synced`` that a backup has the node's state; ``wirings`` counts how often it was given it."""
 
     number: int
     place: PairPlace
@@ -72,6 +72,7 @@ class PairView:
     silent: float
     wired: bool
     synced: bool
+    wirings: int
     channel: grpc.aio.Channel | None
 
 
@@ -133,6 +134,7 @@ class _Pair(_Process):
     says_primary: bool = False
     answered_at: float = field(default_factory=time.monotonic)
     wired: bool = False
+    wirings: int = 0
     replicas: set[int] = field(default_factory=set)
     told: dict[int, str] = field(default_factory=dict)
     """Where it sends to, by node, as far as it was told."""
@@ -149,9 +151,11 @@ class Wiring:
         *,
         model_port: int = MODEL_PORT,
         proxy_port: int = PROXY_PORT,
+        numbers: Sequence[Sequence[int]] | None = None,
         tell: Callable[[int, str], None] | None = None,
     ) -> None:
-        """``tell`` is called with a node's index and what has happened to it."""
+        """``tell`` is called with a node's index and what has happened to it. ``numbers`` name the
+        pairs of each node where those are not counted from 0."""
         self._tell = tell
         self._plan = plan
         self._places = places
@@ -162,7 +166,11 @@ class Wiring:
         self._nodes: list[list[_Pair]] = [
             [
                 _Pair(place.proxy, proxy_port, index=index, number=number, place=place)
-                for number, place in enumerate(pairs)
+                for number, place in zip(
+                    numbers[index - 1] if numbers is not None else range(len(pairs)),
+                    pairs,
+                    strict=True,
+                )
             ]
             for index, pairs in enumerate(places.nodes, 1)
         ]
@@ -221,6 +229,7 @@ class Wiring:
                 silent=0.0 if pair.status is not None else now - pair.answered_at,
                 wired=pair.wired,
                 synced=index in self._synced,
+                wirings=pair.wirings,
                 channel=pair.channel,
             )
             for pair in self._nodes[index - 1]
@@ -394,6 +403,7 @@ class Wiring:
                 # What it said before it had one.
                 pair.says_primary = False
             pair.wired, pair.is_new = True, False
+            pair.wirings += 1
             log.info("%s %s", pair.host, "has its graph already" if had_graph else "has its graph")
         await self._give_replicas(pair)
         if pair.index in self._lost:
