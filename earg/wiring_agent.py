@@ -16,9 +16,9 @@ from typing import NoReturn
 import grpc
 import grpc.aio
 
+from earg.addresses import EARG_PORTS, Ports
 from earg.agent_calls import AgentCalls, Context
 from earg.channel import new_server
-from earg.config import MODEL_PORT, PROXY_PORT
 from earg.deployed import Deployed
 from earg.images import Implementation
 from earg.ledger import GraphRecord, NodeRecord, PlaceRecord
@@ -96,7 +96,9 @@ class GivenPlatform:
 class WiringAgent(AgentCalls):
     """The calls about one graph."""
 
-    def __init__(self, plan: Plan, places: Places, url: str, home: str) -> None:
+    def __init__(
+        self, plan: Plan, places: Places, url: str, home: str, ports: Ports = EARG_PORTS
+    ) -> None:
         super().__init__(ENGINE, home)
         platform = GivenPlatform(places, url)
         self._graphs[places.name] = self._graph_here = WiredDeployment(
@@ -108,6 +110,7 @@ class WiringAgent(AgentCalls):
             lambda: None,
             partial(self._tell, places.name),
             _record(plan, places, url),
+            ports=ports,
         )
 
     async def close(self) -> None:
@@ -165,8 +168,8 @@ def _record(plan: Plan, places: Places, url: str) -> GraphRecord:
         next_version=places.version,
         config=plan.text,
         extras=plan.extras_text,
-        model_port=MODEL_PORT,
-        proxy_port=PROXY_PORT,
+        model_port=EARG_PORTS.model,
+        proxy_port=EARG_PORTS.proxy,
         frontend_ip="",
         http_port=0,
         wired=True,
@@ -178,11 +181,13 @@ def _record(plan: Plan, places: Places, url: str) -> GraphRecord:
     )
 
 
-async def serve(plan: Plan, places: Places, ip: str, port: int, url: str) -> None:
+async def serve(
+    plan: Plan, places: Places, ip: str, port: int, url: str, ports: Ports = EARG_PORTS
+) -> None:
     """Wire the graph, and answer for it at ``ip`` and ``port``, until the process is told to
     stop."""
     server = new_server()
-    agent = WiringAgent(plan, places, url, f"{ip}:{port}")
+    agent = WiringAgent(plan, places, url, f"{ip}:{port}", ports)
     hogar_pb2_grpc.add_AgentServicer_to_server(agent, server)
     bind(server, ip, port)
     await server.start()

@@ -114,8 +114,7 @@ class ProcessPlatform:
         text = json.loads((folder / "platform.json").read_text())
         self.ports = Ports(*text["ports"])
         self._hosts = [
-            Host(name, folder / name, tuple(addresses))
-            for name, addresses in text["hosts"].items()
+            Host(name, folder / name, tuple(addresses)) for name, addresses in text["hosts"].items()
         ]
         self._since: dict[str, tuple[bool, float]] = {}
 
@@ -267,9 +266,7 @@ class ProcessPlatform:
         path.with_suffix(".new").rename(path)
 
     async def _stop(self, key: tuple[str, int, int], on: str = "") -> None:
-        stopping = [
-            (host, name) for host, name, _ in self._find(*key) if on in ("", host.name)
-        ]
+        stopping = [(host, name) for host, name, _ in self._find(*key) if on in ("", host.name)]
         for host, name in stopping:
             (host.folder / f"{name}.gone").unlink(missing_ok=True)
             (host.folder / f"{name}.json").unlink(missing_ok=True)
