@@ -12,12 +12,14 @@ what an earlier one has done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import re
 import secrets
 import socket
 import time
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -28,7 +30,8 @@ from earg.channel import open_channel
 from earg.config import MODEL_PORT, PROXY_PORT, Pair, RuntimeConfig, RuntimeNode, write_runtime
 from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
-from earg.status import PingStatus
+from earg.status import PingStatus, QueueLoad
+from earg.status_wire import read_load
 from earg.wiring_places import PairPlace, Places
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,27 @@ address that it had."""
 FRONTEND = 0
 """The frontend's index where nodes are counted from 1."""
 
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class PairView:
+    """What is known of a pair since the last look. ``number`` is its place among its node's places
+    at first, ``address`` its proxy's IPv4 address. ``status`` and ``load`` are what ``ping`` has
+    answered, None where it has not, for ``silent`` seconds. ``wired`` says that it has the graph,
+    ``synced`` that a backup has the node's state; ``wirings`` counts how often it was given it."""
+
+    number: int
+    place: PairPlace
+    address: str
+    status: PingStatus | None
+    load: QueueLoad | None
+    silent: float
+    wired: bool
+    synced: bool
+    wirings: int
+    channel: grpc.aio.Channel | None
+
 
 @dataclass(slots=True, eq=False)
 class _Process:
@@ -64,6 +88,11 @@ class _Process:
     async def resolve(self) -> bool:
         """Look its address up; whether it has another one than before. A host that has none any
         more keeps what it had: others still need something to write."""
+        if self.ip == self.host and self.channel is not None:
+            return False
+        if _ADDRESS.match(self.host):
+            await self._reach(self.host)
+            return True
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
@@ -73,12 +102,15 @@ class _Process:
         except (OSError, UnicodeError, TimeoutError):
             return False
         addresses = [str(one[4][0]) for one in found]
-        if self.ip in addresses:
+        if self.ip in addresses and self.channel is not None:
             return False
-        self.ip = addresses[0]
-        await self.close()
-        self.channel = open_channel(f"{self.ip}:{self.port}")
+        await self._reach(addresses[0])
         return True
+
+    async def _reach(self, ip: str) -> None:
+        self.ip = ip
+        await self.close()
+        self.channel = open_channel(f"{ip}:{self.port}")
 
     async def close(self) -> None:
         channel, self.channel = self.channel, None
@@ -91,11 +123,18 @@ class _Pair(_Process):
     """A proxy with its models, and what is known of it."""
 
     index: int = 0
+    number: int = 0
     place: PairPlace = field(default_factory=lambda: PairPlace("", ()))
     status: int | None = None
+    load: QueueLoad | None = None
+    is_new: bool = False
+    """Whether it was started anew since this wiring began, and has no graph whatever it says."""
+    given_up: bool = False
+    """Whether it is taken for dead while it is silent, without waiting."""
     says_primary: bool = False
     answered_at: float = field(default_factory=time.monotonic)
     wired: bool = False
+    wirings: int = 0
     replicas: set[int] = field(default_factory=set)
     told: dict[int, str] = field(default_factory=dict)
     """Where it sends to, by node, as far as it was told."""
@@ -112,7 +151,12 @@ class Wiring:
         *,
         model_port: int = MODEL_PORT,
         proxy_port: int = PROXY_PORT,
+        numbers: Sequence[Sequence[int]] | None = None,
+        tell: Callable[[int, str], None] | None = None,
     ) -> None:
+        """``tell`` is called with a node's index and what has happened to it. ``numbers`` name the
+        pairs of each node where those are not counted from 0."""
+        self._tell = tell
         self._plan = plan
         self._places = places
         self._model_port = model_port
@@ -120,11 +164,22 @@ class Wiring:
         self._entry_told = ("", 0.0)
         # By node, the primary first.
         self._nodes: list[list[_Pair]] = [
-            [_Pair(place.proxy, proxy_port, index=index, place=place) for place in pairs]
+            [
+                _Pair(place.proxy, proxy_port, index=index, number=number, place=place)
+                for number, place in zip(
+                    numbers[index - 1] if numbers is not None else range(len(pairs)),
+                    pairs,
+                    strict=True,
+                )
+            ]
             for index, pairs in enumerate(places.nodes, 1)
         ]
         self._synced: set[int] = set()
         self._lost: set[int] = set()
+        # A pair is not exchanged while it is being looked at.
+        self._looking = asyncio.Lock()
+        self._replaying = asyncio.Lock()
+        self._replays_wanted = self._replays_done = 0
         # None of those that one before this may have used.
         self._epoch = secrets.randbits(30)
         self._missing = ""
@@ -161,6 +216,101 @@ class Wiring:
             index in self._synced for index, node in enumerate(self._nodes, 1) if len(node) > 1
         )
 
+    def pairs_of(self, index: int) -> tuple[PairView, ...]:
+        """A node's pairs, the primary first."""
+        now = time.monotonic()
+        return tuple(
+            PairView(
+                number=pair.number,
+                place=pair.place,
+                address=pair.ip,
+                status=None if pair.status is None else PingStatus(pair.status),
+                load=pair.load,
+                silent=0.0 if pair.status is not None else now - pair.answered_at,
+                wired=pair.wired,
+                synced=index in self._synced,
+                wirings=pair.wirings,
+                channel=pair.channel,
+            )
+            for pair in self._nodes[index - 1]
+        )
+
+    @property
+    def frontend_address(self) -> str:
+        """Where the frontend takes gRPC ("ip:port"); empty where its address is not known."""
+        return f"{self._frontend.ip}:{self._frontend.port}" if self._frontend.ip else ""
+
+    @property
+    def frontend_channel(self) -> grpc.aio.Channel | None:
+        """The channel to the frontend; None while there is none."""
+        return self._frontend.channel
+
+    # --- what changes from outside ----------------------------------------------------------
+
+    async def put(self, index: int, number: int, place: PairPlace) -> None:
+        """A pair has been started anew, perhaps elsewhere: it has no graph yet."""
+        async with self._looking:
+            node = self._nodes[index - 1]
+            at = next((at for at, pair in enumerate(node) if pair.number == number), None)
+            fresh = _Pair(place.proxy, self._frontend.port, index=index, number=number, place=place)
+            fresh.is_new = True
+            if at is None:
+                node.append(fresh)
+                return
+            old, node[at] = node[at], fresh
+            # Others need something to write until it has been looked up.
+            fresh.ip = old.ip
+            self._lost.add(index)
+            await self._let_go(old)
+            if at == 1:
+                await self._detach(index, node)
+
+    async def drop(self, index: int, number: int) -> None:
+        """A pair is there no more, and another one of its node is the primary."""
+        async with self._looking:
+            node = self._nodes[index - 1]
+            for pair in [pair for pair in node[1:] if pair.number == number]:
+                node.remove(pair)
+                await self._let_go(pair)
+                await self._detach(index, node)
+
+    async def _detach(self, index: int, node: list[_Pair]) -> None:
+        if index in self._synced:
+            self._synced.discard(index)
+            # Else the primary would hold its outputs back for its backup.
+            await self._set_backup(node[0], "")
+
+    async def _let_go(self, pair: _Pair) -> None:
+        if pair.task is not None:
+            pair.task.cancel()
+        await pair.close()
+
+    async def put_frontend(self, host: str) -> None:
+        """The frontend has been started anew, perhaps elsewhere."""
+        async with self._looking:
+            old = self._frontend
+            self._frontend = _Process(host, old.port, old.ip)
+            self._entry_told = ("", 0.0)
+            await old.close()
+
+    def give_up(self, index: int, number: int, dead: bool = True) -> None:
+        """Take a pair for dead as soon as it is silent: its host is known to be."""
+        for pair in self._nodes[index - 1]:
+            if pair.number == number:
+                pair.given_up = dead
+
+    def replan(self, plan: Plan, version: str) -> None:
+        """Wire what comes by another plan of the same topology, and call the graph by another
+        version."""
+        self._plan = plan
+        self._places = replace(self._places, version=version)
+        self._entry_told = ("", 0.0)
+
+    def _say(self, index: int, text: str, *values: object) -> None:
+        log.warning(text, *values)
+        if self._tell is not None:
+            self._tell(index, text % values)
+
     def _pairs(self) -> Iterator[_Pair]:
         for node in self._nodes:
             yield from node
@@ -169,6 +319,10 @@ class Wiring:
 
     async def look(self) -> None:
         """Look at everything once, and begin what is to be done."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         await asyncio.gather(self._frontend.resolve(), *map(self._see, self._pairs()))
         missing = [one.host for one in (self._frontend, *self._pairs()) if not one.ip]
         if missing:
@@ -176,21 +330,24 @@ class Wiring:
             self._say_missing(f"waiting for an address of {', '.join(missing[:5])}")
             return
         self._say_missing("")
-        for index, node in enumerate(self._nodes, 1):
-            if len(node) > 1:
-                await self._settle_roles(index, node)
-            for pair in node:
-                if pair is node[0] and index in self._synced and not pair.wired:
-                    # Its backup has the state, and is to take its place first.
-                    continue
-                if pair.status is not None and (not pair.wired or self._lacks_replicas(pair)):
-                    self._begin(pair, self._wire(pair))
-            if len(node) > 1 and index not in self._synced:
-                await self._attach_backup(index, node)
+        # At the same time: one that does not answer must not keep the others waiting.
+        await asyncio.gather(*(self._settle(*one) for one in enumerate(self._nodes, 1)))
         await self._tell_all()
         if self.is_ready != self._was_ready:
             self._was_ready = self.is_ready
             log.info("the graph is %s", "ready" if self._was_ready else "not ready")
+
+    async def _settle(self, index: int, node: list[_Pair]) -> None:
+        if len(node) > 1:
+            await self._settle_roles(index, node)
+        for pair in node:
+            if pair is node[0] and index in self._synced and not pair.wired:
+                # Its backup has the state, and is to take its place first.
+                continue
+            if pair.status is not None and (not pair.wired or self._lacks_replicas(pair)):
+                self._begin(pair, self._wire(pair))
+        if len(node) > 1 and index not in self._synced:
+            await self._attach_backup(index, node)
 
     def _say_missing(self, text: str) -> None:
         if text and text != self._missing:
@@ -202,15 +359,19 @@ class Wiring:
         if pair.channel is None:
             return
         stub = prediction_pb2_grpc.ProxyServerStub(pair.channel)
+        call = stub.ping(prediction_pb2.ping_req(), timeout=PING_TIMEOUT)
         try:
-            reply = await answered(stub.ping(prediction_pb2.ping_req(), timeout=PING_TIMEOUT))
+            reply = await answered(call)
+            # It came with the reply: there is nothing to wait for.
+            metadata = await answered(call.trailing_metadata())
         except (grpc.aio.AioRpcError, OSError):
             pair.status = None
             return
         pair.status, pair.says_primary = int(reply.status), reply.is_primary
+        pair.load = read_load(metadata or ())
         pair.answered_at = time.monotonic()
         if pair.wired and (moved or pair.status == PingStatus.MODEL_UNSET):
-            log.warning("%s has come back without its graph", pair.host)
+            self._say(pair.index, "%s has come back without its graph", pair.host)
             self._forget(pair)
 
     def _forget(self, pair: _Pair) -> None:
@@ -241,7 +402,8 @@ class Wiring:
             if not had_graph:
                 # What it said before it had one.
                 pair.says_primary = False
-            pair.wired = True
+            pair.wired, pair.is_new = True, False
+            pair.wirings += 1
             log.info("%s %s", pair.host, "has its graph already" if had_graph else "has its graph")
         await self._give_replicas(pair)
         if pair.index in self._lost:
@@ -250,7 +412,11 @@ class Wiring:
                 pair is self._nodes[pair.index - 1][0]
                 and self._plan.config.nodes[pair.index - 1].stateful
             ):
-                log.warning("%s goes on with the state that its model has: no backup", pair.host)
+                self._say(
+                    pair.index,
+                    "%s goes on with the state that its model has: no backup",
+                    pair.host,
+                )
             await self._tell_all()
             await self._replay()
 
@@ -312,14 +478,7 @@ class Wiring:
         return pair.ip if host == pair.host else host
 
     def _model_info(self, pair: _Pair, number: int, host: str) -> prediction_pb2.modelinfo:
-        return prediction_pb2.modelinfo(
-            modelName=pair.place.models[number].partition(".")[0],
-            modelPort=self._model_port,
-            modelId=pair.index,
-            modelIp=host,
-            modelHost=host,
-            replicaId=number,
-        )
+        return model_info(pair.place, pair.index, number, host, self._model_port)
 
     def _runtime(self) -> RuntimeConfig:
         config, places = self._plan.config, self._places
@@ -349,7 +508,7 @@ class Wiring:
                 node.reverse()
                 log.info("%s is the primary", backup.host)
             return
-        if primary.status == PingStatus.MODEL_UNSET or _is_silent(primary):
+        if primary.is_new or primary.status == PingStatus.MODEL_UNSET or _is_silent(primary):
             if backup.status == PingStatus.MODEL_UNSET:
                 # What it held is gone with it.
                 self._synced.discard(index)
@@ -363,7 +522,7 @@ class Wiring:
             # Else the primary would hold its outputs back for it.
             await self._set_backup(primary, "")
             self._synced.discard(index)
-            log.warning("%s has lost its backup %s", primary.host, backup.host)
+            self._say(index, "%s has lost its backup %s", primary.host, backup.host)
 
     async def _holds_state(self, backup: _Pair) -> bool:
         """Whether it has followed a primary: somebody who wired before this one may have seen to
@@ -395,7 +554,7 @@ class Wiring:
         await self._tell_all()
         await self._replay()
         took = (time.monotonic() - started) * 1000
-        log.warning("%s took the place of %s in %.0f ms", backup.host, primary.host, took)
+        self._say(index, "%s took the place of %s in %.0f ms", backup.host, primary.host, took)
 
     async def _attach_backup(self, index: int, node: list[_Pair]) -> None:
         primary, backup = node
@@ -449,8 +608,14 @@ class Wiring:
             pair.told[target] = ip
 
     async def _retarget_frontend(self, ip: str) -> None:
-        if await self._control(self._frontend, hogar_pb2.RetargetRequest(index=1, address=ip)):
-            self._entry_told = (ip, time.monotonic())
+        if not await self._control(self._frontend, hogar_pb2.RetargetRequest(index=1, address=ip)):
+            return
+        self._entry_told = (ip, time.monotonic())
+        # It was started with the graph's version, which may have changed since.
+        control = hogar_pb2_grpc.ControlStub(self._frontend.channel)
+        version = hogar_pb2.GraphVersion(version=self._places.version)
+        with contextlib.suppress(grpc.aio.AioRpcError, OSError):
+            await answered(control.SetVersion(version, timeout=PING_TIMEOUT))
 
     async def _control(self, process: _Process, request: hogar_pb2.RetargetRequest) -> bool:
         if process.channel is None:
@@ -466,6 +631,16 @@ class Wiring:
     async def _replay(self) -> None:
         """Let the frontend send again what is in the graph; proxies that have computed it already
         give the same output."""
+        self._replays_wanted += 1
+        wanted = self._replays_wanted
+        async with self._replaying:
+            if self._replays_done < wanted:
+                # One is enough for all who have asked until now.
+                begun = self._replays_wanted
+                await self._replay_now()
+                self._replays_done = begun
+
+    async def _replay_now(self) -> None:
         if self._frontend.channel is None:
             return
         control = hogar_pb2_grpc.ControlStub(self._frontend.channel)
@@ -475,13 +650,28 @@ class Wiring:
             log.warning("the frontend does not send again: %s", _details(error))
 
 
+def model_info(
+    place: PairPlace, index: int, number: int, host: str, port: int
+) -> prediction_pb2.modelinfo:
+    """What SetModel tells a proxy of node ``index`` of model ``number`` at ``host``."""
+    return prediction_pb2.modelinfo(
+        modelName=place.models[number].partition(".")[0],
+        modelPort=port,
+        modelId=index,
+        modelIp=host,
+        modelHost=host,
+        replicaId=number,
+    )
+
+
 def _serves_as_primary(pair: _Pair) -> bool:
     has_graph = pair.status not in (None, PingStatus.MODEL_UNSET, PingStatus.MODEL_SET)
     return has_graph and pair.says_primary
 
 
 def _is_silent(pair: _Pair) -> bool:
-    return pair.status is None and time.monotonic() - pair.answered_at > FAIL_OVER_AFTER
+    silent = time.monotonic() - pair.answered_at
+    return pair.status is None and (pair.given_up or silent > FAIL_OVER_AFTER)
 
 
 def _fields(pair: _Pair) -> Pair:
