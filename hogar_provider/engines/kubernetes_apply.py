@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hogar_provider.engines.kubernetes_api import (
@@ -203,15 +203,15 @@ async def prune(
     graph: str,
     kept: Collection[tuple[str, str]],
     kinds: Sequence[Kind] = APPLIED,
-    node: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """Delete what this engine has applied of a graph and ``kept``, pairs of kind and name, has not;
-    with ``node`` only what carries that label. The workloads go first. Answers what was deleted."""
+    with ``labels`` only what carries them. The workloads go first. Answers what was deleted."""
     gone = []
     for kind, one in reversed(await find_all(api, graph, kinds)):
         if (kind.kind, name_of(one)) in kept:
             continue
-        if node and labels_of(one).get(NODE_LABEL) != node:
+        if labels and not labels.items() <= labels_of(one).items():
             continue
         if "deletionTimestamp" in one["metadata"]:
             continue
@@ -220,26 +220,18 @@ async def prune(
     return tuple(gone)
 
 
-async def wait_gone(
-    api: Api, graph: str, timeout: float, kinds: Sequence[Kind] = APPLIED, node: str = ""
-) -> None:
+async def wait_gone(api: Api, graph: str, timeout: float, kinds: Sequence[Kind] = APPLIED) -> None:
     """Wait until what was deleted is gone, with its pods. Raises :class:`ApiError` with what is
     still there after ``timeout`` seconds."""
-    labels = {GRAPH_LABEL: label_name(graph)} | ({NODE_LABEL: node} if node else {})
     left: list[str] = []
     try:
         async with asyncio.timeout(timeout):
             while True:
                 found = [
                     *(one for _, one in await find_all(api, graph, kinds)),
-                    *await api.list(POD, labels),
+                    *await api.list(POD, {GRAPH_LABEL: label_name(graph)}),
                 ]
-                left = [
-                    title(one)
-                    for one in found
-                    if "deletionTimestamp" in one["metadata"]
-                    and (not node or labels_of(one).get(NODE_LABEL) == node)
-                ]
+                left = [title(one) for one in found if "deletionTimestamp" in one["metadata"]]
                 if not left:
                     return
                 await asyncio.sleep(LOOK_INTERVAL)
