@@ -208,7 +208,7 @@ class DeployNodeOperator(EargOperator):
 
     def intent(self) -> str:
         """As of :class:`EargOperator`."""
-        from earg.client import AgentError, connect
+        from earg.client import AgentError
         from hogar_provider.changes import look
         from hogar_provider.hooks.earg import EargHook
 
@@ -216,7 +216,7 @@ class DeployNodeOperator(EargOperator):
         implementation = self.implementation(node.image)
         what = f"{node.name} {node.version} ({node.image} is {implementation.entrypoint})"
         try:
-            with connect(EargHook(self.earg_conn_id).agent_folder(), start=False) as agent:
+            with EargHook(self.earg_conn_id).engine().connect(start=False) as agent:
                 old = look(agent, self.graph, self.index)["node"]
         except AgentError:
             old = None
