@@ -137,12 +137,14 @@ def container_of(host: str, listed: Mapping[str, Any]) -> Container:
     names = listed.get("Names") or [listed["Id"][:12]]
     state, status = str(listed.get("State", "")), str(listed.get("Status", ""))
     name = names[0].lstrip("/")
+    labels = listed.get("Labels") or {}
+    part = labels.get(f"{MANAGER}/part", "")
     failure = ""
     if state != "running":
-        failure = f"container {name}: {status or state}"
-    elif "(unhealthy)" in status and listed["Labels"].get(f"{MANAGER}/part") == Part.MODEL.value:
-        failure = f"container {name}: {status}"
-    return Container(host, listed["Id"], name, state, listed.get("Labels") or {}, failure)
+        failure = f"{part} container {name}: {status or state}"
+    elif "(unhealthy)" in status and part == Part.MODEL.value:
+        failure = f"{part} container {name}: {status}"
+    return Container(host, listed["Id"], name, state, labels, failure)
 
 
 def explained(container: Container, state: Mapping[str, Any]) -> str:

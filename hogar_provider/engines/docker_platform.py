@@ -624,7 +624,9 @@ def _runs(found: tuple[Container, ...], digest: str, count: int) -> bool:
 def _pair_found(found: tuple[Container, ...]) -> PairFound:
     head = found[0]
     proxy, *models = head.label("addresses").split(",")
-    failures = [one.failure for one in found if one.failure]
+    # A proxy may only follow its model: what the model says comes first.
+    parts = sorted(found, key=lambda one: (one.part == Part.PROXY.value, one.name))
+    failures = [one.failure for one in parts if one.failure]
     missing = _count(found) - len(found)
     if missing:
         there = ", ".join(one.name for one in found)

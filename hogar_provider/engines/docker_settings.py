@@ -125,7 +125,8 @@ class DockerSettings:
     existing network of all hosts to use in place of one a graph. ``user`` is as whom containers
     run, empty for each image's own. ``ports`` are the first and last host port of frontends. A host
     is dead when it has not answered for ``dead_after`` seconds. Who is to stop has ``stop_grace``
-    seconds from TERM to KILL.
+    seconds from TERM to KILL. ``token`` is what processes show each other, empty where the agent
+    has one of its own.
     """
 
     engine: str
@@ -138,6 +139,7 @@ class DockerSettings:
     dead_after: float = 10.0
     stop_grace: int = 10
     pool: str = POOL
+    token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.engine):
@@ -215,6 +217,7 @@ def settings_of(value: Any) -> DockerSettings:
         "dead_after": _number,
         "stop_grace": _whole,
         "pool": _text,
+        "token": _text,
     }
     return _make(DockerSettings, "the settings", value, read)
 
