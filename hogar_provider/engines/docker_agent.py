@@ -6,7 +6,7 @@ from earg.agent import run
 from earg.home import Home
 from earg.wired_deployment import WiredEngine
 from hogar_provider.engines.docker_platform import DockerPlatform
-from hogar_provider.engines.docker_settings import read_settings
+from hogar_provider.engines.docker_settings import read_settings as read_settings
 
 
 async def serve(home: Home, settings: str, idle_end: float) -> None:
