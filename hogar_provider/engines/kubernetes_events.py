@@ -84,9 +84,7 @@ class EventLog:
             self._events.append(replace(one, number=self._number))
 
 
-def _places(
-    graphs: Iterable[GraphObjects], pods: Sequence[Object]
-) -> dict[str, tuple[str, str]]:
+def _places(graphs: Iterable[GraphObjects], pods: Sequence[Object]) -> dict[str, tuple[str, str]]:
     """Graph and node by the names of their workloads and pods."""
     found: dict[str, tuple[str, str]] = {}
     for objects in graphs:
