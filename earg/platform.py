@@ -34,10 +34,11 @@ class Part(Enum):
 class PairOrder:
     """A pair that is to run: a proxy with its model, or with all replicas of it.
 
-    ``number`` is 0, or 1 for the second pair of a stateful node: which of the two is the primary
-    changes while the graph runs. ``implementation`` is what stands in for the image where its
-    entrypoint is not empty; else the image itself is run. ``token`` is what the processes show
-    each other, never written where others can read it.
+    ``number`` is 0 or 1. A stateful node has both: which of the two is the primary changes while
+    the graph runs. Any other has one, and the other, too, while another version takes its place.
+    ``implementation`` is what stands in for the image where its entrypoint is not empty; else the
+    image itself is run. ``token`` is what the processes show each other, never written where
+    others can read it.
     """
 
     graph: str
@@ -55,10 +56,12 @@ class PairOrder:
 
     @property
     def digest(self) -> str:
-        """Of all that the pair's processes are told when they start: another one means that they
-        have to be started anew. The batch limit changes while they run."""
+        """Of all that the pair's processes are told and given when they start, and where they may
+        be: another one means that they have to be started anew. The batch limit changes while they
+        run."""
         spec, runs = self.spec, self.plan.implementation(self.index, self.implementation)
-        told = repr((spec.name, spec.version, spec.image, spec.stateful, runs))
+        share = self.plan.extras.of(self.index).share
+        told = repr((spec.name, spec.version, spec.image, spec.stateful, runs, share))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -88,11 +91,17 @@ class FrontendFound:
 @dataclass(frozen=True, slots=True)
 class GraphFound:
     """What a platform has of one graph: pairs by (index, number). ``version`` is the graph's by
-    which its frontend was started."""
+    which its frontend was started.
+
+    A pair may be there twice: it was on a host that was dead, and was started on another one. The
+    one that was started last is in ``pairs``, or in ``frontend``; of each other one ``strays`` has
+    (index, number, host), index 0 for a frontend.
+    """
 
     version: str
     pairs: Mapping[tuple[int, int], PairFound]
     frontend: FrontendFound | None = None
+    strays: Collection[tuple[int, int, str]] = ()
 
 
 class PlatformError(RuntimeError):
@@ -123,8 +132,9 @@ class Platform(Protocol):
     ) -> FrontendFound:
         """Start the frontend, unless it runs; as :meth:`start_pair`."""
 
-    async def stop_pair(self, graph: str, index: int, number: int) -> None:
-        """Stop a pair, TERM then KILL, and take away what is left of it."""
+    async def stop_pair(self, graph: str, index: int, number: int, host: str = "") -> None:
+        """Stop a pair, TERM then KILL, and take away what is left of it; on all hosts that answer,
+        or on ``host`` alone. Index 0 is the frontend."""
 
     async def stop(self, graph: str) -> None:
         """Stop everything of a graph and take it away."""

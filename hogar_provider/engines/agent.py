@@ -27,6 +27,9 @@ from typing import TextIO
 
 from earg.environment import process_environment
 from earg.home import Home, HomeError, find_home, replace_file
+from earg.process import settle_security
+from earg.security import TOKEN_FILE
+from hogar_provider.engines.token import NAME as TOKEN
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +169,10 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if options.serve:
+        token = home.path / TOKEN
+        if token.exists():
+            os.environ[TOKEN_FILE] = str(token)
+        settle_security()
         server = importlib.import_module(SERVERS[options.engine])
         asyncio.run(server.serve(home, settings.decode(), IDLE_END))
         return 0

@@ -82,11 +82,13 @@ def ask(home: Home, question: Callable[[AgentClient], T]) -> T:
 
 
 def engines() -> dict[Path, Engine]:
-    """Every engine that a connection of type earg names, and the default one, by its folder; those
-    whose connection makes no sense are left out. Blocks."""
+    """Every engine that a connection of type earg names, the default one, and those that need no
+    connection, by its folder; those whose connection makes no sense are left out. Blocks."""
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
     from sqlalchemy import select
+
+    from hogar_provider.engines.registry import ENGINES
 
     with create_session() as session:
         names = session.scalars(
@@ -96,10 +98,11 @@ def engines() -> dict[Path, Engine]:
             .limit(MOST_CONNECTIONS)
         ).all()
     found: dict[Path, Engine] = {}
-    for name in ("", *names):
+    for name in dict.fromkeys(("", *names, *ENGINES)):
         try:
             engine = engine_of(name)
-        except ApiError:
+        except (ApiError, ImportError):
+            # What an engine needs may not be installed where nobody uses it.
             continue
         found.setdefault(engine.home.path, engine)
     return found
