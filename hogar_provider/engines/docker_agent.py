@@ -10,7 +10,7 @@ from earg.process import settle_security
 from earg.security import TOKEN_FILE, security
 from earg.wired_deployment import WiredEngine
 from hogar_provider.engines.docker_platform import DockerPlatform
-from hogar_provider.engines.docker_settings import read_settings
+from hogar_provider.engines.docker_settings import read_settings as read_settings
 
 
 def hold_token(token: str) -> None:

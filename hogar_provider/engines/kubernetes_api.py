@@ -87,7 +87,6 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 
 APPLIED = (
     NETWORK_POLICY,
-    SECRET,
     CONFIG_MAP,
     SERVICE,
     BUDGET,
@@ -97,7 +96,7 @@ APPLIED = (
 """The kinds that are applied, in the order in which they are: what confines pods, and what they
 mount and are called by, before the pods themselves."""
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in APPLIED}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*APPLIED, SECRET)}
 
 
 def kind_of(one: Object) -> Kind:
@@ -211,7 +210,7 @@ class Api:
         )
 
     async def create(self, one: Object) -> Object:
-        """Create an object that must not be there."""
+        """Create an object; one that is there is a conflict (409)."""
         return await self._json(
             "POST", kind_of(one).path(self.namespace), [("fieldManager", FIELD_MANAGER)], one
         )

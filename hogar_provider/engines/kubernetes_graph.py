@@ -67,10 +67,8 @@ class GraphObjects:
 
     @property
     def kept(self) -> frozenset[tuple[str, str]]:
-        """Kind and name of all of them, and of the token's Secret, which outlives a deploy."""
-        return frozenset(
-            [("Secret", self.secret), *((one["kind"], name_of(one)) for one in self.all)]
-        )
+        """Kind and name of all of them."""
+        return frozenset((one["kind"], name_of(one)) for one in self.all)
 
     def node_label(self, index: int) -> str:
         """The label of the pods that hold the proxies of node ``index``; 0 is the frontend."""

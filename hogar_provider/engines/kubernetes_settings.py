@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any, Self
 
-LARGEST_SETTINGS = 4 * 1024 * 1024
+LARGEST_SETTINGS = 1024 * 1024
 """Characters of a text of settings; a kubeconfig holds certificates."""
 
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")

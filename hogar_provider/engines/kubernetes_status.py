@@ -23,10 +23,11 @@ def api_status(
 ) -> GraphStatus:
     """The status of a graph, from what the API tells alone."""
     wired = ("Deployment", objects.wiring) in workloads
-    nodes = []
-    for index in range(1, len(objects.nodes) + 1):
-        if is_deployed(objects, index, workloads):
-            nodes.append(_node(objects, index, pods, wired))
+    nodes = [
+        _node(objects, index, pods, wired)
+        for index in range(1, len(objects.nodes) + 1)
+        if is_deployed(objects, index, workloads)
+    ]
     return GraphStatus(
         name=objects.name,
         version=objects.version,
@@ -72,6 +73,9 @@ def _joined(
     pairs = []
     for pair in said.pairs:
         pod = next((one for one in own if is_at(one, pair.address)), None)
+        if pod is None and len(own) == len(said.pairs) == 1:
+            # A Service's name stands for it.
+            pod = own[0]
         if pod is None:
             pairs.append(pair)
             continue

@@ -12,7 +12,7 @@ import binascii
 import secrets
 
 from earg.security import LONGEST_TOKEN, SHORTEST_TOKEN
-from hogar_provider.engines.kubernetes_api import SECRET, Api, ApiError, Object
+from hogar_provider.engines.kubernetes_api import SECRET, Api, ApiError, Object, labels_of
 from hogar_provider.engines.kubernetes_apply import ENGINE, MANAGED_BY, PART_OF, owner
 from udgl.targets._manifest import MANAGER, label_value
 
@@ -40,6 +40,13 @@ async def namespace_token(api: Api) -> str:
         labels = {MANAGED_BY: MANAGER, **ENGINE}
         found = await _create(api, OWN_SECRET, labels, secrets.token_hex(32))
     return read_token(found)
+
+
+async def delete_graph_token(api: Api, secret: str) -> None:
+    """Delete the Secret of a graph, unless somebody else has made it."""
+    found = await api.get(SECRET, secret)
+    if found is not None and ENGINE.items() <= labels_of(found).items():
+        await api.delete(SECRET, secret)
 
 
 async def _create(api: Api, name: str, labels: dict[str, str], token: str) -> Object:

@@ -103,7 +103,13 @@ class WiringLink:
         self._address = ""
         self._resolved_at = 0.0
         self._opening = asyncio.Lock()
-        self.token = token
+
+    def serves(self, objects: GraphObjects) -> bool:
+        """Whether it is the link to this graph, as it is now."""
+        return (self._objects.wiring, serving_port(self._objects)) == (
+            objects.wiring,
+            serving_port(objects),
+        )
 
     async def close(self) -> None:
         """Close it."""

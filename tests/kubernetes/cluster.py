@@ -26,7 +26,7 @@ import kubernetes_validate
 from kmock._internal.rendering import Request  # what handlers get has no public name
 
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, Reach
-from tests.kubernetes.server_side_apply import Applied, Conflict, Object
+from tests.kubernetes.server_side_apply import Applied, ConflictError, Object
 
 NAMESPACE = "graphs"
 USER = f"system:serviceaccount:{NAMESPACE}:hogar"
@@ -241,17 +241,19 @@ class Cluster(kmock.KubernetesEmulator):
             for pod in old:
                 self._drop("pods", pod["metadata"]["name"])
             if not old:
-                for _ in range(wanted - len(new)):
-                    new.append(
-                        self._make_pod(workload, f"{name}-{digest[:5]}-{next(self._numbers)}")
-                    )
+                new += [
+                    self._make_pod(workload, f"{name}-{digest[:5]}-{next(self._numbers)}")
+                    for _ in range(wanted - len(new))
+                ]
             for pod in new[wanted:]:
                 self._drop("pods", pod["metadata"]["name"])
         else:
             there = {pod["metadata"]["name"]: pod for pod in own}
-            for number in range(wanted):
-                if f"{name}-{number}" not in there:
-                    new.append(self._make_pod(workload, f"{name}-{number}"))
+            new += [
+                self._make_pod(workload, f"{name}-{number}")
+                for number in range(wanted)
+                if f"{name}-{number}" not in there
+            ]
             for gone in sorted(set(there) - {f"{name}-{n}" for n in range(wanted)}):
                 self._drop("pods", gone)
             # From the last to the first, each once those that are new are ready.
@@ -350,8 +352,9 @@ class Cluster(kmock.KubernetesEmulator):
                 return _status(
                     403,
                     "Forbidden",
-                    f"{what}{named} is forbidden: User {json.dumps(USER)} cannot {verb} resource "
-                    f'{json.dumps(what)} in API group {json.dumps(group)} in the namespace "{NAMESPACE}"',
+                    f"{what}{named} is forbidden: User {json.dumps(USER)} cannot {verb} "
+                    f"resource {json.dumps(what)} in API group {json.dumps(group)} in the "
+                    f'namespace "{NAMESPACE}"',
                 )
         return None
 
@@ -399,7 +402,7 @@ class Cluster(kmock.KubernetesEmulator):
             state.apply(
                 request.params["fieldManager"], config, request.params.get("force") == "true"
             )
-        except Conflict as conflict:
+        except ConflictError as conflict:
             causes = [
                 {
                     "reason": "FieldManagerConflict",

@@ -27,7 +27,7 @@ KEYS = {
 IDENTITY = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
 
 
-class Conflict(Exception):
+class ConflictError(Exception):
     """Fields that somebody else owns and that are to become something else."""
 
     def __init__(self, managers: dict[Path, str]) -> None:
@@ -43,7 +43,7 @@ class Applied:
     owners: dict[Path, set[str]] = field(default_factory=dict)
 
     def apply(self, manager: str, config: Object, force: bool) -> bool:
-        """Whether it has changed; raises :class:`Conflict`."""
+        """Whether it has changed; raises :class:`ConflictError`."""
         new = dict(leaves(config))
         conflicts = {
             path: next(iter(others))
@@ -53,7 +53,7 @@ class Applied:
             and self.fields.get(path) != value
         }
         if conflicts and not force:
-            raise Conflict(conflicts)
+            raise ConflictError(conflicts)
         before = dict(self.fields)
         for path in [path for path, owners in self.owners.items() if manager in owners]:
             if path not in new:

@@ -156,7 +156,9 @@ def test_what_an_operator_had_is_pruned_with_it_and_nothing_else(tmp_path: Path)
         # Fewer replicas need nothing of those they had.
         single = hello(GRAPH.replace("replicas 2\n", ""))
         await apply_all(api, "hello", single.nodes[0])
-        assert await prune(api, "hello", single.kept, labels={"app.kubernetes.io/name": "Greet"}) == (
+        assert await prune(
+            api, "hello", single.kept, labels={"app.kubernetes.io/name": "Greet"}
+        ) == (
             "StatefulSet hello-greet-more",
             "PodDisruptionBudget hello-greet-more",
             "Service hello-greet-more",
