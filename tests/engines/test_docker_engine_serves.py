@@ -20,7 +20,7 @@ from earg.home import Home
 from earg.images import Implementation
 from earg.status import GraphStatus, NodeState
 from hogar_provider.engines.agent_start import connect_to
-from hogar_provider.engines.docker_settings import DockerHost, DockerSettings
+from hogar_provider.engines.docker_settings import DockerSettings
 from tests.containers.docker_host import GRAPH
 from tests.engines.docker_machines import Machine
 from udgl.targets.earg import lower
@@ -73,16 +73,7 @@ def eventually(look: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
 @pytest.fixture
 def agent(machines: list[Machine]) -> Iterator[AgentClient]:
     """A client of the engine's agent, which runs as a process of its own."""
-    hosts = tuple(
-        DockerHost(
-            machine.name,
-            f"unix://{machine.docker.socket}",
-            subnet=machine.subnet,
-            address=machine.address,
-            publish=machine.address,
-        )
-        for machine in machines
-    )
+    hosts = tuple(machine.host for machine in machines)
     settings = DockerSettings("serves", hosts, dead_after=2.0, stop_grace=2, token=TOKEN)
     # A socket's path is short.
     home = Home(Path(tempfile.mkdtemp(prefix="hogar-agent-")))
