@@ -241,7 +241,7 @@ def test_what_a_dead_host_had_goes_on_elsewhere(engine: Engine) -> None:
         engine.until(lambda: pids_on(engine.hosts.folder, "west") == {}, "it is empty")
         assert engine.is_ready()
     count = asking.check(0)
-    assert "its primary is lost: host west is dead" in engine.told()
+    assert "is lost: host west is dead: the daemon of west does not answer" in engine.told()
     assert "its backup was started again on host east" in engine.told()
 
     # Now the one that has everything, with the frontend.
