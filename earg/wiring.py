@@ -4,9 +4,10 @@ On one machine the agent does all this, and starts the processes as well. Here t
 them (Kubernetes, Docker), and restarts what dies, at addresses that may change. This looks at
 every proxy twice a second and does the rest of the agent's part: it gives a proxy that has no
 graph its model, its extras and the graph, tells its neighbours where it is now, promotes the
-backup of a stateful primary that is gone, attaches a backup to each primary, and lets the frontend
-send again what was lost on the way. It keeps nothing: a new one reads from the proxies themselves
-what an earlier one has done.
+backup of a stateful primary that is gone, attaches a backup to each primary, gives one that has
+none a lease (:mod:`earg.wiring_roles` decides which), and lets the frontend send again what was
+lost on the way. It keeps nothing: a new one reads from the proxies themselves what an earlier one
+has done.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ import grpc.aio
 from earg.answered import answered
 from earg.channel import open_channel
 from earg.config import MODEL_PORT, PROXY_PORT, Pair, RuntimeConfig, RuntimeNode, write_runtime
+from earg.lease import LEASE, boot_clock
 from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.status import PingStatus, QueueLoad
 from earg.status_wire import read_load
 from earg.wiring_places import PairPlace, Places
+from earg.wiring_roles import FAIL_OVER_AFTER, Roles, Seen, Step, Word
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +47,11 @@ CALL_TIMEOUT = 10.0
 MODEL_TIMEOUT = 40.0
 """Seconds for SetModel: the proxy itself waits up to 30 s for its model."""
 
-FAIL_OVER_AFTER = 2.0
-"""Seconds of silence after which a primary is taken for dead where its backup has its state."""
+ATTACH_TIMEOUT = 60.0
+"""Seconds in which a backup must have the whole state."""
+
+ROLE_TIMEOUT = 2.0
+"""Seconds for what a proxy does at once."""
 
 TELL_AGAIN = 5.0
 """Seconds after which the frontend is told again where the entry is: it may have come back at the
@@ -131,7 +137,10 @@ class _Pair(_Process):
     """Whether it was started anew since this wiring began, and has no graph whatever it says."""
     given_up: bool = False
     """Whether it is taken for dead while it is silent, without waiting."""
-    says_primary: bool = False
+    word: Word | None = None
+    stamp: float = 0.0
+    word_at: float | None = None
+    asking: asyncio.Task[None] | None = None
     answered_at: float = field(default_factory=time.monotonic)
     wired: bool = False
     wirings: int = 0
@@ -175,6 +184,13 @@ class Wiring:
             ]
             for index, pairs in enumerate(places.nodes, 1)
         ]
+        now = boot_clock()
+        self._roles = {
+            index: Roles(now) for index, spec in enumerate(plan.config.nodes, 1) if spec.stateful
+        }
+        self._leases: asyncio.Task[None] | None = None
+        self._stays = True
+        self._replay_due = False
         self._synced: set[int] = set()
         self._lost: set[int] = set()
         # Those that finish what they hold, by node.
@@ -200,6 +216,7 @@ class Wiring:
 
     async def run_until_ready(self) -> None:
         """Look until every proxy is ready."""
+        self._stays = False
         while not self.is_ready:
             await self.look()
             await asyncio.sleep(LOOK_INTERVAL)
@@ -293,10 +310,10 @@ class Wiring:
                 await self._detach(index, node)
 
     async def _detach(self, index: int, node: list[_Pair]) -> None:
-        if index in self._synced:
-            self._synced.discard(index)
-            # Else the primary would hold its outputs back for its backup.
-            await self._set_backup(node[0], "")
+        # Else the primary would hold its outputs back for its backup.
+        self._synced.discard(index)
+        if node[0].word is not None and node[0].word.leads and not node[0].word.alone:
+            await self._take_away(index, node[0])
 
     async def take_in(self, index: int, number: int, place: PairPlace, deadline: float) -> None:
         """Let another pair take the place of a node's only one once it is ready. The one before
@@ -359,8 +376,9 @@ class Wiring:
         await self._replay()
 
     async def _let_go(self, pair: _Pair) -> None:
-        if pair.task is not None:
-            pair.task.cancel()
+        for task in (pair.task, pair.asking):
+            if task is not None:
+                task.cancel()
         await pair.close()
 
     async def put_frontend(self, host: str) -> None:
@@ -401,6 +419,8 @@ class Wiring:
             await self._look()
 
     async def _look(self) -> None:
+        if self._leases is None:
+            self._leases = self._start(self._keep_asking())
         await asyncio.gather(self._see_frontend(), *map(self._see, self._pairs()))
         missing = [one.host for one in (self._frontend, *self._pairs()) if not one.ip]
         if missing:
@@ -411,21 +431,26 @@ class Wiring:
         # At the same time: one that does not answer must not keep the others waiting.
         await asyncio.gather(*(self._settle(*one) for one in enumerate(self._nodes, 1)))
         await self._tell_all()
+        if self._replay_due:
+            self._start(self._replay())
         if self.is_ready != self._was_ready:
             self._was_ready = self.is_ready
             log.info("the graph is %s", "ready" if self._was_ready else "not ready")
 
     async def _settle(self, index: int, node: list[_Pair]) -> None:
-        if len(node) > 1:
-            await self._settle_roles(index, node)
-        for pair in node:
-            if pair is node[0] and index in self._synced and not pair.wired:
-                # Its backup has the state, and is to take its place first.
-                continue
+        roles = self._roles.get(index)
+        may_be_wired = node
+        if roles is not None:
+            step = await self._settle_roles(index, node, roles)
+            # One that is given the graph as the primary may come to have a state of its own.
+            may_be_wired = [
+                pair
+                for at, pair in enumerate(node)
+                if _has_graph(pair) or (_has_graph(node[0]) if at else step is Step.START)
+            ]
+        for pair in may_be_wired:
             if pair.status is not None and (not pair.wired or self._lacks_replicas(pair)):
                 self._begin(pair, self._wire(pair))
-        if len(node) > 1 and index not in self._synced:
-            await self._attach_backup(index, node)
 
     def _say_missing(self, text: str) -> None:
         if text and text != self._missing:
@@ -457,7 +482,10 @@ class Wiring:
         except (grpc.aio.AioRpcError, OSError):
             pair.status = None
             return
-        pair.status, pair.says_primary = int(reply.status), reply.is_primary
+        if pair.status is None and _is_silent(pair):
+            # What was under way to it and from it may have been given up.
+            self._replay_due = True
+        pair.status = int(reply.status)
         pair.load = read_load(metadata or ())
         pair.answered_at = time.monotonic()
         if pair.wired and (moved or pair.status == PingStatus.MODEL_UNSET):
@@ -475,9 +503,13 @@ class Wiring:
         if pair.task is not None and not pair.task.done():
             work.close()
             return
-        pair.task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(pair.task)
-        pair.task.add_done_callback(self._ended)
+        pair.task = self._start(work)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -489,9 +521,6 @@ class Wiring:
     async def _wire(self, pair: _Pair) -> None:
         if not pair.wired:
             had_graph = not await self._give_graph(pair)
-            if not had_graph:
-                # What it said before it had one.
-                pair.says_primary = False
             pair.wired, pair.is_new = True, False
             pair.wirings += 1
             log.info("%s %s", pair.host, "has its graph already" if had_graph else "has its graph")
@@ -508,7 +537,7 @@ class Wiring:
                     pair.host,
                 )
             await self._tell_all()
-            await self._replay()
+            self._replay_due = True
 
     async def _give_graph(self, pair: _Pair) -> bool:
         """Model, extras and graph; whether it had none yet."""
@@ -591,91 +620,155 @@ class Wiring:
 
     # --- stateful nodes ---------------------------------------------------------------------
 
-    async def _settle_roles(self, index: int, node: list[_Pair]) -> None:
-        """Promote the backup where the primary is gone; find out who is which after a restart of
-        the wiring itself."""
-        primary, backup = node
-        if not primary.wired and not backup.wired and _serves_as_primary(backup):
-            if not _serves_as_primary(primary):
-                node.reverse()
-                log.info("%s is the primary", backup.host)
-            return
-        if primary.is_new or primary.status == PingStatus.MODEL_UNSET or _is_silent(primary):
-            if backup.status == PingStatus.MODEL_UNSET:
-                # What it held is gone with it.
-                self._synced.discard(index)
-            elif index not in self._synced and await self._holds_state(backup):
-                self._synced.add(index)
-            if index in self._synced and backup.status is not None:
-                await self._promote(index, node)
-            return
-        lost = not backup.wired or _is_silent(backup)
-        if index in self._synced and lost and primary.status is not None:
-            # Else the primary would hold its outputs back for it.
-            await self._set_backup(primary, "")
-            self._synced.discard(index)
-            self._say(index, "%s has lost its backup %s", primary.host, backup.host)
+    async def _keep_asking(self) -> None:
+        """Ask all proxies of stateful nodes how they are, and give leases, for ever: apart from the
+        looks, which may have to wait for others."""
+        while True:
+            for index in self._roles:
+                for pair in self._nodes[index - 1]:
+                    if pair.asking is None or pair.asking.done():
+                        pair.asking = self._start(self._ask(pair))
+            await asyncio.sleep(LOOK_INTERVAL)
 
-    async def _holds_state(self, backup: _Pair) -> bool:
-        """Whether it has followed a primary: somebody who wired before this one may have seen to
-        that."""
-        if backup.channel is None or backup.status in (None, PingStatus.MODEL_UNSET):
-            return False
-        control = hogar_pb2_grpc.ControlStub(backup.channel)
+    async def _ask(self, pair: _Pair) -> None:
+        """How it is; with that, its lease where it is to have one."""
+        channel = pair.channel
+        if channel is None:
+            return
+        request = hogar_pb2.LeaseRequest()
+        roles, node = self._roles[pair.index], self._nodes[pair.index - 1]
+        word = pair.word
+        # Somebody who does not stay leaves a node that never has a backup as it is.
+        may_give = pair is node[0] and (self._stays or len(node) > 1)
+        if may_give and word is not None and roles.entitled == (word.process, word.epoch):
+            roles.granting(boot_clock())
+            request = hogar_pb2.LeaseRequest(
+                process=word.process, stamp=pair.stamp, seconds=LEASE, epoch=word.epoch
+            )
+        call = hogar_pb2_grpc.ControlStub(channel).Lease(request, timeout=PING_TIMEOUT)
         try:
-            await answered(control.CatchUp(hogar_pb2.Done(), timeout=CALL_TIMEOUT))
+            reply = await answered(call)
         except (grpc.aio.AioRpcError, OSError):
-            return False
-        return True
+            pair.word = None
+            return
+        if pair.channel is channel:
+            pair.word, pair.stamp = _word(reply), reply.stamp
+            pair.word_at = time.monotonic()
 
-    async def _promote(self, index: int, node: list[_Pair]) -> None:
+    async def _give_lease(self, pair: _Pair) -> None:
+        """At once: first it has to tell a stamp."""
+        await self._ask(pair)
+        await self._ask(pair)
+
+    async def _settle_roles(self, index: int, node: list[_Pair], roles: Roles) -> Step:
+        """See to it that one of the two answers, and the other one follows."""
+        first, second = node[0], node[1] if len(node) > 1 else None
+        step = roles.decide(boot_clock(), _seen(first), None if second is None else _seen(second))
+        if step is Step.TAKE_AWAY:
+            await self._take_away(index, first)
+            self._say(index, "%s has lost its backup", first.host)
+        elif step is Step.END_FIRST:
+            await self._end(roles, first)
+        elif second is not None and step is not Step.WAIT:
+            await self._settle_two(step, index, node, roles)
+        word = node[0].word
+        if word is not None and word.leads and word.synced and word.epoch == roles.attached:
+            if index not in self._synced:
+                self._synced.add(index)
+                log.info("%s is the backup of %s", node[-1].host, node[0].host)
+        else:
+            self._synced.discard(index)
+        return step
+
+    async def _settle_two(self, step: Step, index: int, node: list[_Pair], roles: Roles) -> None:
+        first, second = node
+        if step is Step.SWAP:
+            node.reverse()
+            if second.word is not None:
+                roles.swapped(second.word)
+            log.info("%s is the primary", second.host)
+        elif step is Step.END_SECOND:
+            await self._end(roles, second)
+        elif step is Step.ATTACH:
+            if first.wired and second.wired:
+                self._begin(second, self._attach_backup(first, second, roles))
+        elif step in (Step.PROMOTE, Step.PROMOTE_OLD):
+            await self._promote(index, node, roles, surely=step is Step.PROMOTE)
+
+    async def _end(self, roles: Roles, pair: _Pair) -> None:
+        """Its place was taken while it was cut off: it ends, and is started anew as a backup."""
+        if pair.channel is None or pair.word is None:
+            return
+        process = pair.word.process
+        log.warning("%s still takes itself for the primary", pair.host)
+        request = hogar_pb2.LeaseRequest(process=process, replaced=True)
+        control = hogar_pb2_grpc.ControlStub(pair.channel)
+        try:
+            reply = await answered(control.Lease(request, timeout=ROLE_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError):
+            return
+        if reply.process == process and reply.fenced:
+            roles.ended(process)
+            pair.word = None
+
+    async def _promote(self, index: int, node: list[_Pair], roles: Roles, *, surely: bool) -> None:
         primary, backup = node
-        if backup.channel is None:
+        if backup.channel is None or backup.word is None:
             return
         started = time.monotonic()
+        if not surely:
+            self._say(
+                index, "%s goes on with the state that it has, perhaps an old one", backup.host
+            )
+        self._epoch += 1
+        request = hogar_pb2.PromoteRequest(held=backup.word.epoch, epoch=self._epoch)
+        roles.promoting()
         control = hogar_pb2_grpc.ControlStub(backup.channel)
         try:
-            await answered(control.Promote(hogar_pb2.Done(), timeout=CALL_TIMEOUT))
+            await answered(control.Promote(request, timeout=CALL_TIMEOUT))
         except (grpc.aio.AioRpcError, OSError) as error:
             log.error("%s does not take over: %s", backup.host, _details(error))
             return
+        roles.promoted(backup.word.process, self._epoch)
         node.reverse()
         self._synced.discard(index)
         primary.wired = False
         primary.told.clear()
+        await self._give_lease(backup)
         await self._tell_all()
-        await self._replay()
+        self._replay_due = True
         took = (time.monotonic() - started) * 1000
         self._say(index, "%s took the place of %s in %.0f ms", backup.host, primary.host, took)
 
-    async def _attach_backup(self, index: int, node: list[_Pair]) -> None:
-        primary, backup = node
-        both = primary.wired and backup.wired
-        if not both or primary.status is None or backup.status is None or primary.channel is None:
+    async def _attach_backup(self, primary: _Pair, backup: _Pair, roles: Roles) -> None:
+        if primary.word is None or not primary.word.leads or not primary.word.alone:
             return
-        if backup.says_primary:
-            # It was cut off while the other one took its place. Its state is an old one: it is
-            # told to follow the primary, is refused, and ends.
-            log.warning("%s still takes itself for the primary", backup.host)
-            await self._set_backup(backup, f"{primary.ip}:{primary.port}")
-            return
-        if await self._set_backup(primary, f"{backup.ip}:{backup.port}"):
-            self._synced.add(index)
-            log.info("%s is the backup of %s", backup.host, primary.host)
+        self._epoch += 1
+        roles.attaching(primary.word, self._epoch)
+        address = f"{backup.ip}:{backup.port}"
+        if not await self._set_backup(primary, address, self._epoch, ATTACH_TIMEOUT):
+            roles.attach_failed(boot_clock())
+        await self._ask(primary)
 
-    async def _set_backup(self, primary: _Pair, address: str) -> bool:
+    async def _take_away(self, index: int, primary: _Pair) -> None:
+        self._epoch += 1
+        if await self._set_backup(primary, "", self._epoch, ROLE_TIMEOUT):
+            self._synced.discard(index)
+        await self._ask(primary)
+
+    async def _set_backup(self, primary: _Pair, address: str, epoch: int, timeout: float) -> bool:
         if primary.channel is None:
             return False
-        self._epoch += 1
-        request = hogar_pb2.BackupRequest(address=address, epoch=self._epoch)
+        request = hogar_pb2.BackupRequest(address=address, epoch=epoch)
         control = hogar_pb2_grpc.ControlStub(primary.channel)
         try:
-            await answered(control.SetBackup(request, timeout=CALL_TIMEOUT))
+            await answered(control.SetBackup(request, timeout=timeout))
         except (grpc.aio.AioRpcError, OSError) as error:
             log.warning("%s has no backup: %s", primary.host, _details(error))
             self._refusals[primary.index] = _details(error)
             return False
-        self._refusals.pop(primary.index, None)
+        if address:
+            self._refusals.pop(primary.index, None)
         return True
 
     # --- neighbours -------------------------------------------------------------------------
@@ -700,10 +793,15 @@ class Wiring:
     async def _retarget(self, pair: _Pair, target: int, ip: str) -> None:
         if await self._control(pair, hogar_pb2.RetargetRequest(index=target, address=ip)):
             pair.told[target] = ip
+            # What it had sent to the one before may be lost with that.
+            self._replay_due = True
 
     async def _retarget_frontend(self, ip: str) -> None:
         if not await self._control(self._frontend, hogar_pb2.RetargetRequest(index=1, address=ip)):
+            self._replay_due = True
             return
+        if self._entry_told[0] != ip:
+            self._replay_due = True
         self._entry_told = (ip, time.monotonic())
         # It was started with the graph's version, which may have changed since.
         control = hogar_pb2_grpc.ControlStub(self._frontend.channel)
@@ -731,6 +829,7 @@ class Wiring:
             if self._replays_done < wanted:
                 # One is enough for all who have asked until now.
                 begun = self._replays_wanted
+                self._replay_due = False
                 await self._replay_now()
                 self._replays_done = begun
 
@@ -741,6 +840,7 @@ class Wiring:
         try:
             await answered(control.Replay(hogar_pb2.Done(), timeout=CALL_TIMEOUT))
         except (grpc.aio.AioRpcError, OSError) as error:
+            self._replay_due = True
             log.warning("the frontend does not send again: %s", _details(error))
 
 
@@ -758,9 +858,31 @@ def model_info(
     )
 
 
-def _serves_as_primary(pair: _Pair) -> bool:
-    has_graph = pair.status not in (None, PingStatus.MODEL_UNSET, PingStatus.MODEL_SET)
-    return has_graph and pair.says_primary
+def _has_graph(pair: _Pair) -> bool:
+    if pair.is_new or pair.status in (None, PingStatus.MODEL_UNSET):
+        # What it told may be what another process at its address told before.
+        return False
+    return pair.word is not None and pair.word.has_graph
+
+
+def _seen(pair: _Pair) -> Seen:
+    at = pair.answered_at if pair.word_at is None else pair.word_at
+    is_silent = pair.word is None and (pair.given_up or time.monotonic() - at > FAIL_OVER_AFTER)
+    return Seen(pair.word, is_silent, pair.word_at is not None, pair.is_new)
+
+
+def _word(reply: hogar_pb2.LeaseReply) -> Word:
+    return Word(
+        process=reply.process,
+        has_graph=reply.has_graph,
+        is_primary=reply.is_primary,
+        epoch=reply.epoch,
+        alone=reply.alone,
+        synced=reply.synced,
+        backup_silent=reply.backup_silent,
+        refused=reply.refused,
+        lease_age=reply.lease_age,
+    )
 
 
 def _is_silent(pair: _Pair) -> bool:
