@@ -767,7 +767,8 @@ class Wiring:
             log.warning("%s has no backup: %s", primary.host, _details(error))
             self._refusals[primary.index] = _details(error)
             return False
-        self._refusals.pop(primary.index, None)
+        if address:
+            self._refusals.pop(primary.index, None)
         return True
 
     # --- neighbours -------------------------------------------------------------------------
