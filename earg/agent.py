@@ -10,46 +10,41 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
-import importlib.metadata
 import logging
-import math
 import os
 import re
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TextIO
 
 import grpc
 import grpc.aio
 
 from earg import ledger
+from earg.agent_calls import EVENTS_KEPT as EVENTS_KEPT
+from earg.agent_calls import AgentCalls, Context, time_left
 from earg.command_settings import read_commands
 from earg.config import ConfigError
-from earg.deployment import FAILED_START_GRACE, Deployment, DeploymentError
+from earg.deployed import Deployed, DeploymentError, Engine
+from earg.deployment import LocalEngine
 from earg.extras import ExtrasError
-from earg.graph_requests import recorded_by, requests_in
-from earg.graph_statistics import ask_primary, graph_statistics, set_batch_limit
 from earg.handover import Starts
 from earg.home import Home, HomeError, find_home, replace_file
 from earg.images import Implementation
 from earg.ledger import GraphRecord
 from earg.metrics_targets import TargetsFile
 from earg.output import forgive_output
-from earg.pair import Commands, StartError
+from earg.pair import StartError
 from earg.payload import CHANNEL_OPTIONS
 from earg.plan import Plan, read_plan
 from earg.process import INSECURE, settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
-from earg.sampling import Sampling
 from earg.settings import SettingError
-from earg.status import Event
-from earg.status_wire import event_message, graph_message, node_message
-from earg.warning import Warnings
+from earg.status_wire import graph_message, node_message
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +52,11 @@ IDLE_END = 60.0
 """Seconds without a deployed graph and without a call after which an agent that a client started
 ends by itself."""
 
-EVENTS_KEPT = 1000
-"""The newest so many events are kept."""
-
 FILES_INTERVAL = 1.0
 """Seconds between looks at the home's disk."""
 DRAIN_TIMEOUT = 10.0
 """Seconds in which a graph that is taken down for another of its name may answer what it has
 accepted."""
-
-LONGEST_DRAIN = 24 * 3600.0
-"""Seconds that a drain may take."""
 
 LONGEST_START = 24 * 3600.0
 """Seconds that a node may be given to come up."""
@@ -76,33 +65,21 @@ DEADLINE_SLACK = 0.25
 """A call that is cancelled so many seconds before its deadline, or later, was not cancelled by its
 client: that one's clock was ahead."""
 
-LONGEST_DETAILS = 3000
-"""Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,199}\Z")
 
-Context = grpc.aio.ServicerContext[Any, Any]
-T = TypeVar("T")
 
+class Agent(AgentCalls):
+    """The deployed graphs of one engine, by name, and the calls that change them."""
 
-class Agent(hogar_pb2_grpc.AgentServicer):
-    """The deployed graphs of this host, by name, and the calls that change them."""
-
-    def __init__(self, home: Home, commands: Commands, stop: Callable[[], None]) -> None:
+    def __init__(self, home: Home, engine: Engine, stop: Callable[[], None]) -> None:
+        super().__init__(engine.name, str(home.path))
         self._home = home
-        self._commands = commands
+        self._engine = engine
         self._stop = stop
-        self._graphs: dict[str, Deployment] = {}
         # Opening and taking down: which deployment a name means changes under its lock only.
         self._names: dict[str, asyncio.Lock] = {}
         self._starts: Starts[hogar_pb2.DeployNodeReply] = Starts()
-        self._last_call = time.monotonic()
-        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
-        self._warnings = Warnings(partial(self._tell, "", "agent"))
-        self._sampling = Sampling(ask_primary)
-        # Above all numbers of the agent before, for whoever follows the events of both.
-        self._number = int(time.time() * 1000)
 
     @property
     def idle_for(self) -> float:
@@ -142,12 +119,6 @@ class Agent(hogar_pb2_grpc.AgentServicer):
                     graph.retry_files()
             await asyncio.sleep(FILES_INTERVAL)
 
-    async def sample_nodes(self) -> None:
-        """Keep samples of all nodes, for ever."""
-        await self._sampling.run(
-            lambda: [(name, node) for name, graph in self._graphs.items() for node in graph.nodes]
-        )
-
     def adopt(self, records: Iterable[GraphRecord]) -> None:
         """Own the graphs that an agent before this one has left serving."""
         for record in records:
@@ -164,23 +135,16 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         version: str,
         plan: Plan,
         record: GraphRecord | None = None,
-    ) -> Deployment:
-        return Deployment(
+    ) -> Deployed:
+        return self._engine.deployment(
             name,
             version,
             plan,
             self._home.graph_folder(name),
-            self._commands,
             self._changed,
             partial(self._tell, name),
             record,
         )
-
-    def _tell(self, graph: str, node: str, what: str, before: str = "", after: str = "") -> None:
-        change = f"{before or 'new'} -> {after}: " if after else ""
-        log.warning("%s: %s %s%s", graph, node, change, what)
-        self._number += 1
-        self._events.append(Event(time.time(), graph, node, what, before, after, self._number))
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._names.setdefault(name, asyncio.Lock())
@@ -191,7 +155,14 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         await asyncio.gather(*(self._take_down(name) for name in list(self._graphs)))
         self._changed()
 
-    async def _take_down(self, name: str, drained: Deployment | None = None) -> bool:
+    async def leave(self) -> None:
+        """End without taking any graph down: an agent that follows adopts them."""
+        await self._starts.close()
+        self._changed()
+        graphs, self._graphs = self._graphs, {}
+        await asyncio.gather(*(graph.leave() for graph in graphs.values()))
+
+    async def _take_down(self, name: str, drained: Deployed | None = None) -> bool:
         """Stop the graph of this name, and only ``drained`` where it is given; whether it was
         there."""
         async with self._lock(name):
@@ -203,42 +174,13 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             self._tell(name, "graph", "was taken down")
         return True
 
-    async def _answer(self, context: Context, work: Awaitable[T]) -> T:
-        """Run one call's work; what was wrong becomes the call's status, as a sentence."""
-        self._last_call = time.monotonic()
-        try:
-            return await work
-        except (DeploymentError, StartError) as error:
-            text = str(error)
-            if isinstance(error, StartError) and error.log:
-                text += "\n" + error.log
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, _shortened(text))
-        except (ConfigError, ExtrasError) as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _shortened(str(error)))
-        except OSError as error:
-            sentence = (
-                f"the agent cannot write {error.filename}: {error.strerror}"
-                if error.filename
-                else f"the agent: {error}"
-            )
-            await context.abort(grpc.StatusCode.INTERNAL, _shortened(sentence))
-        finally:
-            self._last_call = time.monotonic()
-
     # --- calls ------------------------------------------------------------------------------
-
-    async def Hello(
-        self, request: hogar_pb2.HelloRequest, context: Context
-    ) -> hogar_pb2.HelloReply:
-        self._last_call = time.monotonic()
-        version = importlib.metadata.version("airflow-provider-hogar")
-        return hogar_pb2.HelloReply(version=version, pid=os.getpid(), home=str(self._home.path))
 
     async def DeployNode(
         self, request: hogar_pb2.DeployNodeRequest, context: Context
     ) -> hogar_pb2.DeployNodeReply:
         if not request.start:
-            return await self._answer(context, self._deploy_node(request, _time_left(context)))
+            return await self._answer(context, self._deploy_node(request, time_left(context)))
         limit = min(max(0.5, request.start_timeout), LONGEST_START)
         try:
             return await self._answer(
@@ -277,7 +219,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         self._changed()
         return hogar_pb2.DeployNodeReply(node=node_message(status))
 
-    async def _open(self, name: str, version: str, plan: Plan) -> Deployment:
+    async def _open(self, name: str, version: str, plan: Plan) -> Deployed:
         """The deployment of exactly this graph, which counts one more node as being deployed.
 
         One of the same name and topology is to become this graph, node by node; one of another
@@ -314,7 +256,7 @@ class Agent(hogar_pb2_grpc.AgentServicer):
             graph.deploying += 1
             return graph
 
-    async def _make_room(self, graph: Deployment) -> None:
+    async def _make_room(self, graph: Deployed) -> None:
         log.info("graph %s has other nodes or edges now: the deployed one goes", graph.name)
         try:
             await graph.drain(DRAIN_TIMEOUT, force=True)
@@ -323,15 +265,6 @@ class Agent(hogar_pb2_grpc.AgentServicer):
         del self._graphs[graph.name]
         await asyncio.shield(graph.down())
         self._tell(graph.name, "graph", "was taken down: its next config has other nodes or edges")
-
-    def _graph(self, name: str) -> Deployment:
-        try:
-            return self._graphs[name]
-        except KeyError:
-            known = ", ".join(sorted(self._graphs)) or "none"
-            raise DeploymentError(
-                f"no graph {name!r} is deployed here (deployed: {known})"
-            ) from None
 
     async def Wire(
         self, request: hogar_pb2.GraphRequest, context: Context
@@ -343,94 +276,16 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
         return await self._answer(context, work())
 
-    async def Probe(self, request: hogar_pb2.NodeRequest, context: Context) -> hogar_pb2.NodeStatus:
-        timeout = _time_left(context)
-
-        async def work() -> hogar_pb2.NodeStatus:
-            graph = self._graph(request.graph)
-            return node_message(await graph.probe(request.index, timeout))
-
-        return await self._answer(context, work())
-
-    async def Serve(
-        self, request: hogar_pb2.GraphRequest, context: Context
-    ) -> hogar_pb2.GraphStatus:
-        timeout = _time_left(context)
-
-        async def work() -> hogar_pb2.GraphStatus:
-            graph = self._graph(request.graph)
-            await graph.serve(timeout)
-            return graph_message(await graph.status())
-
-        return await self._answer(context, work())
-
-    async def Graphs(
-        self, request: hogar_pb2.GraphsRequest, context: Context
-    ) -> hogar_pb2.GraphsReply:
-        async def work() -> hogar_pb2.GraphsReply:
-            names = [name for name in sorted(self._graphs) if request.graph in ("", name)]
-            graphs = [self._graphs[name] for name in names]
-            statuses = await asyncio.gather(*(graph.status(request.age) for graph in graphs))
-            own = self._warnings.sentences
-            return hogar_pb2.GraphsReply(graphs=[graph_message(one, own) for one in statuses])
-
-        return await self._answer(context, work())
-
     async def NodeLog(self, request: hogar_pb2.LogRequest, context: Context) -> hogar_pb2.LogReply:
         async def work() -> hogar_pb2.LogReply:
             graph = self._graph(request.graph)
-            child = graph.process(request.index, proxy=request.proxy, backup=request.backup)
-            if child is None:
-                return hogar_pb2.LogReply()
-            lines = min(max(1, request.lines), 1000)
-            return hogar_pb2.LogReply(text=child.tail(lines), path=str(child.log))
-
-        return await self._answer(context, work())
-
-    async def Events(
-        self, request: hogar_pb2.EventsRequest, context: Context
-    ) -> hogar_pb2.EventsReply:
-        # What concerns the agent as a whole concerns each graph.
-        events = [
-            one
-            for one in self._events
-            if (not request.graph or one.graph in ("", request.graph))
-            and one.number > request.newer_than
-        ]
-        return hogar_pb2.EventsReply(events=[event_message(one) for one in events])
-
-    async def Statistics(
-        self, request: hogar_pb2.StatisticsRequest, context: Context
-    ) -> hogar_pb2.GraphStatistics:
-        async def work() -> hogar_pb2.GraphStatistics:
-            return await graph_statistics(
-                self._graph(request.graph), request.history_seconds, self._sampling, request.index
+            text, path = await graph.log(
+                request.index,
+                min(max(1, request.lines), 1000),
+                proxy=request.proxy,
+                backup=request.backup,
             )
-
-        return await self._answer(context, work())
-
-    async def Requests(
-        self, request: hogar_pb2.RequestsQuery, context: Context
-    ) -> hogar_pb2.RequestsReply:
-        async def work() -> hogar_pb2.RequestsReply:
-            return await requests_in(self._graph(request.graph), request.most)
-
-        return await self._answer(context, work())
-
-    async def RecordedRequests(
-        self, request: hogar_pb2.RequestsQuery, context: Context
-    ) -> hogar_pb2.TracesReply:
-        async def work() -> hogar_pb2.TracesReply:
-            return await recorded_by(self._graph(request.graph), request.most)
-
-        return await self._answer(context, work())
-
-    async def SetBatchLimit(
-        self, request: hogar_pb2.NodeBatchLimit, context: Context
-    ) -> hogar_pb2.BatchLimit:
-        async def work() -> hogar_pb2.BatchLimit:
-            node = self._graph(request.graph).node(request.index)
-            return await set_batch_limit(node, request.limit)
+            return hogar_pb2.LogReply(text=text, path=path)
 
         return await self._answer(context, work())
 
@@ -443,60 +298,34 @@ class Agent(hogar_pb2_grpc.AgentServicer):
 
         return await self._answer(context, work())
 
-    async def Drain(
-        self, request: hogar_pb2.DrainRequest, context: Context
-    ) -> hogar_pb2.DrainReply:
-        async def work() -> hogar_pb2.DrainReply:
-            graph = self._graph(request.graph)
-            timeout = request.timeout if math.isfinite(request.timeout) else 0.0
-            left = await graph.drain(min(max(0.0, timeout), LONGEST_DRAIN), request.force)
-            if left and not request.force:
-                return hogar_pb2.DrainReply(stopped=False, left=left)
-            if left:
-                self._tell(request.graph, "graph", f"is stopped with {left} requests unanswered")
-            await self._take_down(request.graph, graph)
-            return hogar_pb2.DrainReply(stopped=True, left=left)
-
-        return await self._answer(context, work())
-
-    async def Plan(self, request: hogar_pb2.GraphRequest, context: Context) -> hogar_pb2.GraphPlan:
-        async def work() -> hogar_pb2.GraphPlan:
-            plan = self._graph(request.graph).plan
-            return hogar_pb2.GraphPlan(config=plan.text, extras=plan.extras_text)
-
-        return await self._answer(context, work())
-
     async def Shutdown(self, request: hogar_pb2.Done, context: Context) -> hogar_pb2.Done:
         await self.close()
         self._stop()
         return hogar_pb2.Done()
 
 
-def _time_left(context: Context) -> float:
-    """Seconds that the client still waits, less what tidying up and the answer need."""
-    left = context.time_remaining()
-    return 3600.0 if left is None else max(0.5, left - FAILED_START_GRACE - 1.0)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_DETAILS else "...\n" + text[-LONGEST_DETAILS:]
-
-
 # --- the process ----------------------------------------------------------------------------
 
 
-async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
+async def run(home: Home, engine: Engine, idle_end: float | None) -> None:
     """Serve until told to stop, or for ``idle_end`` seconds after the last use."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     home.socket.unlink(missing_ok=True)
-    agent = Agent(home, commands, stopped.set)
+    told = asyncio.Event()
+
+    def stop() -> None:
+        told.set()
+        stopped.set()
+
+    agent = Agent(home, engine, stop)
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     hogar_pb2_grpc.add_AgentServicer_to_server(agent, server)
     server.add_insecure_port(home.target)
     home.check_socket()
+    await engine.open()
     try:
         agent.adopt(ledger.read(home.ledger))
     except (ledger.LedgerError, ConfigError, ExtrasError) as error:
@@ -517,8 +346,12 @@ async def run(home: Home, commands: Commands, idle_end: float | None) -> None:
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        await agent.close()
+        if engine.runs_on and not told.is_set():
+            await agent.leave()
+        else:
+            await agent.close()
         await server.stop(grace=1.0)
+        await engine.close()
         home.socket.unlink(missing_ok=True)
         log.info("agent %d has stopped", os.getpid())
 
@@ -580,7 +413,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with lock:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        asyncio.run(run(home, commands, options.idle_end))
+        asyncio.run(run(home, LocalEngine(commands), options.idle_end))
     return 0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -22,8 +22,11 @@ from earg.addresses import AddressPool, Ports, is_free
 from earg.channel import open_channel
 from earg.child import Child, LogError
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
+from earg.deployed import DeploymentError, Tell
 from earg.environment import QUIET, process_environment
 from earg.extras import Extras
+from earg.graph_requests import recorded_by, requests_in
+from earg.graph_statistics import graph_statistics, set_batch_limit
 from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.home import replace_file
 from earg.http_listener import listen
@@ -45,6 +48,7 @@ from earg.pair import (
 from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.recovery_sequence import Neighbour
+from earg.sampling import Sampling
 from earg.security import security
 from earg.sender import FRONTEND_NAME
 from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
@@ -87,16 +91,6 @@ the end sends its next one on the same connection: stopped at once, the frontend
 
 STATE_INTERVAL = 0.5
 """Seconds between looks for changes of state that do not announce themselves."""
-
-
-class DeploymentError(RuntimeError):
-    """What was asked cannot be done with the graph as it is."""
-
-
-class Tell(Protocol):
-    """Adds to the event log; ``before`` and ``after`` are states, of a change of state."""
-
-    def __call__(self, node: str, what: str, before: str = "", after: str = "") -> None: ...
 
 
 class Deployment:
@@ -1149,6 +1143,33 @@ class Deployment:
             warnings=self._warnings.sentences,
         )
 
+    async def log(
+        self, index: int, lines: int, *, proxy: bool = False, backup: bool = False
+    ) -> tuple[str, str]:
+        """The last lines of what :meth:`process` names, and its log's path; raises as that."""
+        child = self.process(index, proxy=proxy, backup=backup)
+        return ("", "") if child is None else (child.tail(lines), str(child.log))
+
+    async def statistics(
+        self, history_seconds: int, sampling: Sampling, only: int = 0
+    ) -> hogar_pb2.GraphStatistics:
+        """What its nodes tell of themselves; see :mod:`earg.graph_statistics`."""
+        return await graph_statistics(self, history_seconds, sampling, only)
+
+    async def requests(self, most: int) -> hogar_pb2.RequestsReply:
+        """The oldest requests in it; see :mod:`earg.graph_requests`."""
+        return await requests_in(self, most)
+
+    async def recorded(self, most: int) -> hogar_pb2.TracesReply:
+        """The newest requests whose way was recorded."""
+        return await recorded_by(self, most)
+
+    async def set_batch_limit(
+        self, index: int, limit: hogar_pb2.BatchLimit
+    ) -> hogar_pb2.BatchLimit:
+        """Set a node's batch limit; what was set before. Raises :class:`DeploymentError`."""
+        return await set_batch_limit(self.node(index), limit)
+
     def targets(self) -> list[MetricsTarget]:
         """What Prometheus is to scrape of it."""
         targets = [
@@ -1215,13 +1236,17 @@ class Deployment:
         reply = await self._call_frontend("Admit", hogar_pb2.AdmissionRequest(admit=admit))
         return int(reply.waiting)
 
-    async def down(self) -> None:
-        """Stop the frontend, then all nodes; returns when every process is gone."""
+    async def leave(self) -> None:
+        """End what this process does for it; the graph's processes run on."""
         self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def down(self) -> None:
+        """Stop the frontend, then all nodes; returns when every process is gone."""
+        await self.leave()
         if self._frontend is not None:
             await self._frontend.stop()
         if self._starting_frontend is not None:
@@ -1244,6 +1269,36 @@ class Deployment:
         with contextlib.suppress(OSError):
             (self._folder / "runtime.earg").unlink()
         self.changed()
+
+
+class LocalEngine:
+    """Deployments on this machine: their processes are the agent's own."""
+
+    name = "local"
+    # They would end with nobody to start them anew.
+    runs_on = False
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    async def open(self) -> None:
+        """Nothing is to be opened."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def deployment(
+        self,
+        name: str,
+        version: str,
+        plan: Plan,
+        folder: Path,
+        changed: Callable[[], None],
+        tell: Tell,
+        record: GraphRecord | None = None,
+    ) -> Deployment:
+        """A graph of this machine; see :class:`Deployment`."""
+        return Deployment(name, version, plan, folder, self._commands, changed, tell, record)
 
 
 async def _start_all(

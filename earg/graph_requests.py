@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 import grpc
 import grpc.aio
 
 from earg.answered import answered
 from earg.channel import open_channel
-from earg.deployment import Deployment, DeploymentError
+from earg.config import StaticConfig
+from earg.deployed import DeployedNode, DeploymentError
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 
 TIMEOUT = 2.0
 """Seconds for a frontend or a proxy to answer."""
 
 
-async def requests_in(graph: Deployment, most: int) -> hogar_pb2.RequestsReply:
+class Graph(Protocol):
+    """What it needs of a graph."""
+
+    name: str
+
+    @property
+    def config(self) -> StaticConfig:
+        """Its nodes."""
+
+    @property
+    def frontend_address(self) -> str:
+        """Where its frontend takes gRPC, as "ip:port"."""
+
+    def node(self, index: int) -> DeployedNode:
+        """The node as deployed; raises :class:`DeploymentError`."""
+
+
+async def requests_in(graph: Graph, most: int) -> hogar_pb2.RequestsReply:
     """The oldest ``most`` requests in the graph, each with the nodes that hold it; raises
     :class:`DeploymentError` where the frontend does not answer."""
     async with open_channel(graph.frontend_address) as channel:
@@ -49,7 +68,7 @@ async def requests_in(graph: Deployment, most: int) -> hogar_pb2.RequestsReply:
     )
 
 
-async def _held(graph: Deployment, index: int, ids: Sequence[int]) -> Sequence[hogar_pb2.Position]:
+async def _held(graph: Graph, index: int, ids: Sequence[int]) -> Sequence[hogar_pb2.Position]:
     """Those of the requests that a node holds; none where its proxy does not tell."""
     try:
         channel = graph.node(index).pairs[0].proxy_channel
@@ -68,7 +87,7 @@ async def _held(graph: Deployment, index: int, ids: Sequence[int]) -> Sequence[h
     return reply.positions
 
 
-async def recorded_by(graph: Deployment, most: int) -> hogar_pb2.TracesReply:
+async def recorded_by(graph: Graph, most: int) -> hogar_pb2.TracesReply:
     """The newest ``most`` traces; raises :class:`DeploymentError` as above."""
     async with open_channel(graph.frontend_address) as channel:
         stub = hogar_pb2_grpc.RegisterStub(channel)
@@ -78,7 +97,7 @@ async def recorded_by(graph: Deployment, most: int) -> hogar_pb2.TracesReply:
             raise _silent(graph, error) from None
 
 
-def _silent(graph: Deployment, error: grpc.aio.AioRpcError | OSError) -> DeploymentError:
+def _silent(graph: Graph, error: grpc.aio.AioRpcError | OSError) -> DeploymentError:
     if isinstance(error, grpc.aio.AioRpcError):
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return DeploymentError(

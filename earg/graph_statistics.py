@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 import grpc
 import grpc.aio
 
 from earg.answered import answered
-from earg.deployment import Deployment, DeploymentError
-from earg.node import RunningNode
+from earg.config import StaticConfig
+from earg.deployed import DeployedNode, DeploymentError
 from earg.pair import StartError
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.sampling import NodeSamples, Sampling, processes_of
@@ -20,8 +21,22 @@ STATISTICS_TIMEOUT = 1.0
 """Seconds for a proxy to tell its statistics."""
 
 
+class Graph(Protocol):
+    """What it needs of a graph."""
+
+    name: str
+    version: str
+
+    @property
+    def config(self) -> StaticConfig:
+        """Its nodes."""
+
+    def node(self, index: int) -> DeployedNode:
+        """The node as deployed; raises :class:`DeploymentError`."""
+
+
 async def graph_statistics(
-    graph: Deployment, history_seconds: int, sampling: Sampling, only: int = 0
+    graph: Graph, history_seconds: int, sampling: Sampling, only: int = 0
 ) -> hogar_pb2.GraphStatistics:
     """All deployed nodes of ``graph``, by index; or the one whose index is ``only``."""
     nodes = []
@@ -38,7 +53,7 @@ async def graph_statistics(
 
 
 async def _report(
-    node: RunningNode, history_seconds: int, samples: NodeSamples
+    node: DeployedNode, history_seconds: int, samples: NodeSamples
 ) -> hogar_pb2.NodeReport:
     wanted = max(history_seconds, samples.history.wanted) if history_seconds else 0
     status, (statistics, reason), usages = await asyncio.gather(
@@ -76,7 +91,7 @@ async def _report(
 
 
 async def ask_primary(
-    node: RunningNode, history_seconds: int
+    node: DeployedNode, history_seconds: int
 ) -> tuple[hogar_pb2.NodeStatistics | None, str]:
     """What its proxy tells of itself, with so many samples; None where it does not, and why."""
     channel = node.pairs[0].proxy_channel
@@ -94,7 +109,7 @@ async def ask_primary(
         return None, f"its proxy does not answer: {error}"
 
 
-async def set_batch_limit(node: RunningNode, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:
+async def set_batch_limit(node: DeployedNode, limit: hogar_pb2.BatchLimit) -> hogar_pb2.BatchLimit:
     """Set it on the node's primary; what was set before. Raises :class:`DeploymentError`."""
     try:
         return await node.set_batch_limit(limit)

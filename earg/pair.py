@@ -541,7 +541,7 @@ class RunningPair:
 
     async def promote(self) -> None:
         """Make this backup the primary; raises :class:`StartError`."""
-        await self._control("Promote", hogar_pb2.Done(), SYNC_TIMEOUT)
+        await self._control("Promote", hogar_pb2.PromoteRequest(), SYNC_TIMEOUT)
         self.role = Role.PRIMARY
 
     async def set_backup(self, address: str, epoch: int) -> None:

@@ -6,7 +6,8 @@ the frontend. Settings come from the environment, as for an original: PROXY_NAME
 TIMEOUT_MS (of a send, 500), and HOGAR's LISTEN_IP, QUEUE_CAPACITY and MODEL_PATIENCE_S (how long
 a batch waits for a model that died to come back), METRICS_PORT (of Prometheus metrics; none
 without it) and FENCED ("true" where nobody ends a stateful pair as a whole, as an agent does: the
-proxy ends when its model has died, and with it the state, or when its backup has taken its place).
+proxy ends when its model has died, and with it the state, or when its backup has taken its place,
+and without a backup it answers only under a lease, see :mod:`earg.lease`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from earg.config import PROXY_PORT, ConfigError, RuntimeConfig, read_runtime
 from earg.extras import ExtrasError, read_extras
 from earg.journal import Again, Journal
 from earg.lane import LaneServer
+from earg.lease import Grant, Lease
 from earg.listening import listen_ip
 from earg.metrics_proxy import serve_metrics
 from earg.model_link import ModelError, ModelGoneError, ModelLink
@@ -42,7 +44,7 @@ from earg.protos import (
 )
 from earg.proxy_figures import ProxyFigures
 from earg.recovery_calls import RecoveryCalls
-from earg.replication import NO_BACKUP, Backup, Primary, ReplicationError
+from earg.replication import NO_BACKUP, Backup, Primary, ReplicationError, reach
 from earg.routing import Place, RoutingError, find_place
 from earg.sender import FRONTEND_NAME, Sender
 from earg.settings import port_number, real_number, whole_number
@@ -72,6 +74,9 @@ MAX_FINISHED = 1_000_000
 
 FENCED = 70
 """Exit code of a fenced proxy that has lost its model, or its place (sysexits.h: EX_SOFTWARE)."""
+
+END_PAUSE = 0.05
+"""Seconds from the answer to somebody who ends it until a fenced proxy ends."""
 
 FULL_PAUSE = 0.02
 """Seconds between looks for room in a full queue."""
@@ -105,6 +110,8 @@ class Proxy(
         RecoveryCalls.__init__(self)
         self._recovering = recovering
         self._on_lost = self._end if fenced else None
+        self._fenced = fenced
+        self._lease = Lease()
         self._name = name
         self._ip = ip
         self._port = port
@@ -120,6 +127,8 @@ class Proxy(
         self._journal = Journal((), capacity, JOURNAL_BYTES)
         self._primary = Primary(self._journal, self._forward, self._on_lost)
         self._backup: Backup | None = None
+        self._promoting = 0
+        self._backup_asked = 0
         self._computing = asyncio.Lock()
         self._taking = asyncio.Lock()
         self._idle = 0
@@ -265,7 +274,14 @@ class Proxy(
         self._journal = Journal(
             place.sources if place.is_join else (), self._capacity, JOURNAL_BYTES
         )
-        self._primary = Primary(self._journal, self._forward, self._on_lost)
+        self._primary = Primary(
+            self._journal,
+            self._forward,
+            self._on_lost,
+            self._lease if self._fenced and place.stateful else None,
+            # One that never has a backup may be wired by somebody who does not stay.
+            may_be_alone=config.nodes[place.index - 1].backup is None,
+        )
         self._source_of = _senders_of(config)
         targets = {index: config.nodes[index - 1].primary.proxy_ip for index in place.targets}
         self._make_senders(place, targets or {0: config.frontend_ip})
@@ -292,6 +308,7 @@ class Proxy(
                 to_frontend=index == 0,
                 capacity=self._capacity,
                 timeout=self._timeout,
+                may_send=self._primary.may_send if self._fenced else None,
             )
             for index, ip in targets.items()
         }
@@ -340,29 +357,40 @@ class Proxy(
     # --- failure ----------------------------------------------------------------------------
 
     async def Promote(
-        self, request: hogar_pb2.Done, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: hogar_pb2.PromoteRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> hogar_pb2.Done:
         try:
-            await self._become_primary()
+            await self._become_primary(request.held, request.epoch)
         except ReplicationError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return hogar_pb2.Done()
 
-    async def _become_primary(self) -> None:
+    async def _become_primary(self, held: int = 0, epoch: int = 0) -> None:
         if self._role is Role.PRIMARY:
             return
         if self._backup is None or self._model is None:
             raise ReplicationError(f"{self._name} has no graph")
         backup = self._backup
-        await backup.catch_up()
-        if self._backup is not backup:
-            # Somebody else was quicker.
-            return
-        log.info("%s is the primary now", self._name)
-        self._role = Role.PRIMARY
-        self._backup = None
-        self._start_serving()
-        self._accept_kept()
+        # What its primary sends from here on waits: it is refused if this one takes its place.
+        self._promoting += 1
+        try:
+            if held and backup.epoch != held:
+                raise ReplicationError(
+                    f"{self._name} holds the state of epoch {backup.epoch}, not {held}"
+                )
+            await backup.catch_up()
+            if self._backup is not backup:
+                # Somebody else was quicker.
+                return
+            await self._primary.drop_backup(epoch)
+            log.info("%s is the primary now", self._name)
+            self._role = Role.PRIMARY
+            self._backup = None
+            self._start_serving()
+            self._accept_kept()
+        finally:
+            self._promoting -= 1
+            self._lanes.release()
 
     def _sends_one_alone(self) -> bool:
         return self._choice is not None
@@ -401,28 +429,67 @@ class Proxy(
     async def SetBackup(
         self, request: hogar_pb2.BackupRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> hogar_pb2.Done:
+        self._backup_asked += 1
+        asked = self._backup_asked
         if not request.address:
-            await self._primary.drop_backup()
+            await self._primary.drop_backup(request.epoch)
             return hogar_pb2.Done()
         if self._model is None or self._place is None or self._role is not Role.PRIMARY:
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION, f"{self._name} is no primary with a graph"
             )
-        # First, so that a batch that waits for a backup that is gone lets the model go.
-        await self._primary.drop_backup()
         try:
-            async with self._computing:
-                _, states = await self._model.compute([], self._limit.limit, hogar_pb2.WHOLE_STATE)
-                if not states:
-                    raise ReplicationError(
-                        "its model has no get_state() and set_state(), so it has nothing to "
-                        "replicate"
+            if self._fenced:
+                # While it cannot be reached, this one goes on without.
+                await reach(request.address)
+            self._primary.begin_change(request.epoch)
+            try:
+                async with self._computing:
+                    _, states = await self._model.compute(
+                        [], self._limit.limit, hogar_pb2.WHOLE_STATE
                     )
-                done = await self._primary.set_backup(request.address, request.epoch, states)
+                    if not states:
+                        raise ReplicationError(
+                            "its model has no get_state() and set_state(), so it has nothing to "
+                            "replicate"
+                        )
+                    if asked != self._backup_asked:
+                        raise ReplicationError("somebody has said otherwise since")
+                    done = await self._primary.set_backup(request.address, request.epoch, states)
+            finally:
+                self._primary.end_change()
             await done
         except (ModelError, ReplicationError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{self._name}: {error}")
         return hogar_pb2.Done()
+
+    async def Lease(
+        self, request: hogar_pb2.LeaseRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.LeaseReply:
+        primary, backup, lease = self._primary, self._backup, self._lease
+        is_primary = self._role is Role.PRIMARY
+        if request.replaced and self._fenced and request.process == lease.process:
+            primary.end()
+            # The answer is to be on its way first.
+            asyncio.get_running_loop().call_later(END_PAUSE, self._end, "another has its place")
+        elif request.seconds > 0 and is_primary and self._place is not None:
+            grant = Grant(request.process, request.stamp, request.seconds, request.epoch)
+            primary.grant(grant)
+        held = backup.epoch if backup is not None else None
+        return hogar_pb2.LeaseReply(
+            process=lease.process,
+            stamp=lease.stamp(),
+            fenced=self._fenced,
+            has_graph=self._place is not None,
+            is_primary=is_primary,
+            epoch=primary.epoch if is_primary else held or 0,
+            alone=not primary.has_backup,
+            synced=primary.synced if is_primary else held is not None,
+            backup_silent=primary.backup_silent,
+            refused=primary.refused,
+            lease_age=lease.age,
+            held=primary.figures().requests,
+        )
 
     async def Retarget(
         self, request: hogar_pb2.RetargetRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -492,6 +559,8 @@ class Proxy(
         if self._place is None:
             return None
         if relay.HasField("replica"):
+            if self._promoting:
+                return None
             self._journal.finish(relay.finished)
             refused = NO_BACKUP if self._backup is None else (self._backup.take(relay.replica))
             return hogar_pb2.RelayReply(refused=refused).SerializeToString()
@@ -572,7 +641,7 @@ class Proxy(
             if self._place is not None and self._place.stateful:
                 async with self._computing:
                     outputs, states = await self._compute(replica, model, batch)
-                    if self._primary.has_backup:
+                    if self._primary.holds_back:
                         await self._primary.commit(outputs, states)
                         outputs = []
             else:

@@ -11,7 +11,8 @@ from earg.status import Role
 @dataclass(frozen=True, slots=True)
 class ReplicationFigures:
     """How far a primary's backup is behind: ``requests`` are computed but held back until the
-    backup has their state, the oldest of them for ``seconds``. Both are 0 without a backup."""
+    backup has their state, or, without one, until there is a lease; the oldest of them for
+    ``seconds``."""
 
     has_backup: bool
     requests: int

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from earg.node import RunningNode
+from earg.deployed import DeployedNode
 from earg.node_history import NodeHistory
 from earg.protos import hogar_pb2
 from earg.statistics import HISTORY_SECONDS
@@ -32,7 +32,7 @@ more than such a share of the time."""
 Process = tuple[int, str, str]
 """A process's id, its kind (see :class:`earg.usage.ProcessUsage`), and the role of its pair."""
 
-Ask = Callable[[RunningNode, int], Awaitable[tuple[hogar_pb2.NodeStatistics | None, str]]]
+Ask = Callable[[DeployedNode, int], Awaitable[tuple[hogar_pb2.NodeStatistics | None, str]]]
 """Ask a node's primary for its statistics with so many seconds of history."""
 
 
@@ -158,7 +158,7 @@ class Sampling:
         """The samples of one node."""
         return self._nodes.setdefault((graph, index), NodeSamples())
 
-    async def run(self, nodes: Callable[[], Sequence[tuple[str, RunningNode]]]) -> None:
+    async def run(self, nodes: Callable[[], Sequence[tuple[str, DeployedNode]]]) -> None:
         """Sample what ``nodes`` gives, each with its graph's name, for ever."""
         due = time.monotonic()
         while True:
@@ -169,7 +169,7 @@ class Sampling:
             due = max(due + INTERVAL, time.monotonic() + INTERVAL / 2)
             await asyncio.sleep(due - time.monotonic())
 
-    async def sample(self, nodes: Sequence[tuple[str, RunningNode]]) -> None:
+    async def sample(self, nodes: Sequence[tuple[str, DeployedNode]]) -> None:
         """One sample of each node; forget those that are not there any more."""
         there = {(graph, node.index) for graph, node in nodes}
         for key in [key for key in self._nodes if key not in there]:
@@ -182,13 +182,13 @@ class Sampling:
             *(self._take(self.of(graph, node.index).history, node) for graph, node in nodes),
         )
 
-    async def _take(self, history: NodeHistory, node: RunningNode) -> None:
+    async def _take(self, history: NodeHistory, node: DeployedNode) -> None:
         said, _ = await self._ask(node, history.wanted)
         if said is not None:
             history.take(said)
 
 
-def processes_of(node: RunningNode) -> list[Process]:
+def processes_of(node: DeployedNode) -> list[Process]:
     """The node's processes that run."""
     return [
         (child.pid, kind, pair.role.value)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import grpc
 import grpc.aio
@@ -41,7 +41,7 @@ class Sender:
     until ``patience`` seconds have passed; then the requests are dropped, and the frontend's
     deadline answers their clients. ``failed`` tells that the last attempt found no peer.
     ``own_name`` tells an original who sends: a proxy by its PROXY_NAME, the frontend as
-    :data:`FRONTEND_NAME`.
+    :data:`FRONTEND_NAME`. While ``may_send`` says no, nothing leaves.
     """
 
     def __init__(
@@ -54,8 +54,10 @@ class Sender:
         capacity: int = 8192,
         timeout: float = 0.5,
         patience: float = 30.0,
+        may_send: Callable[[], bool] | None = None,
     ) -> None:
         self.failed = False
+        self._may_send = may_send
         self._source = source
         self._own_name = own_name
         self._to_frontend = to_frontend
@@ -137,6 +139,10 @@ class Sender:
         pause = FIRST_PAUSE
         left = list(batch)
         while True:
+            while self._may_send is not None and not self._may_send():
+                await asyncio.sleep(LONGEST_PAUSE)
+                # It is not the peer that keeps them waiting.
+                give_up = time.monotonic() + self._patience
             try:
                 await self._send(left, finished)
                 self.failed = False

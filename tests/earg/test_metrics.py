@@ -286,7 +286,7 @@ def test_a_backup_that_does_not_answer_makes_the_lag_grow(pool: AddressPool) -> 
             await asyncio.sleep(0.1)
             assert primary.figures().seconds >= first.seconds + 0.1
             assert forwarded == []
-            await primary.drop_backup()
+            await primary.drop_backup(2)
             while len(forwarded) < 3:
                 await asyncio.sleep(0.01)
             assert primary.figures() == ReplicationFigures(False, 0, 0.0)

@@ -15,6 +15,8 @@ from hogar_provider.exceptions import AirflowFailException, AirflowSkipException
 from tests.hogar_provider.running import build, prepared, run
 from tests.hogar_provider.test_operators import ask
 
+pytestmark = pytest.mark.slow
+
 UP = ("deploy.A", "deploy.B", "wire", "probe.A", "probe.B", "serve")
 
 
