@@ -39,6 +39,7 @@ from earg.status_wire import (
     node_message,
     read_event,
     read_graph,
+    read_node,
 )
 from hogar_provider.engines.kubernetes_api import (
     POD,
@@ -61,7 +62,7 @@ from hogar_provider.engines.kubernetes_logs import (
 )
 from hogar_provider.engines.kubernetes_rollout import RolloutError
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings
-from hogar_provider.engines.kubernetes_status import api_status, with_wiring
+from hogar_provider.engines.kubernetes_status import api_status, joined, with_wiring
 from hogar_provider.engines.kubernetes_token import read_token
 from hogar_provider.engines.kubernetes_wiring import (
     WiringAway,
@@ -384,7 +385,7 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
             await self._node(objects, request.index)
             try:
                 left = max(0.5, until - time.monotonic())
-                await self._forward(objects, "Probe", request, left, until)
+                said = await self._forward(objects, "Probe", request, left, until)
             except (WiringAway, WiringRefusal) as error:
                 # What is in a pod's way says more than that its proxy does not answer.
                 found = await self._node(objects, request.index)
@@ -394,7 +395,9 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
                     f"{found.name} of graph {objects.name} is {found.state.value}: "
                     f"{found.reason or error}"
                 ) from None
-            return node_message(await self._node(objects, request.index))
+            status, pods, _ = await self._known(objects)
+            (known,) = (node for node in status.nodes if node.index == request.index)
+            return node_message(joined(read_node(said), known, objects, pods))
 
         return await self._answer(context, work())
 
