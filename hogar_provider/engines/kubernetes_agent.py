@@ -61,7 +61,7 @@ from hogar_provider.engines.kubernetes_logs import (
     read_log,
 )
 from hogar_provider.engines.kubernetes_rollout import RolloutError
-from hogar_provider.engines.kubernetes_settings import KubernetesSettings
+from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
 from hogar_provider.engines.kubernetes_status import api_status, joined, with_wiring
 from hogar_provider.engines.kubernetes_token import read_token
 from hogar_provider.engines.kubernetes_wiring import (
@@ -624,15 +624,19 @@ async def open_kubernetes(
 
 
 async def serve(home: Home, settings: str, idle_end: float | None) -> None:
-    """Be the agent in ``home`` until told to end, or for ``idle_end`` seconds after the last
-    use."""
-    read = KubernetesSettings.from_json(settings)
+    """Be the agent in ``home`` until told to end, or for ``idle_end`` seconds after the last use.
+    With settings that make no sense it ends at once, as it would if it were started again."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     home.socket.unlink(missing_ok=True)
-    agent = await open_kubernetes(read, home, stopped.set)
+    try:
+        read = KubernetesSettings.from_json(settings)
+        agent = await open_kubernetes(read, home, stopped.set)
+    except SettingsError as error:
+        log.error("%s", error)
+        return
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     hogar_pb2_grpc.add_AgentServicer_to_server(agent, server)
     server.add_insecure_port(home.target)
