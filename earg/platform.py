@@ -91,17 +91,11 @@ class FrontendFound:
 @dataclass(frozen=True, slots=True)
 class GraphFound:
     """What a platform has of one graph: pairs by (index, number). ``version`` is the graph's by
-    which its frontend was started.
-
-    A pair may be there twice: it was on a host that was dead, and was started on another one. The
-    one that was started last is in ``pairs``, or in ``frontend``; of each other one ``strays`` has
-    (index, number, host), index 0 for a frontend.
-    """
+    which its frontend was started."""
 
     version: str
     pairs: Mapping[tuple[int, int], PairFound]
     frontend: FrontendFound | None = None
-    strays: Collection[tuple[int, int, str]] = ()
 
 
 class PlatformError(RuntimeError):
@@ -115,7 +109,11 @@ class PlatformError(RuntimeError):
 
 class Platform(Protocol):
     """Containers on one host or several. Every call has a deadline of its own, may be repeated,
-    and raises :class:`PlatformError`."""
+    and raises :class:`PlatformError`.
+
+    What could not be stopped because its host was dead, the platform stops when the host is back:
+    of a pair there is one, the one that was started last.
+    """
 
     async def hosts(self) -> tuple[HostStatus, ...]:
         """All hosts, the dead ones too."""
@@ -132,9 +130,8 @@ class Platform(Protocol):
     ) -> FrontendFound:
         """Start the frontend, unless it runs; as :meth:`start_pair`."""
 
-    async def stop_pair(self, graph: str, index: int, number: int, host: str = "") -> None:
-        """Stop a pair, TERM then KILL, and take away what is left of it; on all hosts that answer,
-        or on ``host`` alone. Index 0 is the frontend."""
+    async def stop_pair(self, graph: str, index: int, number: int) -> None:
+        """Stop a pair, TERM then KILL, and take away what is left of it."""
 
     async def stop(self, graph: str) -> None:
         """Stop everything of a graph and take it away."""

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,10 @@ from earg.platform import FrontendFound, PairFound, PairOrder, Part, Platform, P
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.sampling import Sampling
 from earg.security import security
-from earg.status import SERVING, GraphStatus, HostStatus, NodeState, NodeStatus, PingStatus, Role
+from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
 from earg.survey import Survey
 from earg.warning import Warnings
+from earg.wired_keeper import Keeper
 from earg.wired_node import WiredNode, WiredPair
 from earg.wiring import MODEL_TIMEOUT, PairView, Wiring, model_info
 from earg.wiring_places import PairPlace, Places
@@ -58,6 +59,15 @@ STATE_INTERVAL = 0.5
 
 WIRE_TIMEOUT = 25.0
 """Seconds until every proxy has the graph, once it has its model."""
+
+TAKE_IN_LEAST, SYNC_LEAST = 10.0, 30.0
+"""Seconds in any case for a new version to become ready, and to take a state over."""
+
+FINISH_PATIENCE = 10.0
+"""Seconds that a pair whose place was taken may finish what it holds."""
+
+HAND_OVER_TIMEOUT = 30.0
+"""Seconds for a backup to take the place of a primary that was stopped for it."""
 
 REFUSING = 1.0
 """Seconds that a drained graph's frontend still refuses requests; see :mod:`earg.deployment`."""
@@ -94,15 +104,18 @@ class WiredDeployment:
         self._ports = ports
         self._nodes: dict[int, WiredNode] = {}
         self._frontend: FrontendFound | None = None
+        self.frontend_placed_at = 0.0
         self._wiring: Wiring | None = None
         self._locks: dict[int, asyncio.Lock] = {}
         self._wiring_lock = asyncio.Lock()
         self._warnings = Warnings(partial(tell, "agent"))
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper = Keeper(self, survey, self._warnings)
         if record is not None:
             self._adopt(record)
         self._start(self._watch_states())
+        self._start(self._keeper.run())
 
     # --- a new agent ------------------------------------------------------------------------
 
@@ -141,14 +154,16 @@ class WiredDeployment:
                 )
                 for one in known.places
             ]
-            node = WiredNode(known.index, known.spec, known.implementation, pairs, self)
+            node = WiredNode(known.index, known.spec, known.implementation, pairs, self.plan, self)
             limit = known.batch_limit
-            node.adopt(None if limit is None else hogar_pb2.BatchLimit(**asdict(limit)))
+            if record.wired:
+                node.adopt(None if limit is None else hogar_pb2.BatchLimit(**asdict(limit)))
             self._nodes[known.index] = node
         place = record.frontend_place
         if place is not None:
             self._frontend = FrontendFound(place.proxy, place.url, place.host)
-        if record.wired and self._frontend is not None:
+        all_there = len(self._nodes) == len(self.config.nodes)
+        if record.wired and all_there and self._frontend is not None:
             self._begin_wiring()
             if record.draining:
                 self._start(self._admit_again())
@@ -167,6 +182,61 @@ class WiredDeployment:
     def wired(self) -> bool:
         """Whether the proxies were given the graph."""
         return self._wiring is not None
+
+    @property
+    def wiring(self) -> Wiring | None:
+        """None before the graph is wired."""
+        return self._wiring
+
+    @property
+    def frontend(self) -> FrontendFound | None:
+        """Where the frontend is; None before it was started."""
+        return self._frontend
+
+    def is_busy(self, index: int) -> bool:
+        """Whether somebody deploys the node right now."""
+        lock = self._locks.get(index)
+        return lock is not None and lock.locked()
+
+    async def start_again(self, node: WiredNode, number: int) -> None:
+        """Let the platform start a pair of a node again, elsewhere where its host is dead; raises
+        :class:`PlatformError` and :class:`StartError`."""
+        async with self._locks.setdefault(node.index, asyncio.Lock()):
+            pair = node.pair(number)
+            if self._closed or pair is None or not pair.is_silent:
+                return
+            others = {one.found.host for one in node.pairs if one is not pair}
+            if not pair.dead:
+                await self._platform.stop_pair(self.name, node.index, number)
+                if not pair.failure:
+                    # Perhaps nobody reaches what is there.
+                    others.add(pair.found.host)
+            order = replace(
+                self._order(node.index, number, node.implementation),
+                plan=node.plan,
+                version=self.version,
+            )
+            found = await self._start_pair(order, others)
+            await self._put(node, number, found)
+            where = f" on host {found.host}" if found.host else ""
+            self.tell(node.spec.name, f"its {pair.role.value} was started again{where}")
+
+    async def move_pair(self, node: WiredNode, number: int) -> None:
+        """Take over that the platform has a pair elsewhere than it was known to be."""
+        found = self._survey.found[self.name].pairs[node.index, number]
+        await self._put(node, number, found)
+        self.tell(node.spec.name, f"was found on host {found.host}" if found.host else "was found")
+
+    async def move_frontend(self, found: FrontendFound) -> None:
+        """Take over that the platform has the frontend elsewhere than it was known to be."""
+        async with self._wiring_lock:
+            await self._put_frontend(found)
+
+    async def start_frontend(self) -> None:
+        """Let the platform start the frontend, unless it runs; raises :class:`StartError`."""
+        async with self._wiring_lock:
+            if not self._closed:
+                await self._start_frontend()
 
     @property
     def config(self) -> StaticConfig:
@@ -263,6 +333,7 @@ class WiredDeployment:
                 else:
                     await self._mend(present, implementation)
                     await present.set_config_batch(spec, wired=True)
+                    present.plan = self.plan
                     if self._wiring is not None:
                         self._wiring.replan(self.plan, self.version)
             except PlatformError as error:
@@ -300,7 +371,7 @@ class WiredDeployment:
         except BaseException:
             await asyncio.shield(self._discard(index, numbers))
             raise
-        self._nodes[index] = WiredNode(index, spec, runs, pairs, self)
+        self._nodes[index] = WiredNode(index, spec, runs, pairs, self.plan, self)
 
     async def _start_pair(self, order: PairOrder, avoid: Collection[str] = ()) -> PairFound:
         wanted = {host for host in avoid if host} | self._survey.dead
@@ -408,15 +479,145 @@ class WiredDeployment:
         self, node: WiredNode, implementation: Implementation, deadline: float
     ) -> None:
         """Let another version take the place of a node that serves."""
-        index, spec = node.index, self.spec(node.index)
-        runs = self.plan.implementation(index, implementation)
-        for pair in list(node.pairs):
-            others = {one.found.host for one in node.pairs if one is not pair}
-            await self._platform.stop_pair(self.name, index, pair.number)
-            found = await self._start_pair(self._order(index, pair.number, implementation), others)
-            await self._wait_for_model(index, pair.number, found, deadline)
-            await self._put(node, pair.number, found)
-        node.become(spec, runs)
+        if node.spec.stateful:
+            await self._replace_stateful(node, implementation, deadline)
+        else:
+            await self._replace_stateless(node, implementation, deadline)
+
+    async def _replace_stateless(
+        self, node: WiredNode, implementation: Implementation, deadline: float
+    ) -> None:
+        """The new pair is started beside the old one, and takes its place when it is ready."""
+        assert self._wiring is not None
+        index, before = node.index, node.pairs[0].number
+        after, plan_before = 1 - before, self._wiring.plan
+        try:
+            found = await self._start_pair(self._order(index, after, implementation))
+            await self._wait_for_model(index, after, found, deadline)
+            self._wiring.replan(self.plan, self.version)
+            latest = max(deadline, time.monotonic() + TAKE_IN_LEAST)
+            await self._wiring.take_in(index, after, found.place, latest)
+        except BaseException as error:
+            self._wiring.replan(plan_before, self.version)
+            await asyncio.shield(self._discard(index, [after]))
+            if isinstance(error, TimeoutError):
+                raise StartError(str(error)) from None
+            raise
+        node.put(after, found)
+        node.drop(before)
+        self._becomes(node, implementation)
+        await asyncio.shield(self._start(self._retire(index, before)))
+
+    async def _retire(self, index: int, number: int) -> None:
+        assert self._wiring is not None
+        await self._wiring.finish(index, FINISH_PATIENCE)
+        await self._discard(index, [number])
+        # What it had computed may have been on its way to the next proxy.
+        await self._wiring.replay()
+
+    async def _replace_stateful(
+        self, node: WiredNode, implementation: Implementation, deadline: float
+    ) -> None:
+        """The new version takes the backup's place and with it the state, then the primary's. The
+        old primary is stopped before: of a node one pair acts at a time."""
+        assert self._wiring is not None
+        index = node.index
+        primary = node.pairs[0]
+        old, new = primary.number, 1 - primary.number
+        had_backup = len(node.pairs) > 1
+        runs_before, plan_before = node.implementation, self._wiring.plan
+        try:
+            self._wiring.replan(self.plan, self.version)
+            await self._platform.stop_pair(self.name, index, new)
+            order = self._order(index, new, implementation)
+            found = await self._start_pair(order, {primary.found.host})
+            await self._wait_for_model(index, new, found, deadline)
+            await self._put(node, new, found)
+            latest = max(deadline, time.monotonic() + SYNC_LEAST)
+            await self._wait_until_followed(node, latest)
+        except BaseException:
+            self._wiring.replan(plan_before, self.version)
+            await asyncio.shield(self._start(self._roll_back(node, new, had_backup, runs_before)))
+            raise
+        await asyncio.shield(self._start(self._hand_over(node, old, implementation)))
+
+    async def _wait_until_followed(self, node: WiredNode, deadline: float) -> None:
+        """Until the backup's model has the primary's state; raises :class:`StartError`."""
+        assert self._wiring is not None
+        name = node.spec.name
+        while True:
+            views = self.views(node.index)
+            if len(views) > 1 and views[1].synced and views[1].channel is not None:
+                control = hogar_pb2_grpc.ControlStub(views[1].channel)
+                left = max(1.0, deadline - time.monotonic())
+                try:
+                    await answered(control.CatchUp(hogar_pb2.Done(), timeout=left))
+                except grpc.aio.AioRpcError as error:
+                    raise StartError(
+                        f"the new version of {name} does not take its state over: {error.details()}"
+                    ) from None
+                except OSError as error:
+                    raise StartError(
+                        f"the new version of {name} does not take its state over: {error}"
+                    ) from None
+                return
+            if time.monotonic() > deadline:
+                said = self._wiring.refusal(node.index) or "it does not follow the old one in time"
+                raise StartError(f"the new version of {name} does not take its state over: {said}")
+            await asyncio.sleep(POLL_INTERVAL)
+
+    async def _roll_back(
+        self, node: WiredNode, number: int, had_backup: bool, implementation: Implementation
+    ) -> None:
+        """The version that serves goes on, with a backup if it had one."""
+        if self._closed:
+            return
+        index = node.index
+        await self._discard(index, [number])
+        if not had_backup:
+            if self._wiring is not None:
+                await self._wiring.drop(index, number)
+            node.drop(number)
+            return
+        order = replace(
+            self._order(index, number, implementation), plan=node.plan, version=self.version
+        )
+        try:
+            found = await self._start_pair(order, {node.pairs[0].found.host})
+            await self._put(node, number, found)
+        except (PlatformError, StartError) as error:
+            # It is tried again by the keeper.
+            self.tell(node.spec.name, f"its backup did not come back: {error}")
+
+    async def _hand_over(self, node: WiredNode, old: int, implementation: Implementation) -> None:
+        assert self._wiring is not None
+        index = node.index
+        host = next(pair.found.host for pair in node.pairs if pair.number != old)
+        self._wiring.give_up(index, old)
+        await self._platform.stop_pair(self.name, index, old)
+        deadline = time.monotonic() + HAND_OVER_TIMEOUT
+        while (views := self.views(index))[0].number == old:
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"the new version of {node.spec.name} has its state, but did not take over "
+                    f"within {HAND_OVER_TIMEOUT:g} s: {views[0].status}"
+                )
+            await asyncio.sleep(POLL_INTERVAL)
+        self._becomes(node, implementation)
+        if not node.wants_backup:
+            await self._wiring.drop(index, old)
+            node.drop(old)
+            return
+        found = await self._start_pair(self._order(index, old, implementation), {host})
+        await self._put(node, old, found)
+
+    def _becomes(self, node: WiredNode, implementation: Implementation) -> None:
+        before, spec = node.spec, self.spec(node.index)
+        runs = self.plan.implementation(node.index, implementation)
+        node.become(spec, runs, self.plan)
+        what = f"version {spec.version} takes the place of version {before.version}"
+        self.tell(spec.name, what)
+        self.changed()
 
     # --- the graph --------------------------------------------------------------------------
 
@@ -448,7 +649,9 @@ class WiredDeployment:
             if self.version != self.next_version:
                 self.version = self.next_version
                 self.tell("graph", f"is version {self.version} now")
-            await self._start_frontend()
+            if self._wiring is None or self._wiring.frontend_is_silent:
+                # One that answers is told the version: those who wait at it would lose their reply.
+                await self._start_frontend()
             if self._wiring is None:
                 self._begin_wiring()
             else:
@@ -456,21 +659,21 @@ class WiredDeployment:
             self.changed()
             await self._wait_until_wired()
 
-    async def _start_frontend(self, avoid: Collection[str] = ()) -> None:
+    async def _start_frontend(self) -> None:
         try:
             found = await self._platform.start_frontend(
-                self.name,
-                self.version,
-                self.plan,
-                security().token,
-                {*avoid, *self._survey.dead},
+                self.name, self.version, self.plan, security().token, self._survey.dead
             )
         except PlatformError as error:
             raise StartError(str(error), error.log) from None
         if found.failure:
             tail = await self._tail(0, 0, Part.PROXY)
             raise StartError(f"the frontend of {self.name} does not run: {found.failure}", tail)
+        await self._put_frontend(found)
+
+    async def _put_frontend(self, found: FrontendFound) -> None:
         before, self._frontend = self._frontend, found
+        self.frontend_placed_at = time.monotonic()
         if before is not None and before.address != found.address and self._wiring is not None:
             await self._wiring.put_frontend(found.address)
         self.changed()
@@ -507,7 +710,8 @@ class WiredDeployment:
 
     def _happened(self, index: int, what: str) -> None:
         node = self._nodes[index]
-        node.exits += 1
+        if not self.is_busy(index):
+            node.exits += 1
         self.tell(node.spec.name, what)
         self.changed()
 
@@ -581,12 +785,9 @@ class WiredDeployment:
             operators=len(self.config.nodes),
             nodes=tuple(self._nodes[index].status() for index in sorted(self._nodes)),
             warnings=self._warnings.sentences,
-            hosts=self._hosts(),
+            hosts=self._keeper.hosts(),
             frontend_host="" if frontend is None else frontend.host,
         )
-
-    def _hosts(self) -> tuple[HostStatus, ...]:
-        return self._survey.hosts
 
     async def log(
         self, index: int, lines: int, *, proxy: bool = False, backup: bool = False
@@ -736,6 +937,7 @@ class WiredDeployment:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._keeper.close()
         if self._wiring is not None:
             await self._wiring.close()
 

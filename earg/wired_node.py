@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,7 @@ from earg.images import Implementation
 from earg.ledger import NodeRecord, PlaceRecord
 from earg.node import limit_record
 from earg.pair import CALL_TIMEOUT, StartError
+from earg.plan import Plan
 from earg.platform import PairFound
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.state_changes import StateChanges
@@ -56,8 +58,8 @@ class WiredPair:
     view: PairView | None = None
     failure: str = ""
     dead: str = ""
-    dead_since: float = 0.0
-    missing_since: float = 0.0
+    placed_at: float = 0.0
+    """When it was put there, by the monotonic clock; 0 where somebody else did."""
     was_ready: bool = False
 
     @property
@@ -134,11 +136,14 @@ class WiredNode:
         spec: NodeSpec,
         implementation: Implementation,
         pairs: list[WiredPair],
+        plan: Plan,
         around: Surroundings,
     ) -> None:
         self.index = index
         self.spec = spec
         self.implementation = implementation
+        self.plan = plan
+        """By which it was started."""
         self.exits = 0
         self.moving = ""
         """What is being done to bring it back, as a part of a sentence; empty where nothing is."""
@@ -175,10 +180,11 @@ class WiredNode:
         for pair in self._pairs:
             if pair.number == number:
                 pair.found, pair.failure, pair.dead = found, found.failure, ""
-                pair.missing_since = 0.0
-                pair.was_ready = False
+                pair.placed_at = time.monotonic()
                 return
-        self._pairs.append(WiredPair(number, found, Role.BACKUP, failure=found.failure))
+        pair = WiredPair(number, found, Role.BACKUP, failure=found.failure)
+        pair.placed_at = time.monotonic()
+        self._pairs.append(pair)
 
     def drop(self, number: int) -> None:
         """It has no pair ``number`` any more."""
@@ -197,12 +203,12 @@ class WiredNode:
             implementation,
         )
 
-    def become(self, spec: NodeSpec, implementation: Implementation) -> None:
+    def become(self, spec: NodeSpec, implementation: Implementation, plan: Plan) -> None:
         """Another version of it has taken its place."""
         if spec.batch != self.spec.batch:
             self._batch_limit = None
-        self.spec, self.implementation = spec, implementation
-        self._limit_of = None
+        self.spec, self.implementation, self.plan = spec, implementation, plan
+        self._told_limit = self._config_limit()
 
     def record(self) -> NodeRecord:
         """What :meth:`adopt` needs."""

@@ -79,7 +79,7 @@ class GivenPlatform:
         """As :meth:`start_pair`."""
         return self._frontend()
 
-    async def stop_pair(self, graph: str, index: int, number: int, host: str = "") -> None:
+    async def stop_pair(self, graph: str, index: int, number: int) -> None:
         """Nothing is stopped here."""
 
     async def stop(self, graph: str) -> None:

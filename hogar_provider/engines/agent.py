@@ -33,13 +33,15 @@ from hogar_provider.engines.token import NAME as TOKEN
 
 log = logging.getLogger(__name__)
 
+MODULE = "hogar_provider.engines.agent"
+
 SERVERS = {
     "docker": "hogar_provider.engines.docker_agent",
     "kubernetes": "hogar_provider.engines.kubernetes_agent",
 }
 """By engine the module whose ``async serve(home, settings, idle_end)`` is the agent: it returns
 when it was told to end (SIGTERM, the call ``Shutdown``), or after ``idle_end`` seconds without a
-graph."""
+graph. Its ``read_settings(text)`` raises ValueError for settings that cannot be used."""
 
 IDLE_END = 60.0
 """Seconds without a deployed graph and without a call after which an agent ends by itself."""
@@ -79,7 +81,7 @@ class _Supervisor:
     """Runs the agent as a child until that ends by itself or this is told to end."""
 
     def __init__(self, home: Home, engine: str, settings: str, lock: TextIO) -> None:
-        self._command = [sys.executable, "-P", "-m", __name__, "--serve"]
+        self._command = [sys.executable, "-P", "-m", MODULE, "--serve"]
         self._command += ["--engine", engine, "--home", str(home.path)]
         self._settings = settings.encode()
         self._lock = lock
@@ -155,7 +157,7 @@ def _supervise(home: Home, engine: str, settings: str, detach: bool) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run an engine's agent; exit code 0, also where one runs already."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__name__}", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
     parser.add_argument("--engine", choices=sorted(SERVERS), required=True)
     parser.add_argument("--home", type=Path, required=True, help="the agent's folder")
     parser.add_argument("--foreground", action="store_true", help="do not detach")
@@ -178,7 +180,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         home.prepare()
-    except HomeError as error:
+        importlib.import_module(SERVERS[options.engine]).read_settings(settings.decode())
+    except (HomeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return _supervise(home, options.engine, settings.decode(), not options.foreground)

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from hogar_provider.engines.agent import agent_environment, digest_of, marker_of
+from hogar_provider.engines.agent import MODULE, agent_environment, digest_of, marker_of
 
 if TYPE_CHECKING:
     from earg.client import AgentClient
@@ -94,7 +94,7 @@ def _end(home: Home) -> None:
 def _start(home: Home, engine: str, settings: str) -> None:
     from earg.client import AgentError
 
-    command = [sys.executable, "-P", "-m", "hogar_provider.engines.agent"]
+    command = [sys.executable, "-P", "-m", MODULE]
     try:
         with home.log.open("ab") as output:
             done = subprocess.run(
@@ -111,4 +111,5 @@ def _start(home: Home, engine: str, settings: str) -> None:
     except OSError as error:
         raise AgentError(f"the agent's folder {home.path}: {error.strerror}") from None
     if done.returncode != 0:
-        raise AgentError(f"the agent of the engine {engine} could not be started; see {home.log}")
+        lines = home.log.read_text(errors="replace").splitlines() or [f"see {home.log}"]
+        raise AgentError(f"the agent of the engine {engine} is not started: {lines[-1]}")

@@ -137,12 +137,14 @@ def container_of(host: str, listed: Mapping[str, Any]) -> Container:
     names = listed.get("Names") or [listed["Id"][:12]]
     state, status = str(listed.get("State", "")), str(listed.get("Status", ""))
     name = names[0].lstrip("/")
+    labels = listed.get("Labels") or {}
+    part = labels.get(f"{MANAGER}/part", "")
     failure = ""
     if state != "running":
-        failure = f"container {name}: {status or state}"
-    elif "(unhealthy)" in status and listed["Labels"].get(f"{MANAGER}/part") == Part.MODEL.value:
-        failure = f"container {name}: {status}"
-    return Container(host, listed["Id"], name, state, listed.get("Labels") or {}, failure)
+        failure = f"{part} container {name}: {status or state}"
+    elif "(unhealthy)" in status and part == Part.MODEL.value:
+        failure = f"{part} container {name}: {status}"
+    return Container(host, listed["Id"], name, state, labels, failure)
 
 
 def explained(container: Container, state: Mapping[str, Any]) -> str:
@@ -161,7 +163,8 @@ def explained(container: Container, state: Mapping[str, Any]) -> str:
 @dataclass(frozen=True, slots=True)
 class Making:
     """What all containers of one start have in common. ``mark`` is the engine's, ``network`` the
-    name of the Docker network, ``user`` as whom they run, empty for the image's own."""
+    name of the Docker network, ``user`` as whom they run, empty for the image's own. ``log_files``
+    is whether the daemon keeps logs as files, ``init`` whether it has an init process."""
 
     mark: str
     graph: str
@@ -170,6 +173,7 @@ class Making:
     generation: int
     user: str
     log_files: bool
+    init: bool
 
     @property
     def stem(self) -> str:
@@ -223,6 +227,9 @@ class Wanted:
             "security_opt": ["no-new-privileges:true"],
         }
         if self.of_ours:
+            # As process 1 a program that is still starting would not hear TERM. Of a model's
+            # image it would hide that Docker cannot start what it names.
+            host["init"] = making.init
             host |= {"read_only": True, "tmpfs": {"/tmp": ""}}  # noqa: S108  of the container's own
         if self.cpu is not None:
             host["nano_cpus"] = max(1, round(self.cpu * SECOND))

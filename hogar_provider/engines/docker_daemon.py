@@ -48,12 +48,14 @@ class DaemonError(PlatformError):
 
 @dataclass(frozen=True, slots=True)
 class DaemonInfo:
-    """What a daemon says of its machine: CPUs, bytes of memory, its version, how it logs."""
+    """What a daemon says of its machine: CPUs, bytes of memory, its version, how it logs, and
+    whether it has an init process to put before a container's own."""
 
     cpus: int
     memory: int
     version: tuple[int, ...]
     logging: str
+    init: bool
 
 
 class Daemon:
@@ -183,6 +185,7 @@ class Daemon:
                 int(said.get("MemTotal") or 0),
                 tuple(int(part) for part in digits if part.isdecimal()),
                 str(said.get("LoggingDriver", "")),
+                (said.get("InitCommit") or {}).get("ID") != "N/A",
             )
         return self._info
 

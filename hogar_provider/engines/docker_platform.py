@@ -40,7 +40,7 @@ from hogar_provider.engines.docker_containers import (
     needs_of,
     pair_of,
 )
-from hogar_provider.engines.docker_daemon import LOOK_TIMEOUT, Daemon, DaemonError
+from hogar_provider.engines.docker_daemon import CALL_TIMEOUT, LOOK_TIMEOUT, Daemon, DaemonError
 from hogar_provider.engines.docker_files import owner_of, put_artifact, put_token
 from hogar_provider.engines.docker_network import (
     Addresses,
@@ -57,9 +57,6 @@ from hogar_provider.engines.docker_settings import DockerSettings
 from udgl.targets._manifest import MANAGER
 
 log = logging.getLogger(__name__)
-
-STOP_GRACE = 10
-"""Seconds from TERM to KILL."""
 
 ADDRESS_TRIES, PORT_TRIES = 4, 30
 
@@ -409,7 +406,7 @@ class DockerPlatform:
         addresses where one is somebody's already; what there is of them then."""
         graph = key[0]
         network = await self._network(daemon, graph, plan)
-        log_files = (await daemon.info()).logging == "json-file"
+        info = await daemon.info()
         used = {one.address for one in survey.all()}
         for tries in range(ADDRESS_TRIES):
             self._generation = max(self._generation + 1, time.time_ns())
@@ -421,7 +418,8 @@ class DockerPlatform:
                 network.name,
                 generation,
                 self._settings.user,
-                log_files,
+                info.logging == "json-file",
+                info.init,
             )
             try:
                 await make(network, making, used)
@@ -549,6 +547,7 @@ class DockerPlatform:
 
     async def _remove(self, containers: Iterable[Container]) -> None:
         """Stop containers, TERM then KILL, and remove them; those that are gone are no error."""
+        grace = self._settings.stop_grace
 
         def remove(one: Container) -> Any:
             def call(client: Any) -> None:
@@ -556,7 +555,7 @@ class DockerPlatform:
 
                 try:
                     if one.runs:
-                        client.stop(one.id, timeout=STOP_GRACE)
+                        client.stop(one.id, timeout=grace)
                     client.remove_container(one.id, v=True, force=True)
                 except APIError as error:
                     gone = error.status_code == 404
@@ -566,7 +565,9 @@ class DockerPlatform:
 
             return call
 
-        await asyncio.gather(*(self._daemons[one.host].ask(remove(one)) for one in containers))
+        await asyncio.gather(
+            *(self._daemons[one.host].ask(remove(one), CALL_TIMEOUT + grace) for one in containers)
+        )
 
     # --- logs -------------------------------------------------------------------------------
 
@@ -623,7 +624,9 @@ def _runs(found: tuple[Container, ...], digest: str, count: int) -> bool:
 def _pair_found(found: tuple[Container, ...]) -> PairFound:
     head = found[0]
     proxy, *models = head.label("addresses").split(",")
-    failures = [one.failure for one in found if one.failure]
+    # A proxy may only follow its model: what the model says comes first.
+    parts = sorted(found, key=lambda one: (one.part == Part.PROXY.value, one.name))
+    failures = [one.failure for one in parts if one.failure]
     missing = _count(found) - len(found)
     if missing:
         there = ", ".join(one.name for one in found)

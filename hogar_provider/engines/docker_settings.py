@@ -124,7 +124,9 @@ class DockerSettings:
     ``engine`` marks its containers: nothing without this mark is touched. ``network`` is an
     existing network of all hosts to use in place of one a graph. ``user`` is as whom containers
     run, empty for each image's own. ``ports`` are the first and last host port of frontends. A host
-    is dead when it has not answered for ``dead_after`` seconds.
+    is dead when it has not answered for ``dead_after`` seconds. Who is to stop has ``stop_grace``
+    seconds from TERM to KILL. ``token`` is what processes show each other, empty where the agent
+    has one of its own.
     """
 
     engine: str
@@ -135,7 +137,9 @@ class DockerSettings:
     user: str = USER
     ports: tuple[int, int] = (21000, 21999)
     dead_after: float = 10.0
+    stop_grace: int = 10
     pool: str = POOL
+    token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.engine):
@@ -155,6 +159,8 @@ class DockerSettings:
             raise SettingsError(f"ports must be two of 1 to 65535, not {first}-{last}")
         if not 0 < self.dead_after <= 3600:
             raise SettingsError("dead_after must be above 0 and at most 3600 seconds")
+        if not 0 <= self.stop_grace <= 600:
+            raise SettingsError("stop_grace must be from 0 to 600 whole seconds")
         network_of(self.pool, "pool")
         bare = [host.name for host in self.hosts if not host.subnet]
         if len(self.hosts) > MOST_SHARES and bare and not self.network:
@@ -209,7 +215,9 @@ def settings_of(value: Any) -> DockerSettings:
         "user": _text,
         "ports": _ports,
         "dead_after": _number,
+        "stop_grace": _whole,
         "pool": _text,
+        "token": _text,
     }
     return _make(DockerSettings, "the settings", value, read)
 
@@ -280,6 +288,12 @@ def _number(what: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SettingsError(f"{what}: expected a number")
     return float(value)
+
+
+def _whole(what: str, value: Any) -> int:
+    if type(value) is not int:
+        raise SettingsError(f"{what}: expected a whole number")
+    return value
 
 
 def _list(what: str, value: Any) -> list[Any]:

@@ -133,7 +133,7 @@ class ProcessPlatform:
 
     async def look(self) -> Mapping[str, GraphFound]:
         newest: dict[tuple[str, int, int], tuple[float, Host, dict[str, Any], str]] = {}
-        strays: dict[str, list[tuple[int, int, str]]] = {}
+        strays = []
         for host in self._alive():
             for name, order in host.orders():
                 key = (order["graph"], order["index"], order["number"])
@@ -145,7 +145,9 @@ class ProcessPlatform:
                     newest[key] = (*one[:3], other[3] or one[3])
                 else:
                     newest[key], older = (one, other) if one[0] > other[0] else (other, one)
-                    strays.setdefault(key[0], []).append((key[1], key[2], older[1].name))
+                    strays.append((key, older[1].name))
+        for key, where in strays:
+            await self._stop(key, where)
         graphs: dict[str, GraphFound] = {}
         for graph in {key[0] for key in newest}:
             pairs = {
@@ -158,7 +160,6 @@ class ProcessPlatform:
                 "" if front is None else front[2]["version"],
                 pairs,
                 None if front is None else self._frontend(*front[1:]),
-                tuple(set(strays.get(graph, ()))),
             )
         return graphs
 
@@ -211,7 +212,9 @@ class ProcessPlatform:
         found = self._find(graph, 0, 0)
         if found and found[0][0].name not in avoid:
             return self._frontend(found[0][0], found[0][2], "")
-        host = self._choose(avoid)
+        # On the first one, so that a test knows which host is without it.
+        first = next((one for one in self._alive() if one.name not in avoid), None)
+        host = first or self._choose(avoid)
         ip = self._free_address(host)
         variables = {
             "LISTEN_IP": ip,
@@ -277,8 +280,8 @@ class ProcessPlatform:
                     raise PlatformError(f"{name} does not stop")
                 await asyncio.sleep(0.05)
 
-    async def stop_pair(self, graph: str, index: int, number: int, host: str = "") -> None:
-        await self._stop((graph, index, number), host)
+    async def stop_pair(self, graph: str, index: int, number: int) -> None:
+        await self._stop((graph, index, number))
 
     async def stop(self, graph: str) -> None:
         keys = {

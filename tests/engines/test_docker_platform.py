@@ -53,7 +53,7 @@ def settings_of(machines: list[Machine], **changes: Any) -> DockerSettings:
         )
         for machine in machines
     )
-    return DockerSettings("tests", hosts, dead_after=1.0, **changes)
+    return DockerSettings("tests", hosts, dead_after=1.0, stop_grace=1, **changes)
 
 
 @asynccontextmanager
