@@ -623,6 +623,12 @@ async def open_kubernetes(
     return KubernetesAgent(await Api.open(settings, home.path), settings, home, stop)
 
 
+def read_settings(text: str) -> KubernetesSettings:
+    """The settings that the agent is given; raises
+    :class:`hogar_provider.engines.kubernetes_settings.SettingsError`."""
+    return KubernetesSettings.from_json(text)
+
+
 async def serve(home: Home, settings: str, idle_end: float | None) -> None:
     """Be the agent in ``home`` until told to end, or for ``idle_end`` seconds after the last use.
     With settings that make no sense it ends at once, as it would if it were started again."""
@@ -632,7 +638,7 @@ async def serve(home: Home, settings: str, idle_end: float | None) -> None:
         loop.add_signal_handler(number, stopped.set)
     home.socket.unlink(missing_ok=True)
     try:
-        read = KubernetesSettings.from_json(settings)
+        read = read_settings(settings)
         agent = await open_kubernetes(read, home, stopped.set)
     except SettingsError as error:
         log.error("%s", error)
