@@ -380,10 +380,13 @@ async def reach(address: str) -> None:
 
 
 class Backup:
-    """The backup's side: keeps what it is told, and lets its model follow."""
+    """The backup's side: keeps what it is told, and lets its model follow. One that is ``fenced``
+    takes nothing but what it is told to expect."""
 
-    def __init__(self, journal: Journal, model: ModelLink) -> None:
+    def __init__(self, journal: Journal, model: ModelLink, *, fenced: bool = False) -> None:
         self._journal = journal
+        self._fenced = fenced
+        self.expected: int | None = None
         self._model = model
         self._epoch: int | None = None
         self._sequence = 0
@@ -400,6 +403,8 @@ class Backup:
 
     def take(self, replica: hogar_pb2.Replica) -> str:
         """Keep a replica; why it is refused, or nothing."""
+        if self._fenced and replica.epoch != self.expected:
+            return f"this backup expects epoch {self.expected}, not {replica.epoch}"
         if replica.whole:
             self._epoch, self._sequence = replica.epoch, 0
             self._failure = ""

@@ -28,7 +28,9 @@ async def main(url: str, token: str) -> None:
             request = f"r{next(numbers)}"
             sent = time.monotonic()
             try:
-                reply = await client.post(url, content=request, headers={"content-type": "text/plain"})
+                reply = await client.post(
+                    url, content=request, headers={"content-type": "text/plain"}
+                )
                 status, text = reply.status_code, reply.text
             except httpx.HTTPError as error:
                 status, text = 0, repr(error)
