@@ -76,7 +76,7 @@ export function mark(gone: PairView[], size: number): TemplateResult | typeof no
   const [first] = gone;
   if (!first) return nothing;
   const primary = gone.some((pair) => pair.role === "primary");
-  return html`<span class="hostless" title=${gone.map((pair) => `${pair.role} on ${pair.host}, which does not answer`).join("; ")}>${rack(true, size)} ${primary ? "host" : "backup's host"} dead</span>`;
+  return html`<span class="hostless" title=${gone.map((pair) => `${pair.role} on ${pair.host}, which does not answer`).join("; ")}>${rack(true, size)} ${primary ? "host dead" : html`<span class="sr">host of its </span>backup<span class="sr"> dead</span>`}</span>`;
 }
 
 /** All hosts of a graph's engine; a click on one shows its nodes alone. */

@@ -137,7 +137,7 @@ describe("the view of a graph with hosts", () => {
       node(1, { stateful: true, pairs: [pair("box-1"), pair("box-2", { role: "backup", state: "dead" })] }),
     ];
     const { graph } = await shown(played({ nodes, flows: [] }));
-    expect(plain(graph().shadowRoot!.querySelector(".hostless"))).toBe("backup's host dead");
+    expect(plain(graph().shadowRoot!.querySelector(".hostless"))).toBe("host of its backup dead");
   });
 
   it("shows the nodes of one host alone, and all again", async () => {
