@@ -135,7 +135,8 @@ class Daemon:
 
     async def ask(self, call: Callable[[Any], _T], timeout: float = CALL_TIMEOUT) -> _T:
         """What ``call`` returns, given the SDK's client; raises :class:`DaemonError`."""
-        return await self._run(self._threads, lambda: call(self._client(CALL_TIMEOUT)), timeout)
+        patience = LOOK_TIMEOUT if timeout <= LOOK_TIMEOUT else CALL_TIMEOUT
+        return await self._run(self._threads, lambda: call(self._client(patience)), timeout)
 
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], _T], timeout: float) -> _T:
         loop = asyncio.get_running_loop()

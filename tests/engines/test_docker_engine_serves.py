@@ -150,6 +150,31 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
     assert client.failures == []
     # Every request was counted once, on one state.
     assert client.answers == [f"{n}: hello you" for n in range(1, len(client.answers) + 1)]
+
+    # With both hosts there its pairs are parted again, and the state goes with them.
+    agent.deploy_node(
+        *("Hello", "1", made.text, 2, implementation),
+        extras=made.extras_text,
+        timeout=PATIENCE,
+        force=True,
+    )
+    eventually(
+        lambda: agent.graph("Hello"),
+        lambda graph: is_ready(graph) and sorted(hosts_of(graph, "Count")) == ["one", "two"],
+    )
+    counted = len(client.answers) + 1
+    assert ask(graph.url, "all") == f"{counted}: hello all"
+
+    # The frontend dies with its host: another one serves elsewhere, under another URL.
+    machines[1].kill()
+    try:
+        graph = eventually(
+            lambda: agent.graph("Hello"),
+            lambda graph: graph.frontend_host == "one" and is_ready(graph),
+        )
+        assert ask(graph.url, "elsewhere") == f"{counted + 1}: hello elsewhere"
+    finally:
+        machines[1].start()
     agent.down("Hello")
     for machine in machines:
-        assert machine.docker.run("docker", "ps", "-aq") == ""
+        eventually(lambda m=machine: m.docker.run("docker", "ps", "-aq"), lambda text: not text)  # type: ignore[misc]
