@@ -104,6 +104,7 @@ class Keeper:
         # By (index, number); (0, 0) is the frontend.
         self._lost: dict[tuple[int, int], _Lost] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
+        self._dead_hosts: frozenset[str] = frozenset()
 
     async def run(self) -> None:
         """Look for ever."""
@@ -142,6 +143,7 @@ class Keeper:
         wiring = self._graph.wiring
         if wiring is None:
             return
+        self._tell_of_hosts()
         found = self._survey.found.get(self._graph.name)
         at = self._survey.found_at
         if not at or time.monotonic() - at > FRESH:
@@ -153,6 +155,19 @@ class Keeper:
                 continue
             await self._look_at(node, wiring, found, at)
         await self._look_at_frontend(wiring, found, at)
+
+    def _tell_of_hosts(self) -> None:
+        """Of those that have something of the graph, or had when they died."""
+        hosts = {host.name: host for host in self.hosts()}
+        used = {pair.found.host for node in self._graph.nodes for pair in node.pairs}
+        if self._graph.frontend is not None:
+            used.add(self._graph.frontend.host)
+        dead = {name for name, host in hosts.items() if host.dead}
+        for name in sorted((dead & used) - self._dead_hosts):
+            self._graph.tell("host", f"{name} is dead: {hosts[name].reason}")
+        for name in sorted(self._dead_hosts - dead):
+            self._graph.tell("host", f"{name} answers again")
+        self._dead_hosts = (self._dead_hosts | used) & frozenset(dead)
 
     async def _look_at(
         self, node: WiredNode, wiring: Wiring, found: GraphFound | None, at: float
