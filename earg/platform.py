@@ -56,10 +56,12 @@ class PairOrder:
 
     @property
     def digest(self) -> str:
-        """Of all that the pair's processes are told when they start: another one means that they
-        have to be started anew. The batch limit changes while they run."""
+        """Of all that the pair's processes are told and given when they start, and where they may
+        be: another one means that they have to be started anew. The batch limit changes while they
+        run."""
         spec, runs = self.spec, self.plan.implementation(self.index, self.implementation)
-        told = repr((spec.name, spec.version, spec.image, spec.stateful, runs))
+        share = self.plan.extras.of(self.index).share
+        told = repr((spec.name, spec.version, spec.image, spec.stateful, runs, share))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
