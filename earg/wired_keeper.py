@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,7 +89,6 @@ class _Lost:
 
     why: str
     since: float
-    state_may_come_back: bool = False
     try_at: float = 0.0
     pause: float = FIRST_PAUSE
 
@@ -97,7 +96,14 @@ class _Lost:
 class Keeper:
     """Of one graph. :meth:`run` goes on for ever; :meth:`close` ends what it has begun."""
 
-    def __init__(self, graph: Kept, survey: Survey, warnings: Warnings) -> None:
+    def __init__(
+        self,
+        graph: Kept,
+        survey: Survey,
+        warnings: Warnings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._graph = graph
         self._survey = survey
         self._warnings = warnings
@@ -146,7 +152,7 @@ class Keeper:
         self._tell_of_hosts()
         found = self._survey.found.get(self._graph.name)
         at = self._survey.found_at
-        if not at or time.monotonic() - at > FRESH:
+        if not at or self._clock() - at > FRESH:
             found = None
         for node in self._graph.nodes:
             if self._graph.is_busy(node.index):
@@ -229,7 +235,7 @@ class Keeper:
     def _is_lost(self, key: tuple[int, int], why: str) -> None:
         lost = self._lost.get(key)
         if lost is None:
-            self._lost[key] = _Lost(why, time.monotonic())
+            self._lost[key] = _Lost(why, self._clock())
         else:
             lost.why = why
 
@@ -247,7 +253,7 @@ class Keeper:
     def _is_due(
         self, node: WiredNode, pair: WiredPair, pairs: Sequence[WiredPair], lost: _Lost
     ) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         grace = HOST_GRACE
         if pair.failure and not pair.dead:
             grace = FAILURE_GRACE
@@ -259,7 +265,7 @@ class Keeper:
                 return False
             if pair.dead:
                 grace = STATE_GRACE
-        elif pairs[0].is_silent and pair.dead:
+        elif node.spec.stateful and pairs[0].is_silent and pair.dead:
             # Both may have the state.
             grace = STATE_GRACE
         return now - lost.since >= grace and now >= lost.try_at
@@ -288,7 +294,7 @@ class Keeper:
             node.moving = ""
 
     def _failed(self, key: tuple[int, int], lost: _Lost, error: Exception) -> None:
-        lost.try_at = time.monotonic() + lost.pause
+        lost.try_at = self._clock() + lost.pause
         lost.pause = min(LONGEST_PAUSE, 2 * lost.pause)
         what = f"{self._name_of(key)} cannot be started again: {error}"
         self._warnings.begin(f"lost {key}", what)
@@ -318,7 +324,7 @@ class Keeper:
         else:
             self._lost.pop(key, None)
             return
-        lost, now = self._lost[key], time.monotonic()
+        lost, now = self._lost[key], self._clock()
         if now - lost.since >= grace and now >= lost.try_at:
             self._begin(0, self._start_frontend(lost))
 
