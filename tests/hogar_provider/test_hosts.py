@@ -117,6 +117,9 @@ def test_another_share_of_a_machine_is_a_difference_where_it_is_granted(engine: 
 
 def test_the_command_says_which_hosts_do_not_answer() -> None:
     assert hosts_of(BEFORE) == "2/2 answer"
+    ill = replace(BEFORE, hosts=(replace(ALIVE, reason="its daemon is away"), DEAD))
+    assert hosts_of(ill).startswith("1/2 answer; box-2 does not since ")
+    assert hosts_of(ill).endswith("; box-1: its daemon is away")
     assert hosts_of(AFTER) == (
         "1/2 answer; box-2 does not since 1970-01-01T00:15:50.000+00:00: it answered last 6 s ago"
     )
