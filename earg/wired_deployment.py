@@ -528,6 +528,8 @@ class WiredDeployment:
         runs_before, plan_before = node.implementation, self._wiring.plan
         try:
             self._wiring.replan(self.plan, self.version)
+            # First, so that the primary does not hold its outputs back for it.
+            await self._wiring.drop(index, new)
             await self._platform.stop_pair(self.name, index, new)
             order = self._order(index, new, implementation)
             found = await self._start_pair(order, {primary.found.host})

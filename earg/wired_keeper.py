@@ -244,6 +244,9 @@ class Keeper:
                 return False
             if pair.dead:
                 grace = STATE_GRACE
+        elif pairs[0].is_silent and pair.dead:
+            # Both may have the state.
+            grace = STATE_GRACE
         return now - lost.since >= grace and now >= lost.try_at
 
     def _begin(self, index: int, work: Coroutine[Any, Any, None]) -> None:

@@ -42,6 +42,7 @@ class Word:
     backup_silent: float = 0.0
     refused: str = ""
     lease_age: float = -1.0
+    expected: int = 0
 
     @property
     def leads(self) -> bool:
@@ -113,6 +114,9 @@ class Step(Enum):
     TAKE_AWAY = "take away"
     """Take its backup away from the first one."""
 
+    FENCE = "fence"
+    """Let the second one expect nothing of whoever led before."""
+
     ATTACH = "attach"
     """Let the second one follow the first."""
 
@@ -135,6 +139,9 @@ class Roles:
         # its place. And the epoch in which the leader was alone when that was named.
         self.attached: int | None = None
         self._attached_from: int | None = None
+        # What the second one is to expect, and which process leads then.
+        self.expect = 0
+        self._fenced_for: int | None = None
         # The process and epoch that leases are given to.
         self.entitled: tuple[int, int] | None = None
         # Another wiring may have given one just before this one began.
@@ -155,6 +162,11 @@ class Roles:
     def attaching(self, word: Word, epoch: int) -> None:
         """The first one, which is alone, is about to be told to replicate in ``epoch``."""
         self.attached, self._attached_from = epoch, word.epoch
+        self.expect = epoch
+
+    def fencing(self, word: Word, epoch: int) -> None:
+        """The second one is to expect ``epoch``, which nobody is in, before the first one leads."""
+        self.expect, self._fenced_for = epoch, word.process
 
     def attach_failed(self, now: float) -> None:
         """It is to be tried again, but not at once."""
@@ -238,6 +250,12 @@ class Roles:
                 return Step.WAIT
             if self.leader is not None and now < self.lease_ends:
                 return Step.WAIT
+            if second is not None and second.follows and second.word is not None:
+                # A primary that was replaced may still replicate to it.
+                if self._fenced_for != word.process:
+                    return Step.FENCE
+                if second.word.expected != self.expect:
+                    return Step.WAIT
             self.leader = word.process
             self.attached = self._attached_from = None
         self.entitled = (word.process, word.epoch)

@@ -64,6 +64,8 @@ class KubernetesEngine:
             return read_token({"metadata": {"name": OWN_SECRET}, "data": found.data})
         except Exception as error:
             # Whatever plugin the kubeconfig names may raise anything.
+            if getattr(error, "status", None) == 404:
+                return ""
             import logging
 
             logging.getLogger(__name__).warning(

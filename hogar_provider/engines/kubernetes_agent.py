@@ -39,6 +39,7 @@ from earg.status_wire import (
     node_message,
     read_event,
     read_graph,
+    read_node,
 )
 from hogar_provider.engines.kubernetes_api import (
     POD,
@@ -60,8 +61,8 @@ from hogar_provider.engines.kubernetes_logs import (
     read_log,
 )
 from hogar_provider.engines.kubernetes_rollout import RolloutError
-from hogar_provider.engines.kubernetes_settings import KubernetesSettings
-from hogar_provider.engines.kubernetes_status import api_status, with_wiring
+from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
+from hogar_provider.engines.kubernetes_status import api_status, joined, with_wiring
 from hogar_provider.engines.kubernetes_token import read_token
 from hogar_provider.engines.kubernetes_wiring import (
     WiringAway,
@@ -384,7 +385,7 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
             await self._node(objects, request.index)
             try:
                 left = max(0.5, until - time.monotonic())
-                await self._forward(objects, "Probe", request, left, until)
+                said = await self._forward(objects, "Probe", request, left, until)
             except (WiringAway, WiringRefusal) as error:
                 # What is in a pod's way says more than that its proxy does not answer.
                 found = await self._node(objects, request.index)
@@ -394,7 +395,9 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
                     f"{found.name} of graph {objects.name} is {found.state.value}: "
                     f"{found.reason or error}"
                 ) from None
-            return node_message(await self._node(objects, request.index))
+            status, pods, _ = await self._known(objects)
+            (known,) = (node for node in status.nodes if node.index == request.index)
+            return node_message(joined(read_node(said), known, objects, pods))
 
         return await self._answer(context, work())
 
@@ -620,16 +623,26 @@ async def open_kubernetes(
     return KubernetesAgent(await Api.open(settings, home.path), settings, home, stop)
 
 
+def read_settings(text: str) -> KubernetesSettings:
+    """The settings that the agent is given; raises
+    :class:`hogar_provider.engines.kubernetes_settings.SettingsError`."""
+    return KubernetesSettings.from_json(text)
+
+
 async def serve(home: Home, settings: str, idle_end: float | None) -> None:
-    """Be the agent in ``home`` until told to end, or for ``idle_end`` seconds after the last
-    use."""
-    read = KubernetesSettings.from_json(settings)
+    """Be the agent in ``home`` until told to end, or for ``idle_end`` seconds after the last use.
+    With settings that make no sense it ends at once, as it would if it were started again."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     home.socket.unlink(missing_ok=True)
-    agent = await open_kubernetes(read, home, stopped.set)
+    try:
+        read = read_settings(settings)
+        agent = await open_kubernetes(read, home, stopped.set)
+    except SettingsError as error:
+        log.error("%s", error)
+        return
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     hogar_pb2_grpc.add_AgentServicer_to_server(agent, server)
     server.add_insecure_port(home.target)

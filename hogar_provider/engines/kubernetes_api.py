@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -28,6 +29,8 @@ from kubernetes_asyncio.config.kube_config import refresh_token
 
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
 
+log = logging.getLogger(__name__)
+
 Object = dict[str, Any]
 """A Kubernetes object."""
 
@@ -36,6 +39,9 @@ FIELD_MANAGER = "hogar"
 
 CALL_TIMEOUT = 15.0
 """Seconds for one call to the API."""
+
+RENEW_INTERVAL = 60
+"""Seconds between two questions to a credential plugin."""
 
 PAGE = 500
 """Objects in one answer of a list."""
@@ -141,7 +147,7 @@ class Api:
             else:
                 loader = await _load_kubeconfig(settings, folder, configuration)
                 # What a credential plugin says holds for a while only.
-                renewing = asyncio.create_task(refresh_token(loader, configuration))
+                renewing = asyncio.create_task(_renew(loader, configuration))
             if not settings.verify:
                 configuration.verify_ssl = False
             client = ApiClient(configuration)
@@ -321,6 +327,18 @@ class Api:
         finally:
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
                 await socket.close()
+
+
+async def _renew(loader: Any, configuration: Configuration) -> None:
+    """Ask a credential plugin again before what it has said has expired, for ever; ends at once
+    where there is none."""
+    while True:
+        try:
+            await refresh_token(loader, configuration, RENEW_INTERVAL)
+            return
+        except Exception as error:
+            # It is a program of somebody else.
+            log.warning("the kubeconfig's credential plugin failed and is asked again: %s", error)
 
 
 async def _load_kubeconfig(

@@ -138,8 +138,13 @@ def compile_objects(name: str, version: str, plan: Plan) -> GraphObjects:
 
 
 def _sort(name: str, version: str, plan: Plan, objects: list[Object]) -> GraphObjects:
-    (config,) = (one for one in objects if one["kind"] == "ConfigMap")
-    places = read_places(config["data"][PLACES], plan.config)
+    (compiled,) = (one for one in objects if one["kind"] == "ConfigMap")
+    # The plan's own texts, letter by letter: by them it is known again.
+    data = compiled["data"] | {CONFIG: plan.text}
+    if plan.extras_text:
+        data[EXTRAS] = plan.extras_text
+    config = compiled | {"data": data}
+    places = read_places(data[PLACES], plan.config)
     node_of: dict[str, int] = {}
     for index, pairs in enumerate(places.nodes):
         for pair in pairs:
@@ -155,7 +160,7 @@ def _sort(name: str, version: str, plan: Plan, objects: list[Object]) -> GraphOb
             nodes[node_of[own]].append(one)
         elif own == places.frontend or _selects(one, places.frontend):
             frontend.append(one)
-        elif one is not config:
+        elif one is not compiled:
             wiring.append(one)
     (public,) = (one for one in frontend if one["kind"] == "Service" and _is_public(one))
     (wirer,) = (one for one in wiring if one["kind"] == "Deployment")

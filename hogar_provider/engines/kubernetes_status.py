@@ -58,7 +58,7 @@ def with_wiring(
     nodes = []
     for node in status.nodes:
         said = by_index.get(node.index)
-        nodes.append(node if said is None else _joined(said, node, objects, pods))
+        nodes.append(node if said is None else joined(said, node, objects, pods))
     return replace(
         status,
         nodes=tuple(nodes),
@@ -66,9 +66,10 @@ def with_wiring(
     )
 
 
-def _joined(
+def joined(
     said: NodeStatus, known: NodeStatus, objects: GraphObjects, pods: Sequence[Object]
 ) -> NodeStatus:
+    """What the wiring has ``said`` of a node, with what is ``known`` of it by the API."""
     own = pods_of_node(objects, said.index, pods)
     pairs = []
     for pair in said.pairs:

@@ -131,6 +131,9 @@ class Cluster(kmock.KubernetesEmulator):
     ports: dict[tuple[str, int], tuple[str, int]] = attrs.field(factory=dict)
     """Where a pod's port really is, by the pod's workload's label and the port."""
 
+    ips: dict[str, str] = attrs.field(factory=dict)
+    """The addresses of pods, by name or by their workload's label; else made up."""
+
     hosts: tuple[str, ...] = ("node-a", "node-b")
     used: set[Used] = attrs.field(factory=set)
     applied: list[Object] = attrs.field(factory=list)
@@ -286,7 +289,11 @@ class Cluster(kmock.KubernetesEmulator):
                 "namespace": NAMESPACE,
                 "uid": f"pod-{number}",
                 "labels": {**template["metadata"]["labels"], "test/template": digest},
-                "annotations": {"test/ip": f"10.42.0.{number % 250}"},
+                "annotations": {
+                    "test/ip": self.ips.get(name)
+                    or self.ips.get(template["metadata"]["labels"].get("hogar/node", ""))
+                    or f"10.42.0.{number % 250}"
+                },
                 "ownerReferences": [
                     {"kind": workload["kind"], "name": workload["metadata"]["name"]}
                 ],
