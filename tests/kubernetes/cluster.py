@@ -310,6 +310,8 @@ class Cluster(kmock.KubernetesEmulator):
 
     async def _handle(self, request: Request) -> aiohttp.web.StreamResponse:
         resource = request.resource
+        if resource is not None and resource.plural == "selfsubjectaccessreviews":
+            return self._review(request)
         if resource is None or resource.plural not in PLURALS:
             return await super()._handle(request)
         if request.headers.get("Authorization") != f"Bearer {API_TOKEN}":
@@ -364,6 +366,17 @@ class Cluster(kmock.KubernetesEmulator):
                     f'namespace "{NAMESPACE}"',
                 )
         return None
+
+    def _review(self, request: Request) -> aiohttp.web.Response:
+        asked = request.data["spec"]["resourceAttributes"]
+        assert asked["namespace"] == NAMESPACE
+        allowed = self.role is None or any(
+            asked["group"] in rule["apiGroups"]
+            and asked["resource"] in rule["resources"]
+            and asked["verb"] in rule["verbs"]
+            for rule in self.role
+        )
+        return aiohttp.web.json_response({**request.data, "status": {"allowed": allowed}})
 
     def _serve(self, request: Request) -> aiohttp.web.Response:
         assert request.resource is not None
