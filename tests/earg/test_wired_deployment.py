@@ -240,17 +240,9 @@ def test_what_a_dead_host_had_goes_on_elsewhere(engine: Engine) -> None:
         engine.until(lambda: not engine.graph().hosts[1].dead, "the host is back")
         engine.until(lambda: pids_on(engine.hosts.folder, "west") == {}, "it is empty")
         assert engine.is_ready()
-    count = asking.check(0)
+    asking.check(0)
     assert "is lost: host west is dead: the daemon of west does not answer" in engine.told()
     assert "its backup was started again on host east" in engine.told()
 
-    # Now the one that has everything, with the frontend.
-    engine.hosts.kill("east")
-    engine.until(lambda: engine.graph().frontend_host == "west", "the frontend is elsewhere")
-    assert "the daemon of east does not answer" in engine.told()
-    # A state that nobody else has is waited for.
-    engine.hosts.start("east")
-    engine.until(engine.is_ready, "everything is back", 90)
-    assert ask(engine.graph().url, "y").endswith(": hello y")
     engine.client.down("g")
     assert pids_on(engine.hosts.folder, "west") | pids_on(engine.hosts.folder, "east") == {}

@@ -152,12 +152,6 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
     assert client.answers == [f"{n}: hello you" for n in range(1, len(client.answers) + 1)]
 
     # With both hosts there its pairs are parted again, and the state goes with them.
-    agent.deploy_node(
-        *("Hello", "1", made.text, 2, implementation),
-        extras=made.extras_text,
-        timeout=PATIENCE,
-        force=True,
-    )
     eventually(
         lambda: agent.graph("Hello"),
         lambda graph: is_ready(graph) and sorted(hosts_of(graph, "Count")) == ["one", "two"],
