@@ -74,7 +74,7 @@ def eventually(look: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
 def agent(machines: list[Machine]) -> Iterator[AgentClient]:
     """A client of the engine's agent, which runs as a process of its own."""
     hosts = tuple(machine.host for machine in machines)
-    settings = DockerSettings("serves", hosts, dead_after=5.0, stop_grace=2, token=TOKEN)
+    settings = DockerSettings("serves", hosts, dead_after=3.0, stop_grace=2, token=TOKEN)
     # A socket's path is short.
     home = Home(Path(tempfile.mkdtemp(prefix="hogar-agent-")))
     client = connect_to(home, "docker", settings.to_json(), start=True)
