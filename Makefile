@@ -1,7 +1,7 @@
 # "make" and "make help" list what there is. Set PYTHON to choose the interpreter of the set-up.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-training test test-fast test-www lint lock clean
+.PHONY: help setup demo demo-training test test-fast test-www kind-test lint lock clean
 
 help: ## list the targets
 	@echo "HOGAR: ML serving graphs on Airflow"
@@ -30,6 +30,9 @@ test-fast: setup ## run the tests that need no Airflow service
 
 test-www: setup ## check, build and test the live view's front end
 	.venv/bin/python scripts/build_www.py test
+
+kind-test: setup ## try the kubernetes engine on a cluster of kind (needs kind, kubectl, docker)
+	@scripts/kind_test.sh
 
 lint: setup ## check style and types
 	.venv/bin/ruff check

@@ -232,6 +232,23 @@ class WiredDeployment:
             where = f" on host {found.host}" if found.host else ""
             self.tell(node.spec.name, f"its {pair.role.value} was started again{where}")
 
+    async def spread(self, node: WiredNode, number: int) -> None:
+        """Let the platform move a backup to another host than its primary's, where one fits; raises
+        :class:`PlatformError` and :class:`StartError`."""
+        async with self._locks.setdefault(node.index, asyncio.Lock()):
+            pair = node.pair(number)
+            if self._closed or pair is None or pair is node.pairs[0] or pair.is_silent:
+                return
+            order = replace(
+                self._order(node.index, number, node.implementation),
+                plan=node.plan,
+                version=self.version,
+            )
+            found = await self._start_pair(order, {node.pairs[0].found.host})
+            if not pair.is_at(found):
+                await self._put(node, number, found)
+                self.tell(node.spec.name, f"its backup was moved to host {found.host}")
+
     async def move_pair(self, node: WiredNode, number: int) -> None:
         """Take over that the platform has a pair elsewhere than it was known to be."""
         found = self._survey.found[self.name].pairs[node.index, number]

@@ -35,6 +35,10 @@ FAILURE_GRACE = 30.0
 SILENT_GRACE = 30.0
 """Seconds after which a pair that does not answer is started anew, though the platform has it."""
 
+SPREAD_GRACE, SPREAD_INTERVAL = 10.0, 30.0
+"""Seconds for which primary and backup share a host before the backup is moved to another one that
+answers, and between two tries: perhaps none fits."""
+
 FRESH = 15.0
 """A look at the platform that is older, in seconds, says nothing any more."""
 
@@ -67,6 +71,10 @@ class Kept(Protocol):
 
     async def start_again(self, node: WiredNode, number: int) -> None:
         """Let the platform start a pair of a node again, elsewhere where its host is dead; raises
+        :class:`PlatformError` and :class:`StartError`."""
+
+    async def spread(self, node: WiredNode, number: int) -> None:
+        """Let the platform move a backup to another host than its primary's, where one fits; raises
         :class:`PlatformError` and :class:`StartError`."""
 
     async def move_pair(self, node: WiredNode, number: int) -> None:
@@ -111,6 +119,8 @@ class Keeper:
         self._lost: dict[tuple[int, int], _Lost] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._dead_hosts: frozenset[str] = frozenset()
+        # When a node's backup is to be moved away from its primary, by index.
+        self._spread_at: dict[int, float] = {}
 
     async def run(self) -> None:
         """Look for ever."""
@@ -207,6 +217,35 @@ class Keeper:
                 self._begin(node.index, self._start_pair(node, pair.number, lost))
                 # One after the other: the second one is to be elsewhere than the first.
                 break
+        if self._may_spread(node, pairs):
+            self._begin(node.index, self._spread(node, pairs[1].number))
+
+    def _may_spread(self, node: WiredNode, pairs: Sequence[WiredPair]) -> bool:
+        """Whether its backup is beside its primary, and might be on another host by now."""
+        together = (
+            len(pairs) == 2
+            and pairs[0].found.host == pairs[1].found.host
+            and not any(pair.is_silent or pair.failure for pair in pairs)
+            and pairs[0].view is not None
+            and pairs[0].view.synced
+            and any(
+                not host.dead and host.name != pairs[0].found.host for host in self._survey.hosts
+            )
+        )
+        if not together:
+            self._spread_at.pop(node.index, None)
+            return False
+        now = self._clock()
+        if now < self._spread_at.setdefault(node.index, now + SPREAD_GRACE):
+            return False
+        self._spread_at[node.index] = now + SPREAD_INTERVAL
+        return True
+
+    async def _spread(self, node: WiredNode, number: int) -> None:
+        try:
+            await self._graph.spread(node, number)
+        except (PlatformError, StartError) as error:
+            log.warning("the backup of %s stays where it is: %s", node.spec.name, error)
 
     def _hangs(self, pair: WiredPair, pairs: Sequence[WiredPair]) -> bool:
         """Whether to start anew what runs, as the platform says, but does not answer. Not where

@@ -135,7 +135,7 @@ def test_a_triggered_graph_serves_on_both_hosts(
     graph = graph_of(service)
     assert graph["engine"] == "docker"
     assert {host["name"]: host["dead"] for host in graph["hosts"]} == {"one": False, "two": False}
-    sent = service.call("POST", f"/hogar/api/v1/dags/{GRAPH}/send", {"text": "you"})
+    sent = service.call("POST", f"/hogar/api/v1/dags/{GRAPH}/send", {"body": "you"})
     assert "1: hello you" in json.dumps(sent)
     # A proxy and two replicas, two pairs of a proxy and a model, and the frontend.
     assert len(containers(machines)) == 3 + 4 + 1

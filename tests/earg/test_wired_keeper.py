@@ -16,7 +16,15 @@ from earg.platform import FrontendFound, GraphFound, PairFound, PlatformError
 from earg.status import HostStatus, NodeState, PingStatus, Role
 from earg.survey import Survey
 from earg.warning import Warnings
-from earg.wired_keeper import FAILURE_GRACE, HOST_GRACE, SILENT_GRACE, STATE_GRACE, Keeper
+from earg.wired_keeper import (
+    FAILURE_GRACE,
+    HOST_GRACE,
+    SILENT_GRACE,
+    SPREAD_GRACE,
+    SPREAD_INTERVAL,
+    STATE_GRACE,
+    Keeper,
+)
 from earg.wired_node import WiredNode, WiredPair
 from earg.wiring import PairView, Wiring
 from earg.wiring_places import PairPlace
@@ -112,6 +120,13 @@ class World:
         node.put(number, found("dddd"))
         self.there[node.index, number] = found("dddd")
         self.silent.pop((node.index, number), None)
+
+    async def spread(self, node: WiredNode, number: int) -> None:
+        self.done.append(f"spread {node.index}.{number}")
+        if self.refuses:
+            return
+        node.put(number, found("dddd"))
+        self.there[node.index, number] = found("dddd")
 
     async def move_pair(self, node: WiredNode, number: int) -> None:
         self.done.append(f"move {node.index}.{number}")
@@ -267,3 +282,38 @@ def test_the_frontend_of_a_dead_host_is_started_elsewhere(world: World) -> None:
     done = world.after(HOST_GRACE + 1)
     assert done.count("start frontend") == 1
     assert "frontend: was started again at http://d" in world.told
+
+
+@pytest.mark.parametrize("primary", [0, 1])
+def test_a_backup_beside_its_primary_is_moved_away_after_a_while(
+    world: World, primary: int
+) -> None:
+    world.primary = primary
+    for number in (0, 1):
+        world.nodes[1].put(number, found("bb"))
+        world.there[2, number] = found("bb")
+    assert world.after(SPREAD_GRACE - 1) == []
+    assert world.after(2) == [f"spread 2.{1 - primary}"]
+    assert world.after(120) == []
+
+
+def test_a_backup_that_fits_nowhere_else_is_asked_for_again_but_seldom(world: World) -> None:
+    for number in (0, 1):
+        world.nodes[1].put(number, found("bb"))
+        world.there[2, number] = found("bb")
+    world.refuses = "no other host fits"
+    asked = world.after(SPREAD_GRACE + 4 * SPREAD_INTERVAL + 1)
+    assert asked == ["spread 2.1"] * 5
+
+
+def test_no_backup_is_moved_while_it_lacks_the_state_or_no_other_host_answers(
+    world: World,
+) -> None:
+    for number in (0, 1):
+        world.nodes[1].put(number, found("bb"))
+        world.there[2, number] = found("bb")
+    world.synced = False
+    assert world.after(60) == []
+    world.synced = True
+    world.hosts("a", "ccc", "dddd")
+    assert [one for one in world.after(60) if one.startswith("spread")] == []

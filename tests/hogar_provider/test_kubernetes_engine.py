@@ -168,6 +168,31 @@ def test_the_agents_process_needs_no_airflow() -> None:
     assert loaded & {"airflow", "sqlalchemy", "kubernetes", "docker"} == set()
 
 
+def test_a_connections_test_names_the_rights_that_are_missing(
+    cluster: tuple[Cluster, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kube, kubeconfig = cluster
+    define(monkeypatch, {"kube_config": kubeconfig}, namespace="graphs")
+    assert EargHook("kube").test_connection() == (
+        True,
+        "The Kubernetes API answers, and graphs may be deployed in graphs.",
+    )
+    kube.role = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    assert EargHook("kube").test_connection() == (
+        False,
+        "In namespace graphs the account may not patch deployments, patch statefulsets. "
+        "docs/kubernetes_role.yaml has the Role that it needs.",
+    )
+
+
+def test_a_connections_test_says_that_the_api_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    kubeconfig = settings_of("http://127.0.0.1:1").kubeconfig
+    define(monkeypatch, {"kube_config": kubeconfig}, namespace="graphs")
+    ok, sentence = EargHook("kube").test_connection()
+    assert not ok
+    assert sentence.startswith("The Kubernetes API cannot be asked: ")
+
+
 @pytest.mark.slow
 def test_an_agent_is_started_deploys_and_comes_back_when_it_is_killed(
     cluster: tuple[Cluster, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ import aiohttp.web
 import attrs
 import kmock
 import kubernetes_validate
+import kubernetes_validate.utils
 from kmock._internal.rendering import Request  # what handlers get has no public name
 
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, Reach
@@ -32,6 +33,11 @@ NAMESPACE = "graphs"
 USER = f"system:serviceaccount:{NAMESPACE}:hogar"
 API_TOKEN = "the-account's-own-token"
 VERSIONS = ("1.31", "1.34", "1.37")
+
+# It reads its files anew for every object.
+kubernetes_validate.utils.schema_contents = functools.cache(
+    kubernetes_validate.utils.schema_contents
+)
 
 PLURALS = {
     "configmaps": ("v1", "ConfigMap"),
@@ -310,6 +316,8 @@ class Cluster(kmock.KubernetesEmulator):
 
     async def _handle(self, request: Request) -> aiohttp.web.StreamResponse:
         resource = request.resource
+        if resource is not None and resource.plural == "selfsubjectaccessreviews":
+            return self._review(request)
         if resource is None or resource.plural not in PLURALS:
             return await super()._handle(request)
         if request.headers.get("Authorization") != f"Bearer {API_TOKEN}":
@@ -317,8 +325,9 @@ class Cluster(kmock.KubernetesEmulator):
         refused = self._authorize(request)
         if refused is not None:
             return refused
-        self.control()
         plural, name = resource.plural, request.name
+        if plural in ("pods", "deployments", "statefulsets"):
+            self.control()
         if request.subresource == "log":
             return self._log(request)
         if request.subresource == "portforward":
@@ -327,8 +336,8 @@ class Cluster(kmock.KubernetesEmulator):
             return self._patch(request)
         if request.method.value.upper() == "DELETE":
             return self._delete(plural, str(name))
-        if request.method.value.upper() == "GET" and name is None:
-            return self._serve(request)
+        if request.method.value.upper() == "GET":
+            return self._serve(request) if name is None else self._fetch(plural, name)
         if request.method.value.upper() == "POST":
             request.data["metadata"]["resourceVersion"] = str(next(self._versions))
         return await super()._handle(request)
@@ -364,6 +373,23 @@ class Cluster(kmock.KubernetesEmulator):
                     f'namespace "{NAMESPACE}"',
                 )
         return None
+
+    def _fetch(self, plural: str, name: str) -> aiohttp.web.Response:
+        one = self.find(PLURALS[plural][1], name)
+        if one is None:
+            return _status(404, "NotFound", f'{plural} "{name}" not found')
+        return aiohttp.web.json_response(one)
+
+    def _review(self, request: Request) -> aiohttp.web.Response:
+        asked = request.data["spec"]["resourceAttributes"]
+        assert asked["namespace"] == NAMESPACE
+        allowed = self.role is None or any(
+            asked["group"] in rule["apiGroups"]
+            and asked["resource"] in rule["resources"]
+            and asked["verb"] in rule["verbs"]
+            for rule in self.role
+        )
+        return aiohttp.web.json_response({**request.data, "status": {"allowed": allowed}})
 
     def _serve(self, request: Request) -> aiohttp.web.Response:
         assert request.resource is not None

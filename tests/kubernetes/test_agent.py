@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from earg.protos import hogar_pb2
+from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import NodeState, Role
 from hogar_provider.engines import kubernetes_agent, kubernetes_apply, kubernetes_rollout
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings
@@ -27,6 +28,9 @@ from tests.kubernetes.cluster import (
     waiting,
 )
 from tests.kubernetes.graphs import GRAPH
+from udgl.targets._pairs import WIRING_PORT
+
+pytestmark = pytest.mark.slow
 
 ROLE = Path(__file__).parents[2] / "docs" / "kubernetes_role.yaml"
 Scenario = Callable[[Cluster, Client], Awaitable[None]]
@@ -61,6 +65,29 @@ async def refusal(call: Awaitable[Any]) -> str:
         await call
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     return str(caught.value.details())
+
+
+class Wiring(hogar_pb2_grpc.AgentServicer):
+    """What answers in the place of a graph's wiring."""
+
+    async def Graphs(
+        self, request: hogar_pb2.GraphsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> hogar_pb2.GraphsReply:
+        return hogar_pb2.GraphsReply(graphs=[hogar_pb2.GraphStatus(name=request.graph)])
+
+
+@contextlib.asynccontextmanager
+async def answering_wiring(cluster: Cluster) -> AsyncIterator[None]:
+    """Something that answers at the port of the wiring's pod."""
+    server = grpc.aio.server()
+    hogar_pb2_grpc.add_AgentServicer_to_server(Wiring(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    cluster.ports["hello-wiring", WIRING_PORT] = ("127.0.0.1", port)
+    try:
+        yield
+    finally:
+        await server.stop(None)
 
 
 def model_of(cluster: Cluster, kind: str, name: str) -> Object:
@@ -245,6 +272,111 @@ def test_fewer_replicas_leave_nothing_of_those_there_were(tmp_path: Path) -> Non
         assert cluster.find("StatefulSet", "hello-greet-more") is None
         assert cluster.find("Service", "hello-greet-more") is None
         assert cluster.pods_of("hello-greet-more") == []
+
+    run(tmp_path, scenario)
+
+
+def test_a_graph_is_deployed_again_with_its_wiring_first(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        cluster.says |= dict.fromkeys(("hello-greet", "hello-count", "hello-frontend"), running)
+        await client.deployed(1)
+        said = await refusal(client.wire(1))
+        assert said == "graph hello cannot be wired: Count not running; deploy every node first"
+        await client.deployed(2)
+        async with answering_wiring(cluster):
+            await redeploy(cluster, client)
+
+    async def redeploy(cluster: Cluster, client: Client) -> None:
+        assert (await client.wire()).version == "1"
+        greet = {pod["metadata"]["uid"] for pod in cluster.pods_of("hello-greet")}
+
+        changed = GRAPH.replace("batch 8", "batch 4")
+        cluster.applied.clear()
+        await client.deployed(2, changed, version="2")
+        order = [f"{one['kind']} {one['metadata']['name']}" for one in cluster.applied]
+        assert order.index("ConfigMap hello-config") < order.index("Deployment hello-wiring")
+        assert order.index("Deployment hello-wiring") < order.index("StatefulSet hello-count")
+        assert "Deployment hello-greet" not in order
+        assert (await client.wire()).version == "2"
+        assert {pod["metadata"]["uid"] for pod in cluster.pods_of("hello-greet")} == greet
+
+        # A node that has not followed yet keeps the graph from being wired.
+        await client.deployed(2, changed.replace("greet:1", "greet:2"), version="3")
+        assert await refusal(client.wire(1)) == (
+            "graph hello cannot be wired: Greet (version 1) not deployed with its new config yet; "
+            "deploy every node first"
+        )
+
+    run(tmp_path, scenario)
+
+
+def test_what_the_wiring_found_gone_is_pruned_when_it_is_wired(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        for index in (1, 2):
+            await client.deployed(index)
+        labels = {
+            "hogar/engine": "kubernetes",
+            "hogar/graph": "hello",
+            "app.kubernetes.io/managed-by": "hogar",
+        }
+        for kind, version in (("Service", "v1"), ("ConfigMap", "v1")):
+            cluster.put(
+                {
+                    "apiVersion": version,
+                    "kind": kind,
+                    "metadata": {"name": "hello-old", "labels": labels},
+                    **({"data": {}} if kind == "ConfigMap" else {"spec": {"ports": []}}),
+                }
+            )
+        cluster.says |= dict.fromkeys(("hello-greet", "hello-count", "hello-frontend"), running)
+        async with answering_wiring(cluster):
+            await client.wire()
+        assert cluster.find("Service", "hello-old") is None
+        assert cluster.find("ConfigMap", "hello-old") is None
+        assert cluster.find("Secret", "hello-token") is not None
+
+    run(tmp_path, scenario)
+
+
+def test_two_graphs_whose_names_make_one_are_not_mixed(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        await client.deployed(1, graph="a_b")
+        before = cluster.names()
+        said = await refusal(client.deploy(1, graph="a.b"))
+        assert "is there already and is not of this graph" in said
+        assert cluster.names() == before
+        assert [graph.name for graph in await client.graphs()] == ["a_b"]
+
+    run(tmp_path, scenario)
+
+
+def test_what_a_node_asks_of_its_host_reaches_its_pods(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        asking = GRAPH.replace(
+            "image team/greet:1\n",
+            "image team/greet:1\ncpu 0.5\nmemory 1GiB\ngpu 1\nhost zone=a\nenv LANG=en\n",
+        )
+        await client.deployed(1, asking)
+        one = cluster.find("Deployment", "hello-greet")
+        assert one is not None
+        pod = one["spec"]["template"]["spec"]
+        assert pod["nodeSelector"] == {"zone": "a"}
+        amounts = {"cpu": "500m", "memory": "1Gi", "nvidia.com/gpu": "1"}
+        assert pod["containers"][0]["resources"] == {"requests": amounts, "limits": amounts}
+        assert {"name": "LANG", "value": "en"} in pod["containers"][0]["env"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_secret_without_a_token_is_named_and_its_content_is_not_told(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        data = {"token": base64.b64encode(b"too-short-a-secret").decode()}
+        about = {"name": "hello-token"}
+        cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": about, "data": data})
+        said = await refusal(client.deploy(1))
+        assert said == (
+            "the token in Secret hello-token is of 18 characters; 32 to 1024 are admitted"
+        )
 
     run(tmp_path, scenario)
 

@@ -38,7 +38,7 @@ async def main(url: str, token: str) -> None:
             print(json.dumps(line), flush=True)
             await asyncio.sleep(PAUSE)
 
-    headers = {"authorization": f"Bearer {token}"}
+    headers = {"authorization": f"Bearer {token}", "content-type": "text/plain"}
     async with httpx.AsyncClient(headers=headers, timeout=70) as client:
         await asyncio.gather(*(ask(client) for _ in range(AT_ONCE)))
 
