@@ -389,6 +389,12 @@ class Wiring:
             self._entry_told = ("", 0.0)
             await old.close()
 
+    async def tell_frontend(self) -> None:
+        """Tell the frontend now where the entry is, and the graph's version."""
+        async with self._looking:
+            if self._nodes[0][0].wired:
+                await self._retarget_frontend(self._nodes[0][0].ip)
+
     def give_up(self, index: int, number: int, dead: bool = True) -> None:
         """Take a pair for dead as soon as it is silent: its host is known to be."""
         for pair in self._nodes[index - 1]:
