@@ -16,6 +16,7 @@ from earg.extras import Extras
 from earg.home import Home
 from hogar_provider.cli.status import hosts_of
 from hogar_provider.hooks.earg import EargHook
+from hogar_provider.links import shown
 from hogar_provider.plugins.api.datamodels.graphs import GraphView
 from hogar_provider.plugins.api.declared import Declared
 from hogar_provider.plugins.api.graph_view import graph_view, summary
@@ -86,6 +87,9 @@ def test_tasks_say_where_nodes_are_and_the_view_marks_a_host_that_dies(
         (None, "east"),
         *((node.name, pair.host) for node in whole.nodes for pair in node.pairs),
     }
+
+    links = shown(hosted.home.path, "Small", whole.url, "A")
+    assert links["metrics"] == f"http://{first['address']}:22224/metrics"
 
     hosted.hosts.kill("west")
     hosted.until(lambda: view().hosts[0].dead, "the host is dead")
