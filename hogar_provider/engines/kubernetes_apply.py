@@ -142,8 +142,7 @@ async def _settled(api: Api, one: Object) -> Object | None:
                 await asyncio.sleep(LOOK_INTERVAL)
     except TimeoutError:
         raise ApiError(
-            f"{title(one)} is being deleted since {before['metadata']['deletionTimestamp']} and "
-            "not gone yet"
+            f"{title(one)} is being deleted, and not gone after {GONE_TIMEOUT:.0f} s"
         ) from None
 
 
@@ -194,7 +193,7 @@ async def find_all(
     api: Api, graph: str, kinds: Sequence[Kind] = APPLIED
 ) -> list[tuple[Kind, Object]]:
     """Everything of a graph that this engine has applied."""
-    lists = await asyncio.gather(*(api.list(kind, owner(graph)) for kind in kinds))
+    lists = await asyncio.gather(*(api.list_objects(kind, owner(graph)) for kind in kinds))
     return [(kind, one) for kind, found in zip(kinds, lists, strict=True) for one in found]
 
 
@@ -229,7 +228,7 @@ async def wait_gone(api: Api, graph: str, timeout: float, kinds: Sequence[Kind] 
             while True:
                 found = [
                     *(one for _, one in await find_all(api, graph, kinds)),
-                    *await api.list(POD, {GRAPH_LABEL: label_name(graph)}),
+                    *await api.list_objects(POD, {GRAPH_LABEL: label_name(graph)}),
                 ]
                 left = [title(one) for one in found if "deletionTimestamp" in one["metadata"]]
                 if not left:

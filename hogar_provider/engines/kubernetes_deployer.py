@@ -97,7 +97,7 @@ class Deployer:
             return {one.name: one for _, one in self._read.values()}
         found: dict[str, GraphObjects] = {}
         read: dict[str, tuple[str, GraphObjects]] = {}
-        for one in await self._api.list(CONFIG_MAP, ENGINE):
+        for one in await self._api.list_objects(CONFIG_MAP, ENGINE):
             if "deletionTimestamp" in one["metadata"]:
                 continue
             key, version = name_of(one), str(one["metadata"].get("resourceVersion"))

@@ -19,6 +19,7 @@ from hogar_provider.engines.kubernetes_api import (
     STATEFUL_SET,
     Api,
     Object,
+    event_time,
     labels_of,
     name_of,
 )
@@ -38,6 +39,10 @@ LOG_LINES = 30
 """The last lines of a container to blame."""
 
 
+EVENT_LINES = 10
+"""The newest events of an object to blame."""
+
+
 class Level(Enum):
     """What is waited for."""
 
@@ -51,16 +56,24 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is in the way of a pod, or of a whole workload where ``pod`` is empty. ``container`` is
-    the one to blame, empty for the pod as a whole; ``previous`` whether its log is that of its last
-    run. ``patience`` is how many seconds this may go on before it is called hopeless, None where
-    only the deadline ends it."""
+    """What is in the way of a pod, or of a whole ``workload`` where ``pod`` is empty.
+
+    ``container`` is the one to blame, empty for the pod as a whole; ``previous`` whether its log is
+    that of its last run. ``patience`` is how many seconds this may go on before it is called
+    hopeless, None where only the deadline ends it.
+    """
 
     sentence: str
     pod: str = ""
     container: str = ""
     previous: bool = False
     patience: float | None = None
+    workload: str = ""
+
+    @property
+    def about(self) -> str:
+        """The name of the object that it is about."""
+        return self.pod or self.workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +165,12 @@ def _workload_troubles(workload: Object) -> list[Trouble]:
     found = []
     failing = condition(workload, "ReplicaFailure")
     if failing.get("status") == "True":
-        found.append(Trouble(f"{title(workload)}: {_said(failing)}"))
+        sentence = f"{title(workload)}: {_said(failing)}"
+        found.append(Trouble(sentence, workload=name_of(workload)))
     progress = condition(workload, "Progressing")
     if progress.get("status") == "False":
-        found.append(Trouble(f"{title(workload)}: {_said(progress)}", patience=0.0))
+        sentence = f"{title(workload)}: {_said(progress)}"
+        found.append(Trouble(sentence, patience=0.0, workload=name_of(workload)))
     return found
 
 
@@ -274,7 +289,7 @@ async def look(api: Api, graph: str, names: Collection[tuple[str, str]], level: 
         if one is None:
             return Rollout(f"{kind} {name} is not there any more")
         workloads.append(one)
-    return judge(workloads, await api.list(POD, {GRAPH_LABEL: label_name(graph)}), level)
+    return judge(workloads, await api.list_objects(POD, {GRAPH_LABEL: label_name(graph)}), level)
 
 
 def _kind(trouble: Trouble) -> str:
@@ -289,22 +304,31 @@ async def _failure(
     if trouble is None:
         return RolloutError(f"{late}{found.missing}")
     sentence, log = f"{late}{trouble.sentence}", ""
-    if trouble.pod:
-        told = await why(api, trouble.pod)
-        if told and told not in sentence:
-            sentence += f" ({told})"
+    events = await api.events_of(trouble.about)
+    told = why(events)
+    if told and told not in sentence:
+        sentence += f" ({told})"
     if trouble.pod and trouble.container:
         for previous in (trouble.previous, not trouble.previous):
             log = await api.log(trouble.pod, trouble.container, LOG_LINES, previous=previous)
             if log.strip():
                 break
-    return RolloutError(sentence, log.rstrip())
+    # What the container has written last stands last: it says why.
+    lines = [*map(event_line, events[-EVENT_LINES:]), *log.rstrip().splitlines()]
+    return RolloutError(sentence, "\n".join(lines))
 
 
-async def why(api: Api, name: str) -> str:
-    """What the newest warning about an object says."""
-    for event in reversed(await api.events_of(name)):
+def why(events: Sequence[Object]) -> str:
+    """What the newest warning among an object's events says; they are the oldest first."""
+    for event in reversed(events):
         # "Back-off ..." says less than what it backs off from.
-        if event.get("type") == "Warning" and event.get("reason") not in ("BackOff",):
+        if event.get("type") == "Warning" and event.get("reason") != "BackOff":
             return f"{event.get('reason', '')}: {event.get('message', '')}".strip(": \n")
     return ""
+
+
+def event_line(event: Object) -> str:
+    """An event as ``kubectl describe`` has it, on one line."""
+    about = (event.get("involvedObject") or {}).get("name", "")
+    said = " ".join(str(event.get("message") or "").split())
+    return f"{event_time(event)} {event.get('type', '')} {event.get('reason', '')} {about}: {said}"

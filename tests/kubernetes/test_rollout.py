@@ -103,6 +103,10 @@ def test_an_image_that_cannot_be_pulled_ends_the_wait_early_with_why(
         assert str(error) == (
             f"pod hello-count-0, container model: ImagePullBackOff: {message} (Failed: {why})"
         )
+        # The pod's events are for the task's log.
+        failed, backed_off = error.log.splitlines()
+        assert failed.endswith(f"Z Warning Failed hello-count-0: {why}")
+        assert backed_off.endswith(f"Z Warning BackOff hello-count-0: {message}")
 
     run(tmp_path, scenario)
 
