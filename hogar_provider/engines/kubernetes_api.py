@@ -306,12 +306,14 @@ class Api:
         await self._client.update_params_for_auth(headers, [], ["BearerToken"])
         path = f"{POD.path(self.namespace, pod)}/portforward?ports={port}"
         url = "ws" + str(self._client.configuration.host).removeprefix("http") + path
-        session = self._client.rest_client.pool_manager
+        rest = self._client.rest_client
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
-                socket = await session.ws_connect(
+                socket = await rest.pool_manager.ws_connect(
                     url,
                     headers=headers,
+                    proxy=rest.proxy,
+                    proxy_headers=rest.proxy_headers,
                     protocols=("v4.channel.k8s.io",),
                     max_msg_size=0,
                     heartbeat=30.0,

@@ -190,10 +190,14 @@ def is_applied(before: Object | None, one: Object, graph: str) -> bool:
 
 
 async def find_all(
-    api: Api, graph: str, kinds: Sequence[Kind] = APPLIED
+    api: Api,
+    graph: str,
+    kinds: Sequence[Kind] = APPLIED,
+    labels: Mapping[str, str] | None = None,
 ) -> list[tuple[Kind, Object]]:
-    """Everything of a graph that this engine has applied."""
-    lists = await asyncio.gather(*(api.list_objects(kind, owner(graph)) for kind in kinds))
+    """Everything of a graph that this engine has applied; with ``labels`` what carries them."""
+    wanted = owner(graph) | dict(labels or {})
+    lists = await asyncio.gather(*(api.list_objects(kind, wanted) for kind in kinds))
     return [(kind, one) for kind, found in zip(kinds, lists, strict=True) for one in found]
 
 
@@ -207,10 +211,8 @@ async def prune(
     """Delete what this engine has applied of a graph and ``kept``, pairs of kind and name, has not;
     with ``labels`` only what carries them. The workloads go first. Answers what was deleted."""
     gone = []
-    for kind, one in reversed(await find_all(api, graph, kinds)):
+    for kind, one in reversed(await find_all(api, graph, kinds, labels)):
         if (kind.kind, name_of(one)) in kept:
-            continue
-        if labels and not labels.items() <= labels_of(one).items():
             continue
         if "deletionTimestamp" in one["metadata"]:
             continue

@@ -23,8 +23,7 @@ from hogar_provider.engines.kubernetes_api import (
     labels_of,
     name_of,
 )
-from hogar_provider.engines.kubernetes_apply import GRAPH_LABEL, NODE_LABEL, title
-from udgl.targets._manifest import label_name
+from hogar_provider.engines.kubernetes_apply import NODE_LABEL, title
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks at a rollout."""
@@ -102,7 +101,7 @@ class RolloutError(RuntimeError):
 
 
 def judge(workloads: Iterable[Object], pods: Sequence[Object], level: Level) -> Rollout:
-    """How far the rollout of ``workloads`` is, of whose graph ``pods`` are."""
+    """How far the rollout of ``workloads`` is, whose ``pods`` these are."""
     missing: list[str] = []
     troubles: list[Trouble] = []
     for workload in workloads:
@@ -250,9 +249,9 @@ def _said(one: Object) -> str:
 
 
 async def wait_rollout(
-    api: Api, graph: str, names: Collection[tuple[str, str]], level: Level, timeout: float
+    api: Api, names: Collection[tuple[str, str]], level: Level, timeout: float
 ) -> None:
-    """Wait until the workloads ``names`` (kind and name) of a graph have rolled out.
+    """Wait until the workloads ``names`` (kind and name) have rolled out.
 
     Raises :class:`RolloutError` after ``timeout`` seconds, or as soon as there is no hope, with
     what is in the way and the last lines of the container to blame.
@@ -261,7 +260,7 @@ async def wait_rollout(
     since: dict[tuple[str, str, str], float] = {}
     found = Rollout("nothing is known of it yet")
     while True:
-        found = await look(api, graph, names, level)
+        found = await look(api, names, level)
         if found.done:
             return
         now = time.monotonic()
@@ -280,16 +279,17 @@ async def wait_rollout(
         await asyncio.sleep(min(LOOK_INTERVAL, max(0.05, deadline - now)))
 
 
-async def look(api: Api, graph: str, names: Collection[tuple[str, str]], level: Level) -> Rollout:
+async def look(api: Api, names: Collection[tuple[str, str]], level: Level) -> Rollout:
     """How far the rollout of these workloads is now."""
     kinds = {DEPLOYMENT.kind: DEPLOYMENT, STATEFUL_SET.kind: STATEFUL_SET}
-    workloads = []
+    workloads, pods = [], []
     for kind, name in sorted(names):
         one = await api.get(kinds[kind], name)
         if one is None:
             return Rollout(f"{kind} {name} is not there any more")
         workloads.append(one)
-    return judge(workloads, await api.list_objects(POD, {GRAPH_LABEL: label_name(graph)}), level)
+        pods += await api.list_objects(POD, one["spec"]["selector"]["matchLabels"])
+    return judge(workloads, pods, level)
 
 
 def _kind(trouble: Trouble) -> str:
