@@ -512,8 +512,8 @@ def duration(place: str, value: Any) -> float:
     return float(Decimal(match[1]) * _UNITS[match[2]])
 
 
-_AMOUNT = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,12})?) ?(?:([KMGT]i?)B?|B)\Z")
-_PREFIXES = {None: 1} | {
+_AMOUNT = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,12})?) ?(?:([kKMGT]i?)B?|B)\Z")
+_PREFIXES = {"": 1} | {
     f"{letter}{binary}": base ** (power + 1)
     for power, letter in enumerate("KMGT")
     for binary, base in (("", 1000), ("i", 1024))
@@ -526,7 +526,7 @@ def amount(place: str, value: Any) -> int:
     if type(value) is int:
         return value
     match = _AMOUNT.match(value) if isinstance(value, str) else None
-    size = None if match is None else Decimal(match[1]) * _PREFIXES[match[2]]
+    size = None if match is None else Decimal(match[1]) * _PREFIXES[(match[2] or "").capitalize()]
     if size is None or size != size.to_integral_value():
         raise ExtrasError(
             f"{place}: expected an amount such as 512MiB, 2GB or a whole number of bytes, "

@@ -123,7 +123,8 @@ class Platform(Protocol):
 
     async def start_pair(self, order: PairOrder, avoid: Collection[str] = ()) -> PairFound:
         """Start a pair, on none of the hosts ``avoid`` if there are others that fit; one that runs
-        by the same order is left. One of another order, or on a host that is dead, is replaced."""
+        by the same order is left, unless it is on one of them and another fits. One of another
+        order, or on a host that is dead, is replaced."""
 
     async def start_frontend(
         self, graph: str, version: str, plan: Plan, token: str = "", avoid: Collection[str] = ()

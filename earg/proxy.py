@@ -286,7 +286,7 @@ class Proxy(
         targets = {index: config.nodes[index - 1].primary.proxy_ip for index in place.targets}
         self._make_senders(place, targets or {0: config.frontend_ip})
         if place.role is Role.BACKUP:
-            self._backup = Backup(self._journal, self._model)
+            self._backup = Backup(self._journal, self._model, fenced=self._fenced)
             self._start(self._backup.run())
         else:
             self._start_serving()
@@ -475,6 +475,8 @@ class Proxy(
         elif request.seconds > 0 and is_primary and self._place is not None:
             grant = Grant(request.process, request.stamp, request.seconds, request.epoch)
             primary.grant(grant)
+        elif request.epoch and request.process == lease.process and backup is not None:
+            backup.expected = request.epoch
         held = backup.epoch if backup is not None else None
         return hogar_pb2.LeaseReply(
             process=lease.process,
@@ -489,6 +491,7 @@ class Proxy(
             refused=primary.refused,
             lease_age=lease.age,
             held=primary.figures().requests,
+            expected=(backup.expected or 0) if backup is not None else 0,
         )
 
     async def Retarget(

@@ -45,6 +45,9 @@ NO_BACKUP = "this is no backup"
 """What a proxy refuses a state with that is a primary itself."""
 
 
+SUCCEEDED = "its backup has taken its place"
+
+
 class ReplicationError(RuntimeError):
     """A backup that cannot be one."""
 
@@ -257,7 +260,7 @@ class Primary:
                 if self._lane is not lane:
                     break
                 if refused == NO_BACKUP and self._on_successor is not None:
-                    self._on_successor("its backup has taken its place")
+                    self._on_successor(SUCCEEDED)
                 log.error("the backup refuses a state: %s", refused)
             except (grpc.aio.AioRpcError, OSError, DecodeError) as error:
                 lane.close()
@@ -345,14 +348,17 @@ class Primary:
         return done
 
     async def _ask(self, channel: grpc.aio.Channel) -> None:
-        """Know whether the backup answers, also while there is nothing to replicate."""
-        stub = hogar_pb2_grpc.LaneStub(channel)
+        """Know whether the backup answers, and is one, also while there is nothing to replicate."""
+        ask = hogar_pb2_grpc.ControlStub(channel).Lease
         while True:
             try:
-                await answered(stub.Open(hogar_pb2.LaneRequest(), timeout=PROBE_TIMEOUT))
+                reply = await answered(ask(hogar_pb2.LeaseRequest(), timeout=PROBE_TIMEOUT))
                 self._answered = time.monotonic()
             except (grpc.aio.AioRpcError, OSError):
                 pass
+            else:
+                if reply.has_graph and reply.is_primary and self._on_successor is not None:
+                    self._on_successor(SUCCEEDED)
             await asyncio.sleep(PROBE_INTERVAL)
 
     async def close(self) -> None:
@@ -374,10 +380,13 @@ async def reach(address: str) -> None:
 
 
 class Backup:
-    """The backup's side: keeps what it is told, and lets its model follow."""
+    """The backup's side: keeps what it is told, and lets its model follow. One that is ``fenced``
+    takes nothing but what it is told to expect."""
 
-    def __init__(self, journal: Journal, model: ModelLink) -> None:
+    def __init__(self, journal: Journal, model: ModelLink, *, fenced: bool = False) -> None:
         self._journal = journal
+        self._fenced = fenced
+        self.expected: int | None = None
         self._model = model
         self._epoch: int | None = None
         self._sequence = 0
@@ -394,6 +403,8 @@ class Backup:
 
     def take(self, replica: hogar_pb2.Replica) -> str:
         """Keep a replica; why it is refused, or nothing."""
+        if self._fenced and replica.epoch != self.expected:
+            return f"this backup expects epoch {self.expected}, not {replica.epoch}"
         if replica.whole:
             self._epoch, self._sequence = replica.epoch, 0
             self._failure = ""

@@ -45,6 +45,11 @@ class Survey:
         return next((host for host in self.hosts if host.name == name), None)
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is to be told of the platform: why it cannot be looked at, where it cannot."""
+        return (f"the platform cannot be looked at: {self.trouble}",) if self.trouble else ()
+
+    @property
     def dead(self) -> frozenset[str]:
         """The names of the hosts that are dead."""
         return frozenset(host.name for host in self.hosts if host.dead)

@@ -91,7 +91,9 @@ class WiredDeployment:
         record: GraphRecord | None = None,
         *,
         ports: Ports = EARG_PORTS,
+        has_served: bool = True,
     ) -> None:
+        """``has_served`` says whether the graph of ``record`` is known to have done so."""
         self.name = name
         self.version = self.next_version = version
         self.plan = plan
@@ -113,7 +115,7 @@ class WiredDeployment:
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper = Keeper(self, survey, self._warnings)
         if record is not None:
-            self._adopt(record)
+            self._adopt(record, has_served)
         self._start(self._watch_states())
         self._start(self._keeper.run())
 
@@ -143,7 +145,7 @@ class WiredDeployment:
             else PlaceRecord(0, frontend.address, host=frontend.host, url=frontend.url),
         )
 
-    def _adopt(self, record: GraphRecord) -> None:
+    def _adopt(self, record: GraphRecord, has_served: bool) -> None:
         self.version, self.next_version = record.version, record.next_version
         for known in record.nodes:
             pairs = [
@@ -156,7 +158,7 @@ class WiredDeployment:
             ]
             node = WiredNode(known.index, known.spec, known.implementation, pairs, self.plan, self)
             limit = known.batch_limit
-            if record.wired:
+            if record.wired and has_served:
                 node.adopt(None if limit is None else hogar_pb2.BatchLimit(**asdict(limit)))
             self._nodes[known.index] = node
         place = record.frontend_place
@@ -221,6 +223,23 @@ class WiredDeployment:
             where = f" on host {found.host}" if found.host else ""
             self.tell(node.spec.name, f"its {pair.role.value} was started again{where}")
 
+    async def spread(self, node: WiredNode, number: int) -> None:
+        """Let the platform move a backup to another host than its primary's, where one fits; raises
+        :class:`PlatformError` and :class:`StartError`."""
+        async with self._locks.setdefault(node.index, asyncio.Lock()):
+            pair = node.pair(number)
+            if self._closed or pair is None or pair is node.pairs[0] or pair.is_silent:
+                return
+            order = replace(
+                self._order(node.index, number, node.implementation),
+                plan=node.plan,
+                version=self.version,
+            )
+            found = await self._start_pair(order, {node.pairs[0].found.host})
+            if not pair.is_at(found):
+                await self._put(node, number, found)
+                self.tell(node.spec.name, f"its backup was moved to host {found.host}")
+
     async def move_pair(self, node: WiredNode, number: int) -> None:
         """Take over that the platform has a pair elsewhere than it was known to be."""
         found = self._survey.found[self.name].pairs[node.index, number]
@@ -250,7 +269,9 @@ class WiredDeployment:
 
     def views(self, index: int) -> Sequence[PairView]:
         """The node's pairs as the wiring has seen them last, the primary first."""
-        return () if self._wiring is None else self._wiring.pairs_of(index)
+        if self._wiring is None or self._closed:
+            return ()
+        return self._wiring.pairs_of(index)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -528,6 +549,8 @@ class WiredDeployment:
         runs_before, plan_before = node.implementation, self._wiring.plan
         try:
             self._wiring.replan(self.plan, self.version)
+            # First, so that the primary does not hold its outputs back for it.
+            await self._wiring.drop(index, new)
             await self._platform.stop_pair(self.name, index, new)
             order = self._order(index, new, implementation)
             found = await self._start_pair(order, {primary.found.host})
@@ -784,7 +807,7 @@ class WiredDeployment:
             url="" if frontend is None or not self.wired else frontend.url,
             operators=len(self.config.nodes),
             nodes=tuple(self._nodes[index].status() for index in sorted(self._nodes)),
-            warnings=self._warnings.sentences,
+            warnings=(*self._warnings.sentences, *self._survey.sentences),
             hosts=self._keeper.hosts(),
             frontend_host="" if frontend is None else frontend.host,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +34,10 @@ FAILURE_GRACE = 30.0
 
 SILENT_GRACE = 30.0
 """Seconds after which a pair that does not answer is started anew, though the platform has it."""
+
+SPREAD_GRACE, SPREAD_INTERVAL = 10.0, 30.0
+"""Seconds for which primary and backup share a host before the backup is moved to another one that
+answers, and between two tries: perhaps none fits."""
 
 FRESH = 15.0
 """A look at the platform that is older, in seconds, says nothing any more."""
@@ -69,6 +73,10 @@ class Kept(Protocol):
         """Let the platform start a pair of a node again, elsewhere where its host is dead; raises
         :class:`PlatformError` and :class:`StartError`."""
 
+    async def spread(self, node: WiredNode, number: int) -> None:
+        """Let the platform move a backup to another host than its primary's, where one fits; raises
+        :class:`PlatformError` and :class:`StartError`."""
+
     async def move_pair(self, node: WiredNode, number: int) -> None:
         """Take over that the platform has a pair elsewhere than it was known to be."""
 
@@ -89,7 +97,6 @@ class _Lost:
 
     why: str
     since: float
-    state_may_come_back: bool = False
     try_at: float = 0.0
     pause: float = FIRST_PAUSE
 
@@ -97,13 +104,23 @@ class _Lost:
 class Keeper:
     """Of one graph. :meth:`run` goes on for ever; :meth:`close` ends what it has begun."""
 
-    def __init__(self, graph: Kept, survey: Survey, warnings: Warnings) -> None:
+    def __init__(
+        self,
+        graph: Kept,
+        survey: Survey,
+        warnings: Warnings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._graph = graph
         self._survey = survey
         self._warnings = warnings
         # By (index, number); (0, 0) is the frontend.
         self._lost: dict[tuple[int, int], _Lost] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
+        self._dead_hosts: frozenset[str] = frozenset()
+        # When a node's backup is to be moved away from its primary, by index.
+        self._spread_at: dict[int, float] = {}
 
     async def run(self) -> None:
         """Look for ever."""
@@ -142,9 +159,10 @@ class Keeper:
         wiring = self._graph.wiring
         if wiring is None:
             return
+        self._tell_of_hosts()
         found = self._survey.found.get(self._graph.name)
         at = self._survey.found_at
-        if not at or time.monotonic() - at > FRESH:
+        if not at or self._clock() - at > FRESH:
             found = None
         for node in self._graph.nodes:
             if self._graph.is_busy(node.index):
@@ -153,6 +171,19 @@ class Keeper:
                 continue
             await self._look_at(node, wiring, found, at)
         await self._look_at_frontend(wiring, found, at)
+
+    def _tell_of_hosts(self) -> None:
+        """Of those that have something of the graph, or had when they died."""
+        hosts = {host.name: host for host in self.hosts()}
+        used = {pair.found.host for node in self._graph.nodes for pair in node.pairs}
+        if self._graph.frontend is not None:
+            used.add(self._graph.frontend.host)
+        dead = {name for name, host in hosts.items() if host.dead}
+        for name in sorted((dead & used) - self._dead_hosts):
+            self._graph.tell("host", f"{name} is dead: {hosts[name].reason}")
+        for name in sorted(self._dead_hosts - dead):
+            self._graph.tell("host", f"{name} answers again")
+        self._dead_hosts = (self._dead_hosts | used) & frozenset(dead)
 
     async def _look_at(
         self, node: WiredNode, wiring: Wiring, found: GraphFound | None, at: float
@@ -186,6 +217,35 @@ class Keeper:
                 self._begin(node.index, self._start_pair(node, pair.number, lost))
                 # One after the other: the second one is to be elsewhere than the first.
                 break
+        if self._may_spread(node, pairs):
+            self._begin(node.index, self._spread(node, pairs[1].number))
+
+    def _may_spread(self, node: WiredNode, pairs: Sequence[WiredPair]) -> bool:
+        """Whether its backup is beside its primary, and might be on another host by now."""
+        together = (
+            len(pairs) == 2
+            and pairs[0].found.host == pairs[1].found.host
+            and not any(pair.is_silent or pair.failure for pair in pairs)
+            and pairs[0].view is not None
+            and pairs[0].view.synced
+            and any(
+                not host.dead and host.name != pairs[0].found.host for host in self._survey.hosts
+            )
+        )
+        if not together:
+            self._spread_at.pop(node.index, None)
+            return False
+        now = self._clock()
+        if now < self._spread_at.setdefault(node.index, now + SPREAD_GRACE):
+            return False
+        self._spread_at[node.index] = now + SPREAD_INTERVAL
+        return True
+
+    async def _spread(self, node: WiredNode, number: int) -> None:
+        try:
+            await self._graph.spread(node, number)
+        except (PlatformError, StartError) as error:
+            log.warning("the backup of %s stays where it is: %s", node.spec.name, error)
 
     def _hangs(self, pair: WiredPair, pairs: Sequence[WiredPair]) -> bool:
         """Whether to start anew what runs, as the platform says, but does not answer. Not where
@@ -214,7 +274,7 @@ class Keeper:
     def _is_lost(self, key: tuple[int, int], why: str) -> None:
         lost = self._lost.get(key)
         if lost is None:
-            self._lost[key] = _Lost(why, time.monotonic())
+            self._lost[key] = _Lost(why, self._clock())
         else:
             lost.why = why
 
@@ -232,7 +292,7 @@ class Keeper:
     def _is_due(
         self, node: WiredNode, pair: WiredPair, pairs: Sequence[WiredPair], lost: _Lost
     ) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         grace = HOST_GRACE
         if pair.failure and not pair.dead:
             grace = FAILURE_GRACE
@@ -244,6 +304,9 @@ class Keeper:
                 return False
             if pair.dead:
                 grace = STATE_GRACE
+        elif node.spec.stateful and pairs[0].is_silent and pair.dead:
+            # Both may have the state.
+            grace = STATE_GRACE
         return now - lost.since >= grace and now >= lost.try_at
 
     def _begin(self, index: int, work: Coroutine[Any, Any, None]) -> None:
@@ -270,7 +333,7 @@ class Keeper:
             node.moving = ""
 
     def _failed(self, key: tuple[int, int], lost: _Lost, error: Exception) -> None:
-        lost.try_at = time.monotonic() + lost.pause
+        lost.try_at = self._clock() + lost.pause
         lost.pause = min(LONGEST_PAUSE, 2 * lost.pause)
         what = f"{self._name_of(key)} cannot be started again: {error}"
         self._warnings.begin(f"lost {key}", what)
@@ -300,7 +363,7 @@ class Keeper:
         else:
             self._lost.pop(key, None)
             return
-        lost, now = self._lost[key], time.monotonic()
+        lost, now = self._lost[key], self._clock()
         if now - lost.since >= grace and now >= lost.try_at:
             self._begin(0, self._start_frontend(lost))
 

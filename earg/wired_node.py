@@ -25,6 +25,9 @@ from earg.state_changes import StateChanges
 from earg.status import SERVING, NodeState, NodeStatus, PairStatus, PingStatus, Role
 from earg.wiring import PairView
 
+BACKUP_PATIENCE = 30.0
+"""Seconds in which a primary that has just come up is expected to get its first backup."""
+
 
 class Surroundings(Protocol):
     """What a node needs of its graph."""
@@ -90,8 +93,11 @@ class WiredPair:
     def status(self) -> PairStatus:
         """What it does, as was seen last."""
         state, reason = self._state()
-        if self.failure and state not in SERVING:
+        if self.failure:
             reason = f"{reason}; {self.failure}" if reason else self.failure
+            if state in SERVING:
+                # One of several models; all of them would be missed.
+                state = NodeState.DEGRADED
         return PairStatus(
             role=self.role,
             state=state,
@@ -153,6 +159,7 @@ class WiredNode:
         self._told_limit = self._config_limit()
         self._limit_of: tuple[int, int] | None = None
         self._has_served = False
+        self._serves_since = 0.0
         self._states = StateChanges(
             lambda cause, before, after: around.tell(self.spec.name, cause, before, after)
         )
@@ -326,7 +333,9 @@ class WiredNode:
         if state is NodeState.DEAD and (self.moving or backed):
             state = NodeState.RECOVERING
         elif state in SERVING and self.wants_backup and not backed:
-            if self._has_served or (len(pairs) == 2 and states[1] is NodeState.DEAD):
+            self._serves_since = self._serves_since or time.monotonic()
+            waited = time.monotonic() - self._serves_since > BACKUP_PATIENCE
+            if self._has_served or waited or (len(pairs) == 2 and states[1] is NodeState.DEAD):
                 state = NodeState.DEGRADED
                 reasons.append("no backup has its state")
             else:

@@ -645,6 +645,8 @@ class Wiring:
             request = hogar_pb2.LeaseRequest(
                 process=word.process, stamp=pair.stamp, seconds=LEASE, epoch=word.epoch
             )
+        if word is not None and pair is not node[0] and word.follows and roles.expect:
+            request = hogar_pb2.LeaseRequest(process=word.process, epoch=roles.expect)
         call = hogar_pb2_grpc.ControlStub(channel).Lease(request, timeout=PING_TIMEOUT)
         try:
             reply = await answered(call)
@@ -689,6 +691,11 @@ class Wiring:
             log.info("%s is the primary", second.host)
         elif step is Step.END_SECOND:
             await self._end(roles, second)
+        elif step is Step.FENCE:
+            if first.word is not None:
+                self._epoch += 1
+                roles.fencing(first.word, self._epoch)
+                await self._ask(second)
         elif step is Step.ATTACH:
             if first.wired and second.wired:
                 self._begin(second, self._attach_backup(first, second, roles))
@@ -744,9 +751,12 @@ class Wiring:
         if primary.word is None or not primary.word.leads or not primary.word.alone:
             return
         self._epoch += 1
-        roles.attaching(primary.word, self._epoch)
+        epoch = self._epoch
+        roles.attaching(primary.word, epoch)
+        await self._ask(backup)
+        told = backup.word is not None and backup.word.expected == epoch
         address = f"{backup.ip}:{backup.port}"
-        if not await self._set_backup(primary, address, self._epoch, ATTACH_TIMEOUT):
+        if not told or not await self._set_backup(primary, address, epoch, ATTACH_TIMEOUT):
             roles.attach_failed(boot_clock())
         await self._ask(primary)
 
@@ -767,7 +777,8 @@ class Wiring:
             log.warning("%s has no backup: %s", primary.host, _details(error))
             self._refusals[primary.index] = _details(error)
             return False
-        self._refusals.pop(primary.index, None)
+        if address:
+            self._refusals.pop(primary.index, None)
         return True
 
     # --- neighbours -------------------------------------------------------------------------
@@ -881,6 +892,7 @@ def _word(reply: hogar_pb2.LeaseReply) -> Word:
         backup_silent=reply.backup_silent,
         refused=reply.refused,
         lease_age=reply.lease_age,
+        expected=reply.expected,
     )
 
 

@@ -111,6 +111,7 @@ class WiringAgent(AgentCalls):
             partial(self._tell, places.name),
             _record(plan, places, url),
             ports=ports,
+            has_served=False,
         )
 
     async def close(self) -> None:

@@ -42,6 +42,7 @@ class Word:
     backup_silent: float = 0.0
     refused: str = ""
     lease_age: float = -1.0
+    expected: int = 0
 
     @property
     def leads(self) -> bool:
@@ -113,6 +114,9 @@ class Step(Enum):
     TAKE_AWAY = "take away"
     """Take its backup away from the first one."""
 
+    FENCE = "fence"
+    """Let the second one expect nothing of whoever led before."""
+
     ATTACH = "attach"
     """Let the second one follow the first."""
 
@@ -135,6 +139,11 @@ class Roles:
         # its place. And the epoch in which the leader was alone when that was named.
         self.attached: int | None = None
         self._attached_from: int | None = None
+        # What the second one is to expect, and which process leads then.
+        self.expect = 0
+        self._fenced_for: int | None = None
+        self._candidate: int | None = None
+        self._candidate_since = now
         # The process and epoch that leases are given to.
         self.entitled: tuple[int, int] | None = None
         # Another wiring may have given one just before this one began.
@@ -155,6 +164,11 @@ class Roles:
     def attaching(self, word: Word, epoch: int) -> None:
         """The first one, which is alone, is about to be told to replicate in ``epoch``."""
         self.attached, self._attached_from = epoch, word.epoch
+        self.expect = epoch
+
+    def fencing(self, word: Word, epoch: int) -> None:
+        """The second one is to expect ``epoch``, which nobody is in, before the first one leads."""
+        self.expect, self._fenced_for = epoch, word.process
 
     def attach_failed(self, now: float) -> None:
         """It is to be tried again, but not at once."""
@@ -233,17 +247,36 @@ class Roles:
                 self.attached, self._attached_from = word.epoch, None
             return self._with_backup(now, word, second)
         if self.leader != word.process:
-            unsure = second is not None and self._is_fresh(now, second)
-            if not word.is_leased and (now < self.lease_ends or unsure):
-                return Step.WAIT
-            if self.leader is not None and now < self.lease_ends:
-                return Step.WAIT
+            step = self._may_lead(now, word, second)
+            if step is not None:
+                return step
             self.leader = word.process
             self.attached = self._attached_from = None
         self.entitled = (word.process, word.epoch)
         if second is not None and second.follows and now >= self.attach_at:
             return Step.ATTACH
         return Step.WAIT
+
+    def _may_lead(self, now: float, word: Word, second: Seen | None) -> Step | None:
+        """What is to be done before one that is alone, and was not the leader, gets a lease; None
+        where it may get it."""
+        if word.is_leased and self.leader is None:
+            # Whoever gave it that has seen to it.
+            return None
+        if self._candidate != word.process:
+            self._candidate, self._candidate_since = word.process, now
+        if now < self.lease_ends:
+            return Step.WAIT
+        if second is None or second.is_empty:
+            return None
+        if second.follows and second.word is not None:
+            # A primary that was replaced may still replicate to it.
+            if self._fenced_for != word.process:
+                return Step.FENCE
+            return None if second.word.expected == self.expect else Step.WAIT
+        # It may be that it is reached by one whom nobody else reaches. But it may never come back.
+        is_given_up = second.silent and now > self._candidate_since + UNKNOWN_PATIENCE
+        return None if is_given_up else Step.WAIT
 
     def _with_backup(self, now: float, word: Word, second: Seen | None) -> Step:
         if second is None or second.is_empty or word.refused:

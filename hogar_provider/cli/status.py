@@ -52,6 +52,7 @@ def hosts_of(graph: GraphStatus) -> str:
     for host in dead:
         since = f" since {moment(host.since)}" if host.since else ""
         said.append(f"{host.name} does not{since}" + (f": {host.reason}" if host.reason else ""))
+    said += (f"{host.name}: {host.reason}" for host in graph.hosts if host.reason and not host.dead)
     return "; ".join(said)
 
 

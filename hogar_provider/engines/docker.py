@@ -50,13 +50,11 @@ EXAMINE_TIMEOUT = 10
 
 @dataclass(frozen=True, slots=True)
 class DockerEngine:
-    """As :class:`hogar_provider.engines.engine.Engine` has it. ``connections`` are the docker
-    connections of the hosts by name, empty for hosts without one; ``start`` is whether an agent may
+    """As :class:`hogar_provider.engines.engine.Engine` has it. ``start`` is whether an agent may
     be started where none runs."""
 
     home: Home
     settings: DockerSettings
-    connections: Mapping[str, str]
     start: bool = True
     name: str = NAME
     runs_images: bool = True
@@ -89,42 +87,17 @@ class DockerEngine:
 
     def examine(self) -> tuple[bool, str]:
         """As of the protocol: every daemon is asked, and logs in to its registry."""
+        from hogar_provider.engines.docker_daemon import examine, reason_of
+
         told, well = [], True
         for host in self.settings.hosts:
             try:
-                version = self._version(host)
-                told.append(f"Docker {version} answers on host {host.name}")
-            except ImportError:
-                return False, (
-                    "The engine docker needs the provider apache-airflow-providers-docker; "
-                    "install this one's extra 'docker'."
-                )
+                told.append(f"Docker {examine(host, EXAMINE_TIMEOUT)} answers on host {host.name}")
             except Exception as error:
-                # The hook wraps what the daemon, the system and the registry say.
+                # The SDK, the daemon, the system and the registry each have their own.
                 well = False
-                told.append(f"host {host.name} ({host.url}): {error}".rstrip("."))
+                told.append(f"Host {host.name} ({host.url}): {reason_of(error)}".rstrip("."))
         return well, ". ".join(told) + "."
-
-    def _version(self, host: DockerHost) -> str:
-        from airflow.providers.docker.hooks.docker import DockerHook
-
-        tls: Any = None
-        if host.tls is not None:
-            tls = DockerHook.construct_tls_config(
-                host.tls.ca, host.tls.certificate, host.tls.key, host.tls.verify
-            )
-        hook = DockerHook(
-            self.connections.get(host.name) if host.login else None,
-            host.url,
-            version="auto",
-            tls=tls,
-            timeout=EXAMINE_TIMEOUT,
-        )
-        client = hook.get_conn()
-        try:
-            return str(client.version()["Version"])
-        finally:
-            client.close()
 
 
 def open_engine(said: EngineConnection) -> DockerEngine:
@@ -142,7 +115,7 @@ def open_engine(said: EngineConnection) -> DockerEngine:
     folder = re.sub(r"[^\w.-]", "_", said.conn_id)
     home = find_home(said.home or find_home().path / "engines" / folder)
     try:
-        hosts, connections = _hosts(said)
+        hosts = _hosts(said)
         given = {key: said.extra[key] for key in PLAIN if said.extra.get(key) is not None}
         if said.extra.get("ports") is not None:
             given["ports"] = _ports(said.extra["ports"])
@@ -150,7 +123,7 @@ def open_engine(said: EngineConnection) -> DockerEngine:
         settings = replace(settings_of({"engine": mark, **given}), hosts=hosts, token=said.token)
     except SettingsError as error:
         raise AirflowException(f"Connection {said.conn_id!r}: {error}.") from None
-    return DockerEngine(home, settings, connections, said.start)
+    return DockerEngine(home, settings, said.start)
 
 
 def _mark(folder: str, home: Home) -> str:
@@ -160,8 +133,7 @@ def _mark(folder: str, home: Home) -> str:
     return f"{name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
 
 
-def _hosts(said: EngineConnection) -> tuple[tuple[DockerHost, ...], dict[str, str]]:
-    """The hosts, and their docker connections by name."""
+def _hosts(said: EngineConnection) -> tuple[DockerHost, ...]:
     given = said.extra.get("hosts")
     if given is None:
         conn_id = said.extra.get("docker_conn_id")
@@ -175,7 +147,7 @@ def _hosts(said: EngineConnection) -> tuple[tuple[DockerHost, ...], dict[str, st
             "'hosts' must map names to docker connections, such as "
             '{"one": "docker_one", "two": {"docker_conn_id": "docker_two", "gpus": 2}}'
         )
-    hosts, connections = [], {}
+    hosts = []
     for name, value in given.items():
         own = {"docker_conn_id": value} if isinstance(value, str) else value
         if not isinstance(own, Mapping):
@@ -188,22 +160,18 @@ def _hosts(said: EngineConnection) -> tuple[tuple[DockerHost, ...], dict[str, st
         conn_id = own.get("docker_conn_id")
         if conn_id is not None and not isinstance(conn_id, str):
             raise SettingsError(f"host {name}: 'docker_conn_id' must be a connection's name")
-        if conn_id:
-            connections[str(name)] = conn_id
         hosts.append(_host(said, str(name), own, conn_id, one_of=len(given)))
-    return tuple(hosts), connections
+    return tuple(hosts)
 
 
-def _single(
-    said: EngineConnection, conn_id: str | None
-) -> tuple[tuple[DockerHost, ...], dict[str, str]]:
+def _single(said: EngineConnection, conn_id: str | None) -> tuple[DockerHost, ...]:
     """One host: that of a connection, or the daemon of this machine."""
-    if conn_id:
-        return (_host(said, NAME, {}, conn_id, 1),), {NAME: conn_id}
     try:
-        return (_host(said, NAME, {}, DEFAULT_CONNECTION, 1),), {NAME: DEFAULT_CONNECTION}
+        return (_host(said, NAME, {}, conn_id or DEFAULT_CONNECTION, one_of=1),)
     except AirflowNotFoundException:
-        return (DockerHost(NAME),), {}
+        if conn_id:
+            raise
+        return (DockerHost(NAME),)
 
 
 def _host(

@@ -241,13 +241,34 @@ def open_client(host: DockerHost, timeout: float) -> Any:
     """A client of the SDK, which speaks the daemon's own version of the API."""
     from docker import APIClient, TLSConfig
 
+    class Client(APIClient):
+        """Trusts the daemon's authority also where the environment names those of the web."""
+
+        def merge_environment_settings(self, url: Any, *settings: Any) -> Any:
+            found = super().merge_environment_settings(url, *settings)
+            return {**found, "verify": self.verify}
+
     tls: Any = False
     url = host.url
     if host.tls is not None:
         certificate = (host.tls.certificate, host.tls.key) if host.tls.certificate else None
         tls = TLSConfig(certificate, ca_cert=host.tls.ca or None, verify=host.tls.verify)
         url = url.replace("tcp://", "https://")
-    return APIClient(url, version="auto", timeout=timeout, tls=tls, max_pool_size=THREADS)
+    return Client(url, version="auto", timeout=timeout, tls=tls, max_pool_size=THREADS)
+
+
+def examine(host: DockerHost, timeout: float) -> str:
+    """The version of a host's daemon, once it has logged in to the registry. Raises an exception
+    with what the SDK, the daemon or the registry says; see :func:`reason_of`."""
+    client = open_client(host, timeout)
+    try:
+        version = str(client.version()["Version"])
+        if host.login is not None:
+            login = host.login
+            client.login(login.username, login.password, registry=login.registry, reauth=True)
+        return version
+    finally:
+        client.close()
 
 
 def login_for(login: RegistryLogin | None, repository: str) -> dict[str, str] | None:

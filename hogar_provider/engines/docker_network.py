@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -51,10 +51,10 @@ class Addresses:
 
     def take(self, network: GraphNetwork, used: Iterable[str], count: int) -> tuple[str, ...]:
         """So many addresses that nobody uses; raises PlatformError where there are none left."""
-        taken = {*used, *network.kept}
+        ours = set(used)
         found: list[str] = []
-        for address in self._from_last(network.addresses, taken):
-            if str(address) in taken:
+        for address in self._from_last(network.addresses, ours):
+            if str(address) in ours or str(address) in network.kept:
                 continue
             found.append(str(address))
             if len(found) == count:
@@ -66,12 +66,12 @@ class Addresses:
             "larger 'subnet'"
         )
 
-    def _from_last(self, addresses: IPv4Network, taken: set[str]) -> Iterator[IPv4Address]:
+    def _from_last(self, addresses: IPv4Network, ours: set[str]) -> Iterator[IPv4Address]:
         # The first one is the gateway's.
         first, last = int(addresses[2]), int(addresses[-2])
         begin = self._last.get(addresses)
         if begin is None:
-            mine = [one for one in map(_address, taken) if one is not None and one in addresses]
+            mine = [one for one in map(_address, ours) if one is not None and one in addresses]
             begin = max(mine, default=addresses[1])
         start = min(max(int(begin) + 1, first), last + 1)
         for number in (*range(start, last + 1), *range(first, start)):
@@ -154,7 +154,9 @@ async def ensure_network(
     )
 
 
-def _creating(name: str, subnet: IPv4Network, labels: Mapping[str, str], options: dict[str, str]):  # type: ignore[no-untyped-def]
+def _creating(
+    name: str, subnet: IPv4Network, labels: Mapping[str, str], options: dict[str, str]
+) -> Callable[[Any], None]:
     def create(client: Any) -> None:
         from docker.types import IPAMConfig, IPAMPool
 

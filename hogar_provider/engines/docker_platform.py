@@ -267,7 +267,8 @@ class DockerPlatform:
             survey = await self._survey()
             current, _ = self._sorted(survey)
             have = current.get(key, ())
-            if _runs(have, order.digest, _count(have)):
+            runs = _runs(have, order.digest, _count(have))
+            if runs and have[0].host not in avoid:
                 return _pair_found(have)
             self._refuse_silent(have, survey)
             # Its other pair is to live on where this one dies.
@@ -277,6 +278,8 @@ class DockerPlatform:
             what = f"{spec.name} of graph {order.graph}"
             place = await self._reserve(key, what, needs, survey, apart, other)
             try:
+                if runs and place.host in avoid:
+                    return _pair_found(have)
                 daemon = self._daemons[place.host]
                 await self._ensure_images(daemon, {spec.image, self._settings.node_image})
                 await self._remove(survey.there(key))

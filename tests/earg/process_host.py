@@ -37,7 +37,6 @@ def main(folder: Path) -> None:
                 process.kill()
                 process.wait()
             (folder / f"{name}.pid").unlink(missing_ok=True)
-            (folder / f"{name}.gone").touch()
         for name, path in wanted.items():
             process = running.get(name)
             if process is not None:
@@ -50,7 +49,10 @@ def main(folder: Path) -> None:
                 if time.monotonic() < again_at[name]:
                     continue
                 del again_at[name]
-            order = json.loads(path.read_text())
+            try:
+                order = json.loads(path.read_text())
+            except FileNotFoundError:
+                continue
             with (folder / f"{name}.log").open("ab") as log:
                 running[name] = process = subprocess.Popen(
                     order["command"],

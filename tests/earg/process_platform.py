@@ -27,6 +27,7 @@ from earg.plan import Plan
 from earg.platform import FrontendFound, GraphFound, PairFound, PairOrder, Part, PlatformError
 from earg.status import HostStatus
 from earg.wiring_places import PairPlace
+from tests.earg.process_host import INTERVAL
 
 ADDRESSES = 12
 """Of each host."""
@@ -264,21 +265,21 @@ class ProcessPlatform:
             "environment": environment,
         }
         path = host.folder / f"{graph}.{index}.{number}.{kind}.json"
-        path.with_suffix(".gone").unlink(missing_ok=True)
         path.with_suffix(".new").write_text(json.dumps(text))
         path.with_suffix(".new").rename(path)
 
     async def _stop(self, key: tuple[str, int, int], on: str = "") -> None:
         stopping = [(host, name) for host, name, _ in self._find(*key) if on in ("", host.name)]
         for host, name in stopping:
-            (host.folder / f"{name}.gone").unlink(missing_ok=True)
             (host.folder / f"{name}.json").unlink(missing_ok=True)
         deadline = time.monotonic() + STOP_PATIENCE
         for host, name in stopping:
-            while host.is_alive and not (host.folder / f"{name}.gone").exists():
+            # The daemon may be about to start it.
+            await asyncio.sleep(2 * INTERVAL)
+            while host.is_alive and (host.folder / f"{name}.pid").exists():
                 if time.monotonic() > deadline:
                     raise PlatformError(f"{name} does not stop")
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(INTERVAL)
 
     async def stop_pair(self, graph: str, index: int, number: int) -> None:
         await self._stop((graph, index, number))

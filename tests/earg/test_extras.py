@@ -295,6 +295,7 @@ def test_times(text: str, expected: float) -> None:
         ("100B", 100),
         ("7", 7),
         ("3KB", 3000),
+        ("3 kB", 3000),
     ],
 )
 def test_amounts_of_memory(text: str, expected: int) -> None:

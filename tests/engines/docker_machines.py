@@ -20,9 +20,14 @@ from random import SystemRandom
 
 import pytest
 
+from hogar_provider.engines.docker_settings import DockerHost as EngineHost
+from hogar_provider.engines.docker_settings import DockerTls
 from tests.containers.docker_host import FLAGS, START_TIMEOUT, DockerHost
+from tests.earg.authority import Authority
 
 STOP_TIMEOUT = 20.0
+
+TLS_PORT = 2376
 
 
 def run(*command: str) -> str:
@@ -34,19 +39,49 @@ def run(*command: str) -> str:
 
 @dataclass
 class Machine:
-    """One machine; ``address`` is its own, ``subnet`` that of its containers."""
+    """One machine; ``address`` is its own, ``subnet`` that of its containers. With an
+    ``authority`` its daemon is reached from others, too, by TLS."""
 
     name: str
     namespace: str
     address: str
     subnet: str
     folder: Path
+    authority: Authority | None = field(default=None, repr=False)
     daemon: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def docker(self) -> DockerHost:
         """Its daemon."""
         return DockerHost(self.folder / "docker.sock")
+
+    @property
+    def host(self) -> EngineHost:
+        """What an engine is told of it: its socket, or where it is reached by TLS."""
+        labels = (f"zone={self.name}",)
+        if self.authority is None:
+            url = f"unix://{self.docker.socket}"
+            return EngineHost(
+                *(self.name, url, None, None, labels, (), self.subnet, self.address, self.address)
+            )
+        url = f"tcp://{self.address}:{TLS_PORT}"
+        tls = DockerTls(*self._files("client"))
+        return EngineHost(self.name, url, tls, labels=labels, subnet=self.subnet)
+
+    def _files(self, who: str) -> tuple[str, str, str]:
+        """Authority, certificate and key of the daemon, or of its client."""
+        assert self.authority is not None
+        folder = self.authority.folder
+        return str(self.authority.file), str(folder / f"{who}.pem"), str(folder / f"{who}.key")
+
+    def _tls_flags(self) -> list[str]:
+        if self.authority is None:
+            return []
+        ca, certificate, key = self._files("daemon")
+        return [
+            *("--tlsverify", f"--tlscacert={ca}", f"--tlscert={certificate}", f"--tlskey={key}"),
+            f"--host=tcp://{self.address}:{TLS_PORT}",
+        ]
 
     def start(self) -> None:
         """Start the daemon, and wait until it answers; skips where it does not."""
@@ -62,6 +97,7 @@ class Machine:
                     f"--exec-root={self.folder / 'exec'}",
                     f"--pidfile={self.folder / 'pid'}",
                     f"--host=unix://{self.docker.socket}",
+                    *self._tls_flags(),
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -150,7 +186,8 @@ def _need_tools() -> None:
 
 @contextlib.contextmanager
 def two_machines(folder: Path) -> Iterator[list[Machine]]:
-    """Two machines whose daemons run; skips where they cannot be had."""
+    """Two machines whose daemons run, the second one reached by TLS as well; skips where they
+    cannot be had."""
     _need_tools()
     random = SystemRandom()
     mark, number = f"{random.randrange(16**5):05x}", random.randrange(256)
@@ -163,6 +200,10 @@ def two_machines(folder: Path) -> Iterator[list[Machine]]:
     ]
     for machine in machines:
         machine.folder.mkdir()
+    remote = machines[1]
+    remote.authority = Authority(remote.folder / "tls")
+    remote.authority.issue("daemon", remote.address)
+    remote.authority.issue("client", "127.0.0.1")
     try:
         try:
             _join(machines, bridge, transit, mark)

@@ -19,7 +19,7 @@ from earg.plan import Plan, read_plan
 from earg.platform import GraphFound, PairOrder, Part, PlatformError
 from earg.protos import prediction_pb2, prediction_pb2_grpc
 from hogar_provider.engines.docker_platform import DockerPlatform
-from hogar_provider.engines.docker_settings import DockerHost, DockerSettings
+from hogar_provider.engines.docker_settings import DockerSettings
 from tests.containers.docker_host import GRAPH
 from tests.engines.docker_machines import Machine
 from udgl.targets.earg import lower
@@ -42,17 +42,7 @@ def order_of(plan: Plan, index: int, number: int = 0, **changes: Any) -> PairOrd
 
 
 def settings_of(machines: list[Machine], **changes: Any) -> DockerSettings:
-    hosts = tuple(
-        DockerHost(
-            machine.name,
-            f"unix://{machine.docker.socket}",
-            labels=(f"zone={machine.name}",),
-            subnet=machine.subnet,
-            address=machine.address,
-            publish=machine.address,
-        )
-        for machine in machines
-    )
+    hosts = tuple(machine.host for machine in machines)
     return DockerSettings("tests", hosts, dead_after=1.0, stop_grace=1, **changes)
 
 
@@ -259,6 +249,22 @@ def test_what_cannot_be_started_is_told_and_leaves_nothing(machines: list[Machin
         async with opened(settings_of(machines, pull="never")) as platform:
             with pytest.raises(PlatformError, match=r"there is no image 127\.0\.0\.1:1/greet:1"):
                 await platform.start_pair(order_of(nowhere, 1))
+
+        # A network that people have made, of which each host has a part.
+        async with opened(settings_of(machines, network="shared")) as platform:
+            with pytest.raises(PlatformError, match="there is no network shared"):
+                await platform.start_pair(order_of(here, 1))
+            there = machines[1]
+            there.docker.run(
+                *("docker", "network", "create", "--subnet", there.subnet),
+                *("--gateway", there.subnet.replace(".0/24", ".2"), "shared"),
+            )
+            try:
+                found = await platform.start_pair(order_of(here, 1))
+                assert found.place.proxy == there.subnet.replace(".0/24", ".3")
+                await platform.stop("Hello")
+            finally:
+                there.docker.run("docker", "network", "rm", "shared")
 
     asyncio.run(scenario())
     assert [names(machine) for machine in machines] == [[], []]

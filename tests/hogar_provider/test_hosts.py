@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from earg.extras import Extras, NodeExtras
 from earg.status import GraphStatus, HostStatus, NodeState, NodeStatus, PairStatus, Role
 from hogar_provider.cli import nodes as nodes_command
 from hogar_provider.cli.status import hosts_of
+from hogar_provider.hooks.earg import EargHook
+from hogar_provider.plugins.api.agents import engines_in_use
 from hogar_provider.plugins.api.declared import Declared
 from hogar_provider.plugins.api.graph_view import Look, graph_view, summary
 from hogar_provider.plugins.api.hosts import Tenants
@@ -99,6 +102,17 @@ def test_on_the_engine_of_one_machine_there_is_nothing_of_hosts() -> None:
     assert (summary(view).hosts, hosts_of(local)) == (0, "")
 
 
+def test_an_engine_that_needs_no_connection_is_asked_once_it_had_an_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARG_HOME", str(tmp_path))
+    assert engines_in_use() == ["local"]
+    # Where the engine of the connection `docker` has its agent.
+    opened = EargHook("docker").engine()
+    opened.home.prepare()
+    assert engines_in_use() == ["local", "docker"]
+
+
 @pytest.mark.parametrize("engine", ["local", "docker"])
 def test_another_share_of_a_machine_is_a_difference_where_it_is_granted(engine: str) -> None:
     wanted = Extras(((1, NodeExtras(cpu=0.5, memory=2**30, host="gpu-box")),))
@@ -117,6 +131,9 @@ def test_another_share_of_a_machine_is_a_difference_where_it_is_granted(engine: 
 
 def test_the_command_says_which_hosts_do_not_answer() -> None:
     assert hosts_of(BEFORE) == "2/2 answer"
+    ill = replace(BEFORE, hosts=(replace(ALIVE, reason="its daemon is away"), DEAD))
+    assert hosts_of(ill).startswith("1/2 answer; box-2 does not since ")
+    assert hosts_of(ill).endswith("; box-1: its daemon is away")
     assert hosts_of(AFTER) == (
         "1/2 answer; box-2 does not since 1970-01-01T00:15:50.000+00:00: it answered last 6 s ago"
     )

@@ -385,5 +385,6 @@ class DevServer(ThreadingHTTPServer):
 
 if __name__ == "__main__":
     server = DevServer(int(sys.argv[1]) if len(sys.argv) > 1 else 8790)
+    server.stage.graphs["Hosts"] = PlayedHosts()
     print(f"The front end plays at {server.url}", flush=True)
     server.serve_forever()

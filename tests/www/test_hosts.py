@@ -79,7 +79,7 @@ def test_a_host_that_is_cut_off_is_marked_whole_until_it_is_back(
     # Two are lost, and the third has only its backup there now.
     expect(page.locator(".node.stranded")).to_have_count(3)
     expect(page.locator('.node[data-index="2"] .hostless')).to_have_text("host dead")
-    expect(page.locator('.node[data-index="3"] .hostless')).to_have_text("backup's host dead")
+    expect(page.locator('.node[data-index="3"] .hostless')).to_have_text("host of its backup dead")
     # Nodes that died of it are no alarms of their own.
     expect(page.locator(".alarm.dead")).to_have_count(1)
     chip = page.locator("hogar-hosts button.dead")

@@ -88,8 +88,6 @@ def engines() -> dict[Path, Engine]:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    from hogar_provider.engines.registry import ENGINES
-
     with create_session() as session:
         names = session.scalars(
             select(Connection.conn_id)
@@ -98,14 +96,23 @@ def engines() -> dict[Path, Engine]:
             .limit(MOST_CONNECTIONS)
         ).all()
     found: dict[Path, Engine] = {}
-    for name in dict.fromkeys(("", *names, *ENGINES)):
+    for name in dict.fromkeys(("", *names, *engines_in_use())):
         try:
             engine = engine_of(name)
-        except (ApiError, ImportError):
-            # What an engine needs may not be installed where nobody uses it.
+        except ApiError:
             continue
         found.setdefault(engine.home.path, engine)
     return found
+
+
+def engines_in_use() -> list[str]:
+    """The engines that need no connection and have an agent's folder: to open another one would
+    load what it needs, which is much, for nothing."""
+    from earg.home import find_home
+    from hogar_provider.engines.registry import ENGINES, LOCAL
+
+    folder = find_home().path / "engines"
+    return [name for name in ENGINES if name == LOCAL or (folder / name).is_dir()]
 
 
 def close() -> None:

@@ -6,8 +6,8 @@ from pydantic import BaseModel
 
 
 class HostView(BaseModel):
-    """A host that nodes of a graph may be on. ``dead`` while it does not answer, ``reason`` is a
-    sentence about that, and ``since`` when this changed, None where it is not known. ``nodes`` are
+    """A host that nodes of a graph may be on. ``dead`` while it does not answer, ``reason`` says
+    what is the matter, and ``since`` when this changed, None where it is not known. ``nodes`` are
     the names of the graph's nodes that have a pair on it; of a dead one, also those that had when
     it last answered."""
 

@@ -335,6 +335,13 @@ export class HogarApp extends LitElement {
     const notes: unknown[] = view.warnings.map(
       (text) => html`<div class="note warn">${glyph("degraded")}<span>${text}</span></div>`,
     );
+    for (const host of view.hosts ?? []) {
+      if (host.reason && !host.dead) {
+        notes.push(
+          html`<div class="note warn">${rack(false, 16)}<span>Host <b>${host.name}</b>: ${host.reason}</span></div>`,
+        );
+      }
+    }
     if (view.message) notes.push(html`<div class="note"><span>${view.message}</span></div>`);
     if (!view.deployed && view.reachable !== false && !view.message) {
       notes.push(

@@ -104,9 +104,11 @@ export class HogarGraph extends LitElement {
       .node.stranded, .node.stranded:hover:not(:disabled) { --hatch: 7px; background-image: repeating-linear-gradient(135deg, color-mix(in srgb, var(--dead) 15%, transparent) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }
       .tiny .node.stranded { --hatch: 26px; background-image: repeating-linear-gradient(135deg, color-mix(in srgb, var(--dead) 45%, var(--bg)) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }
       .hostless { display: inline-flex; gap: 4px; align-items: center; flex: none; padding: 0 6px; border-radius: 5px; border: 1.5px dashed var(--dead); color: var(--dead); background: var(--bg); font-size: 11px; font-weight: 600; line-height: 1.45; white-space: nowrap; }
-      .brief .hostless { font-size: 15px; }
-      .tiny .hostless { font-size: 34px; border-width: 5px; border-radius: 16px; padding: 0 16px; }
-      .dots .hostless { display: none; }
+      .state .hostless { margin-left: auto; color: var(--dead); overflow: visible; }
+      .brief .state .hostless { font-size: 15px; }
+      .tiny .node.stranded.s-dead { background-image: repeating-linear-gradient(135deg, rgb(0 0 0 / 0.3) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }
+      .tiny .shapes { display: flex; gap: 16px; }
+      .dots .shapes > :not(:first-child) { display: none; }
       .pairs .gone { color: var(--dead); font-weight: 600; }
       .node.s-degraded { border-color: color-mix(in srgb, var(--degraded) 60%, var(--bg)); border-left-color: var(--degraded); }
       @keyframes alarm { from, to { opacity: 0.1; } 50% { opacity: 0.65; } }
@@ -422,16 +424,16 @@ export class HogarGraph extends LitElement {
       title=${detail === "full" && !past ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${gist(node.reason)}` : ""}${said}`}
       @click=${() => this.pick(node.index)}
     >
-      ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span>${mark(gone, 34)}<span class="sr">${look(node.state).word}</span>` : html`${detail === "brief" ? this.brief(node, gone) : this.full(node, gone)}${strip(node, this.now)}`}
+      ${detail === "tiny" ? html`<span class="shapes">${glyph(node.state, dots ? 92 : 52)}${gone.length ? rack(true, 52) : nothing}</span><span class="name">${node.name}</span><span class="sr">${gone.length ? "a host of it is dead, " : nothing}${look(node.state).word}</span>` : html`${detail === "brief" ? this.brief(node, gone) : this.full(node, gone)}${strip(node, this.now)}`}
     </button>`;
   }
 
-  private state(node: NodeView, reason = gist(node.reason)) {
+  private state(node: NodeView, reason: string, gone: PairView[], brief = false) {
     const since =
-      node.since != null && node.state !== "ready" && node.state !== "undeployed"
+      node.since != null && node.state !== "ready" && node.state !== "undeployed" && !(brief && gone.length)
         ? `for ${span(this.now - node.since)}`
         : "";
-    return html`<span class="state"><b>${look(node.state).word}</b> <span>${since}${since && reason ? ": " : ""}${reason}</span></span>`;
+    return html`<span class="state"><b>${look(node.state).word}</b> <span>${since}${since && reason ? ": " : ""}${reason}</span>${mark(gone, brief ? 15 : 12)}</span>`;
   }
 
   // A button holds text alone, so everything in it is a span; its name is what can be read in it.
@@ -441,8 +443,8 @@ export class HogarGraph extends LitElement {
     const wanted = node.declared?.batch;
     const declared = wanted === undefined ? "" : `, batch ${wanted < 0 ? `dynamic ${-wanted}` : wanted}`;
     return html`
-      <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${mark(gone, 12)} ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
-      ${this.state(node, node.state === "dead" ? "" : gist(node.reason))}
+      <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
+      ${this.state(node, node.state === "dead" ? "" : gist(node.reason), gone)}
       ${
         node.state === "dead" || silent
           ? html`<span class="why">${node.state === "dead" ? gist(node.reason) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
@@ -462,8 +464,8 @@ export class HogarGraph extends LitElement {
           .replace(/^the model of (?!its )\S+/, "its model")
       : "";
     return html`
-      <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span> ${mark(gone, 15)}</span>
-      ${why ? this.state(node, "") : node.reason ? this.state(node) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${this.roles(node)}</span>`}
+      <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
+      ${why ? this.state(node, "", gone, true) : node.reason ? this.state(node, gist(node.reason), gone, true) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${gone.length ? mark(gone, 15) : this.roles(node)}</span>`}
       ${why ? html`<span class="why">${why}</span>` : nothing}
       ${node.state === "undeployed" ? html`<span class="why">${node.image}${node.declared ? `, batch ${node.declared.batch}` : ""}</span>` : nothing}
       ${

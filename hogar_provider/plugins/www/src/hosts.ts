@@ -76,7 +76,7 @@ export function mark(gone: PairView[], size: number): TemplateResult | typeof no
   const [first] = gone;
   if (!first) return nothing;
   const primary = gone.some((pair) => pair.role === "primary");
-  return html`<span class="hostless" title=${gone.map((pair) => `${pair.role} on ${pair.host}, which does not answer`).join("; ")}>${rack(true, size)} ${primary ? "host" : "backup's host"} dead</span>`;
+  return html`<span class="hostless" title=${gone.map((pair) => `${pair.role} on ${pair.host}, which does not answer`).join("; ")}>${rack(true, size)} ${primary ? "host dead" : html`<span class="sr">host of its </span>backup<span class="sr"> dead</span>`}</span>`;
 }
 
 /** All hosts of a graph's engine; a click on one shows its nodes alone. */
@@ -99,6 +99,8 @@ export class HogarHosts extends LitElement {
       .dead:hover:not(:disabled) { background: var(--dead-bg); border-style: solid; }
       .dead .word { color: var(--dead); font-weight: 600; }
       .dead .n { color: var(--fg); }
+      .warn { border: 1.5px dotted var(--degraded); }
+      .warn .word { color: var(--degraded); font-weight: 600; }
     `,
   ];
 
@@ -130,8 +132,10 @@ export class HogarHosts extends LitElement {
     const front = this.view.frontend_host === host.name ? ", frontend" : "";
     const word = host.dead
       ? `dead${host.since == null ? "" : ` for ${span(this.now - host.since)}`}`
-      : "answers";
-    return html`<button class=${host.dead ? "dead" : ""} aria-pressed=${host.name === this.chosen} title=${host.dead ? `${host.name} ${loss(this.view, host, this.now)}` : `Show the nodes on ${host.name} alone`}
+      : host.reason
+        ? "in trouble"
+        : "answers";
+    return html`<button class=${host.dead ? "dead" : host.reason ? "warn" : ""} aria-pressed=${host.name === this.chosen} title=${host.dead ? `${host.name} ${loss(this.view, host, this.now)}` : host.reason || `Show the nodes on ${host.name} alone`}
       @click=${() => this.choose(host.name)}>${rack(host.dead)}<span class="cut">${host.name}</span> <span class="word">${word}</span> <span class="n">${plural(n, "node")}${front}</span></button>`;
   }
 }

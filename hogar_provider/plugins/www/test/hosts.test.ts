@@ -132,12 +132,27 @@ describe("the view of a graph with hosts", () => {
     expect(plain(app.shadowRoot!.querySelector("[aria-live]"))).toBe("");
   });
 
+  it("says what is the matter with a host that answers all the same", async () => {
+    const ill = host("box-2", ["Node-3"], { reason: "the Docker daemon does not answer; its pairs answer" });
+    const { app, graph } = await shown(
+      played({ hosts: [ill], nodes: [node(3, { pairs: [pair("box-2")] })], flows: [] }),
+    );
+    expect(plain(app.shadowRoot!.querySelector(".note.warn"))).toBe(
+      "Host box-2: the Docker daemon does not answer; its pairs answer",
+    );
+    expect(app.shadowRoot!.querySelector(".alarm")).toBeNull();
+    expect(graph().shadowRoot!.querySelector(".stranded")).toBeNull();
+    expect(plain(app.shadowRoot!.querySelector("hogar-hosts")!.shadowRoot!.querySelector(".warn"))).toBe(
+      "box-2 in trouble 1 node",
+    );
+  });
+
   it("says of a backup that its host is dead", async () => {
     const nodes = [
       node(1, { stateful: true, pairs: [pair("box-1"), pair("box-2", { role: "backup", state: "dead" })] }),
     ];
     const { graph } = await shown(played({ nodes, flows: [] }));
-    expect(plain(graph().shadowRoot!.querySelector(".hostless"))).toBe("backup's host dead");
+    expect(plain(graph().shadowRoot!.querySelector(".hostless"))).toBe("host of its backup dead");
   });
 
   it("shows the nodes of one host alone, and all again", async () => {
