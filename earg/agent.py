@@ -170,7 +170,12 @@ class Agent(AgentCalls):
             if graph is None or drained not in (None, graph):
                 return False
             del self._graphs[name]
-            await asyncio.shield(graph.down())
+            try:
+                await asyncio.shield(graph.down())
+            except StartError:
+                # What is left of it is to be taken down by another try.
+                self._graphs[name] = graph
+                raise
             self._tell(name, "graph", "was taken down")
         return True
 

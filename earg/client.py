@@ -409,6 +409,11 @@ def _connect_or_start(client: AgentClient, home: Home, timeout: float) -> AgentC
 
 def _start_agent(home: Home) -> None:
     """Start an agent in the background. It exits at once where another one holds the lock."""
+    if engine := home.engine:
+        raise NoAgentError(
+            f"no agent runs in {home.path}, and only a client that knows the settings of its "
+            f"engine {engine} can start it"
+        )
     try:
         security()
         home.prepare()

@@ -1,8 +1,8 @@
 """What a deployed graph needs beside its EARG config: *extras*.
 
 EARG's config cannot say how a node chooses among its targets, nor how many replicas it has, how
-long a batch waits, which latency it aims at, what its models find in their environment. That stands
-in a second text. In the EARG config the
+long a batch waits, which latency it aims at, what its models find in their environment and which
+share of a machine they get. That stands in a second text. In the EARG config the
 targets of a choosing node are ordinary dist edges; by the extras each request takes one of them.
 
 This module imports the standard library alone, and PyYAML when a person's file is read.
@@ -39,6 +39,18 @@ MAX_SECONDS = 86_400.0
 
 MAX_RETRIES = 100
 """Most times that a batch that failed is computed again."""
+
+MAX_CPU = 1024.0
+"""Most CPU cores of one model."""
+
+MAX_MEMORY = 2**50
+"""Most bytes of memory of one model."""
+
+MAX_GPUS = 1024
+"""Most GPUs of one model."""
+
+MAX_LABEL = 253
+"""Most characters of a host's label."""
 
 OWN_VARIABLES = (
     *("MODEL_NAME", "MODEL_VERSION", "MODEL_PORT", "PROXY_NAME", "PROXY_PORT", "LISTEN_IP"),
@@ -79,6 +91,18 @@ class NodeExtras:
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables of the models, (name, value), sorted by name."""
 
+    cpu: float | None = None
+    """CPU cores of one model; above 0, at most 1024."""
+
+    memory: int | None = None
+    """Bytes of memory of one model, 1 to 1 PiB."""
+
+    gpu: int = 0
+    """GPUs of one model, 0 to 1024."""
+
+    host: str | None = None
+    """Label of the hosts that the node's pairs may be placed on, at most 253 characters."""
+
     def __post_init__(self) -> None:
         if type(self.replicas) is not int or not 1 <= self.replicas <= MAX_REPLICAS:
             raise ExtrasError(
@@ -98,7 +122,36 @@ class NodeExtras:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _seconds(name, value, MAX_SECONDS))
+        if self.cpu is not None:
+            object.__setattr__(self, "cpu", _cores(self.cpu))
+        if self.memory is not None and (
+            type(self.memory) is not int or not 1 <= self.memory <= MAX_MEMORY
+        ):
+            raise ExtrasError(
+                f"memory: expected an amount from 1 B to {MAX_MEMORY >> 40} TiB, "
+                f"found {_shown(self.memory)}"
+            )
+        if type(self.gpu) is not int or not 0 <= self.gpu <= MAX_GPUS:
+            raise ExtrasError(
+                f"gpu: expected a whole number from 0 to {MAX_GPUS}, found {_shown(self.gpu)}"
+            )
+        if self.host is not None and not (
+            isinstance(self.host, str) and len(self.host) <= MAX_LABEL and _LABEL.match(self.host)
+        ):
+            raise ExtrasError(
+                f"host: expected a label such as gpu-box or zone=a, found {_shown(self.host)}; it "
+                f"has letters, digits, '_', '.', '/', '=' and '-', at most {MAX_LABEL} of them, "
+                "and starts with a letter or digit"
+            )
 
+    @property
+    def share(self) -> tuple[float | None, int | None, int, str | None]:
+        """Which part of which machine it asks for: (cpu, memory, gpu, host). An engine that runs
+        containers grants it when it starts them; the engine on this machine does not."""
+        return self.cpu, self.memory, self.gpu, self.host
+
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./=-]*\Z")
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}\Z")
 
@@ -133,6 +186,16 @@ def _seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float
     if not 0 <= value <= most or (value == 0 and not zero):
         least = "from 0 s" if zero else "above 0 s"
         raise ExtrasError(f"{name}: expected a time {least} to {most:g} s, found {_shown(value)}")
+    return float(value)
+
+
+def _cores(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ExtrasError(f"cpu: expected a number of cores, found {_shown(value)}")
+    if not 0 < value <= MAX_CPU:
+        raise ExtrasError(
+            f"cpu: expected cores above 0 to {MAX_CPU:g}, such as 0.5, found {_shown(value)}"
+        )
     return float(value)
 
 
@@ -422,10 +485,12 @@ def _read_node(place: str, value: Any) -> NodeExtras:
     for key, given in node.items():
         if key == "env":
             read[key] = tuple(_mapping(f"{place}: env", given).items())
-        elif key in ("replicas", "retries", "backup"):
-            read[key] = given
-        else:
+        elif key == "memory":
+            read[key] = amount(f"{place}: {key}", given)
+        elif key in ("wait", "latency", "timeout"):
             read[key] = duration(f"{place}: {key}", given)
+        else:
+            read[key] = given
     return _placed(place, lambda: NodeExtras(**read))
 
 
@@ -445,6 +510,29 @@ def duration(place: str, value: Any) -> float:
             f"found {_shown(value)}"
         )
     return float(Decimal(match[1]) * _UNITS[match[2]])
+
+
+_AMOUNT = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,12})?) ?(?:([kKMGT]i?)B?|B)\Z")
+_PREFIXES = {"": 1} | {
+    f"{letter}{binary}": base ** (power + 1)
+    for power, letter in enumerate("KMGT")
+    for binary, base in (("", 1000), ("i", 1024))
+}
+
+
+def amount(place: str, value: Any) -> int:
+    """Bytes; a whole number is bytes, text has a unit. Raises :class:`ExtrasError` that begins with
+    ``place``."""
+    if type(value) is int:
+        return value
+    match = _AMOUNT.match(value) if isinstance(value, str) else None
+    size = None if match is None else Decimal(match[1]) * _PREFIXES[(match[2] or "").capitalize()]
+    if size is None or size != size.to_integral_value():
+        raise ExtrasError(
+            f"{place}: expected an amount such as 512MiB, 2GB or a whole number of bytes, "
+            f"found {_shown(value)}"
+        )
+    return int(size)
 
 
 def _read_switch(place: str, source: int, value: Any, index_of: _Names) -> Switch:

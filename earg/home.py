@@ -44,6 +44,19 @@ class Home:
         return self.path / "ledger.json"
 
     @property
+    def engine_file(self) -> Path:
+        """There where nodes are no processes of this machine: it names what they run on."""
+        return self.path / "engine"
+
+    @property
+    def engine(self) -> str:
+        """What the nodes of this home's agent run on; empty for processes of this machine."""
+        try:
+            return self.engine_file.read_text(encoding="utf-8")[:200].partition("\n")[0]
+        except OSError:
+            return ""
+
+    @property
     def metrics_targets(self) -> Path:
         """What Prometheus is to scrape, for its file_sd_configs."""
         return self.path / "prometheus" / "targets.json"

@@ -76,10 +76,24 @@ class BatchLimitRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceRecord:
+    """Where a platform of containers had a pair (or with index 0 the frontend, at ``proxy`` and
+    ``url``): see :class:`earg.platform.PairFound`."""
+
+    number: int
+    proxy: str
+    models: tuple[str, ...] = ()
+    host: str = ""
+    digest: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A node as it was: the primary's pair first. ``spec`` is what it was deployed with, which is
     not what the graph's config says while that is being deployed. ``epoch`` numbers its backups,
-    ``synced`` tells whether the backup held the state."""
+    ``synced`` tells whether the backup held the state. Of a platform's node there are ``places``
+    instead of pairs."""
 
     index: int
     spec: NodeSpec
@@ -88,6 +102,7 @@ class NodeRecord:
     synced: bool
     batch_limit: BatchLimitRecord | None
     pairs: tuple[PairRecord, ...]
+    places: tuple[PlaceRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +128,7 @@ class GraphRecord:
     extras: str = ""
     admin_ip: str = ""
     admin_port: int = 0
+    frontend_place: PlaceRecord | None = None
 
 
 def started_at(pid: int) -> int | None:
@@ -166,7 +182,20 @@ def _graph(row: Any) -> GraphRecord:
     nodes = tuple(_node(node) for node in fields.pop("nodes"))
     leftovers = tuple(ProcessRecord(**one) for one in fields.pop("leftovers"))
     frontend = _process(fields.pop("frontend"))
-    return GraphRecord(**fields, nodes=nodes, leftovers=leftovers, frontend=frontend)
+    # One of an agent before there were such has none.
+    place = fields.pop("frontend_place", None)
+    return GraphRecord(
+        **fields,
+        nodes=nodes,
+        leftovers=leftovers,
+        frontend=frontend,
+        frontend_place=_place(place) if place is not None else None,
+    )
+
+
+def _place(row: Any) -> PlaceRecord:
+    fields = dict(row)
+    return PlaceRecord(**fields | {"models": tuple(str(one) for one in fields["models"])})
 
 
 def _node(row: Any) -> NodeRecord:
@@ -182,6 +211,7 @@ def _node(row: Any) -> NodeRecord:
     environment = tuple((str(name), str(value)) for name, value in code.pop("environment"))
     implementation = Implementation(**code, environment=environment)
     limit = fields.pop("batch_limit")
+    places = tuple(_place(one) for one in fields.pop("places", ()))
     spec = NodeSpec(**fields.pop("spec"))
     return NodeRecord(
         **fields,
@@ -189,6 +219,7 @@ def _node(row: Any) -> NodeRecord:
         implementation=implementation,
         batch_limit=BatchLimitRecord(**limit) if limit is not None else None,
         pairs=tuple(pairs),
+        places=places,
     )
 
 

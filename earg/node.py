@@ -18,6 +18,7 @@ from earg.images import Implementation
 from earg.ledger import BatchLimitRecord, NodeRecord
 from earg.pair import RunningPair, StartError
 from earg.protos import hogar_pb2
+from earg.state_changes import StateChanges
 from earg.status import SERVING, NodeState, NodeStatus, Role
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 RECENT = 0.6
 """Seconds for which a status is good enough beside statistics: each costs a call to every proxy,
 and the graph's own watch looks twice a second."""
-
-BUSY_SETTLES, BUSY_QUIET = 1.0, 10.0
-"""A node that gets busy, or ready again, is told of when it has been so for so many seconds, and
-not sooner after the last time than so many seconds: it may change with every batch."""
 
 
 class Surroundings(Protocol):
@@ -111,12 +108,12 @@ class RunningNode:
         self._recovery: asyncio.Task[None] | None = None
         self._again = False
         self._handing_over = False
-        self._state: NodeState | None = None
+        self._states = StateChanges(
+            lambda cause, before, after: around.tell(self.spec.name, cause, before, after)
+        )
         self._seen: tuple[float, NodeStatus] | None = None
         self._has_served = False
         self._last_told = ""
-        self._other_since: float | None = None
-        self._quiet_until = 0.0
 
     @property
     def running(self) -> bool:
@@ -136,7 +133,7 @@ class RunningNode:
             implementation=self.implementation,
             epoch=self._epoch,
             synced=self._synced,
-            batch_limit=_limit_record(self._batch_limit),
+            batch_limit=limit_record(self._batch_limit),
             pairs=tuple(pair.record() for pair in self.pairs),
         )
 
@@ -252,7 +249,7 @@ class RunningNode:
             return
         if self._around.wired:
             serves = self.pairs[0].serves
-            self._changes(NodeState.DEGRADED if serves else NodeState.RECOVERING, what)
+            self._states.becomes(NodeState.DEGRADED if serves else NodeState.RECOVERING, what)
         if not self._handing_over:
             self._start_recovery()
 
@@ -375,7 +372,7 @@ class RunningNode:
             self._tell("serves without a backup, which does not start")
             return
         self._dead = text
-        self._changes(NodeState.DEAD, f"{self._failed_starts} starts failed: {error}")
+        self._states.becomes(NodeState.DEAD, f"{self._failed_starts} starts failed: {error}")
         self._tell(f"is given up after {self._failed_starts} failed starts: {text}")
         await asyncio.gather(*(pair.kill() for pair in self.pairs))
 
@@ -515,29 +512,11 @@ class RunningNode:
     async def look(self) -> None:
         """Tell of a change of state that did not announce itself."""
         status = await self.status()
-        state = status.state
-        if {state, self._state} != {NodeState.READY, NodeState.BUSY}:
-            self._other_since = None
-            self._changes(state, status.reason or self._last_told or "it answers")
-            return
-        now = time.monotonic()
-        if self._other_since is None:
-            self._other_since = now
-        elif now - self._other_since >= BUSY_SETTLES and now >= self._quiet_until:
-            self._quiet_until = now + BUSY_QUIET
-            self._changes(state, status.reason or "fewer requests wait than two batches hold")
-
-    def _changes(self, state: NodeState, cause: str) -> None:
-        before, self._state = self._state, state
-        self._other_since = None
-        if before is not state:
-            cause = cause.partition("\n")[0]
-            self._around.tell(
-                self.spec.name, cause, before.value if before is not None else "", state.value
-            )
+        self._states.look(status, self._last_told or "it answers")
 
 
-def _limit_record(limit: hogar_pb2.BatchLimit | None) -> BatchLimitRecord | None:
+def limit_record(limit: hogar_pb2.BatchLimit | None) -> BatchLimitRecord | None:
+    """A limit that was set, as the ledger has it."""
     if limit is None:
         return None
     told = {

@@ -20,8 +20,9 @@ class Plan:
 
     def implementation(self, index: int, implementation: Implementation) -> Implementation:
         """How node ``index`` runs: ``implementation`` with all of its extras that hold from its
-        start on. How long its batches wait, and their objective, can change while it runs. Of two
-        values of an environment variable the one of the extras, which are the graph's own, wins."""
+        start on. How long its batches wait, and their objective, can change while it runs; its
+        share of a machine is for a platform to grant (:mod:`earg.platform`). Of two values of an
+        environment variable the one of the extras, which are the graph's own, wins."""
         own, choice = self.extras.of(index), self.extras.choice_of(index)
         parts = []
         if own.timeout is not None:

@@ -34,10 +34,11 @@ class Part(Enum):
 class PairOrder:
     """A pair that is to run: a proxy with its model, or with all replicas of it.
 
-    ``number`` is 0, or 1 for the second pair of a stateful node: which of the two is the primary
-    changes while the graph runs. ``implementation`` is what stands in for the image where its
-    entrypoint is not empty; else the image itself is run. ``token`` is what the processes show
-    each other, never written where others can read it.
+    ``number`` is 0 or 1. A stateful node has both: which of the two is the primary changes while
+    the graph runs. Any other has one, and the other, too, while another version takes its place.
+    ``implementation`` is what stands in for the image where its entrypoint is not empty; else the
+    image itself is run. ``token`` is what the processes show each other, never written where
+    others can read it.
     """
 
     graph: str
@@ -55,10 +56,12 @@ class PairOrder:
 
     @property
     def digest(self) -> str:
-        """Of all that the pair's processes are told when they start: another one means that they
-        have to be started anew. The batch limit changes while they run."""
+        """Of all that the pair's processes are told and given when they start, and where they may
+        be: another one means that they have to be started anew. The batch limit changes while they
+        run."""
         spec, runs = self.spec, self.plan.implementation(self.index, self.implementation)
-        told = repr((spec.name, spec.version, spec.image, spec.stateful, runs))
+        share = self.plan.extras.of(self.index).share
+        told = repr((spec.name, spec.version, spec.image, spec.stateful, runs, share))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -106,7 +109,11 @@ class PlatformError(RuntimeError):
 
 class Platform(Protocol):
     """Containers on one host or several. Every call has a deadline of its own, may be repeated,
-    and raises :class:`PlatformError`."""
+    and raises :class:`PlatformError`.
+
+    What could not be stopped because its host was dead, the platform stops when the host is back:
+    of a pair there is one, the one that was started last.
+    """
 
     async def hosts(self) -> tuple[HostStatus, ...]:
         """All hosts, the dead ones too."""

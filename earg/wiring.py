@@ -19,7 +19,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,7 +68,7 @@ class PairView:
     """What is known of a pair since the last look. ``number`` is its place among its node's places
     at first, ``address`` its proxy's IPv4 address. ``status`` and ``load`` are what ``ping`` has
     answered, None where it has not, for ``silent`` seconds. ``wired`` says that it has the graph,
-    and ``synced`` that a backup has the node's state."""
+    ``synced`` that a backup has the node's state; ``wirings`` counts how often it was given it."""
 
     number: int
     place: PairPlace
@@ -78,6 +78,7 @@ class PairView:
     silent: float
     wired: bool
     synced: bool
+    wirings: int
     channel: grpc.aio.Channel | None
 
 
@@ -142,6 +143,7 @@ class _Pair(_Process):
     asking: asyncio.Task[None] | None = None
     answered_at: float = field(default_factory=time.monotonic)
     wired: bool = False
+    wirings: int = 0
     replicas: set[int] = field(default_factory=set)
     told: dict[int, str] = field(default_factory=dict)
     """Where it sends to, by node, as far as it was told."""
@@ -158,20 +160,27 @@ class Wiring:
         *,
         model_port: int = MODEL_PORT,
         proxy_port: int = PROXY_PORT,
+        numbers: Sequence[Sequence[int]] | None = None,
         tell: Callable[[int, str], None] | None = None,
     ) -> None:
-        """``tell`` is called with a node's index and what has happened to it."""
+        """``tell`` is called with a node's index and what has happened to it. ``numbers`` name the
+        pairs of each node where those are not counted from 0."""
         self._tell = tell
         self._plan = plan
         self._places = places
         self._model_port = model_port
         self._frontend = _Process(places.frontend, proxy_port)
         self._entry_told = ("", 0.0)
+        self._frontend_answers = False
         # By node, the primary first.
         self._nodes: list[list[_Pair]] = [
             [
                 _Pair(place.proxy, proxy_port, index=index, number=number, place=place)
-                for number, place in enumerate(pairs)
+                for number, place in zip(
+                    numbers[index - 1] if numbers is not None else range(len(pairs)),
+                    pairs,
+                    strict=True,
+                )
             ]
             for index, pairs in enumerate(places.nodes, 1)
         ]
@@ -184,6 +193,9 @@ class Wiring:
         self._replay_due = False
         self._synced: set[int] = set()
         self._lost: set[int] = set()
+        # Those that finish what they hold, by node.
+        self._retired: dict[int, _Pair] = {}
+        self._refusals: dict[int, str] = {}
         # A pair is not exchanged while it is being looked at.
         self._looking = asyncio.Lock()
         self._replaying = asyncio.Lock()
@@ -214,7 +226,7 @@ class Wiring:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for one in (self._frontend, *self._pairs()):
+        for one in (self._frontend, *self._pairs(), *self._retired.values()):
             await one.close()
 
     @property
@@ -238,10 +250,20 @@ class Wiring:
                 silent=0.0 if pair.status is not None else now - pair.answered_at,
                 wired=pair.wired,
                 synced=index in self._synced,
+                wirings=pair.wirings,
                 channel=pair.channel,
             )
             for pair in self._nodes[index - 1]
         )
+
+    @property
+    def plan(self) -> Plan:
+        """By which it wires."""
+        return self._plan
+
+    def refusal(self, index: int) -> str:
+        """Why a node's primary got no backup when it was told of one last; empty where it did."""
+        return self._refusals.get(index, "")
 
     @property
     def frontend_address(self) -> str:
@@ -252,6 +274,11 @@ class Wiring:
     def frontend_channel(self) -> grpc.aio.Channel | None:
         """The channel to the frontend; None while there is none."""
         return self._frontend.channel
+
+    @property
+    def frontend_is_silent(self) -> bool:
+        """Whether the frontend did not answer when it was asked last."""
+        return not self._frontend_answers
 
     # --- what changes from outside ----------------------------------------------------------
 
@@ -288,6 +315,66 @@ class Wiring:
         if node[0].word is not None and node[0].word.leads and not node[0].word.alone:
             await self._take_away(index, node[0])
 
+    async def take_in(self, index: int, number: int, place: PairPlace, deadline: float) -> None:
+        """Let another pair take the place of a node's only one once it is ready. The one before
+        finishes what it holds: see :meth:`finish`. Raises TimeoutError at ``deadline`` (of the
+        monotonic clock)."""
+        fresh = _Pair(place.proxy, self._frontend.port, index=index, number=number, place=place)
+        why: BaseException | None = None
+        try:
+            while not (fresh.status == PingStatus.READY and fresh.wired) or self._lacks_replicas(
+                fresh
+            ):
+                if time.monotonic() > deadline:
+                    said = "" if why is None else f": {_details(why)}"
+                    raise TimeoutError(f"{place.proxy} is not ready to take over{said}")
+                await self._see(fresh)
+                try:
+                    await self._give_graph_to_heir(fresh)
+                except (grpc.aio.AioRpcError, OSError) as error:
+                    why = error
+                await asyncio.sleep(LOOK_INTERVAL / 5)
+        except BaseException:
+            await fresh.close()
+            raise
+        async with self._looking:
+            node = self._nodes[index - 1]
+            self._retired[index] = node[0]
+            node[0] = fresh
+            await self._tell_all()
+        log.info("%s is in the place of %s", fresh.host, self._retired[index].host)
+
+    async def _give_graph_to_heir(self, fresh: _Pair) -> None:
+        if fresh.status is None:
+            return
+        if not fresh.wired:
+            await self._give_graph(fresh)
+            fresh.wired = True
+            fresh.wirings += 1
+        if self._lacks_replicas(fresh):
+            await self._give_replicas(fresh)
+
+    async def finish(self, index: int, patience: float) -> None:
+        """Wait until the pair whose place was taken holds no request any more, ``patience`` seconds
+        at most, and let it go."""
+        pair = self._retired.pop(index)
+        deadline = time.monotonic() + patience
+        request = hogar_pb2.StatsRequest()
+        while pair.channel is not None and time.monotonic() < deadline:
+            stub = hogar_pb2_grpc.StatisticsStub(pair.channel)
+            try:
+                seen = await answered(stub.Stats(request, timeout=PING_TIMEOUT))
+            except (grpc.aio.AioRpcError, OSError):
+                break
+            if not (seen.queued or seen.running or seen.leaving):
+                break
+            await asyncio.sleep(LOOK_INTERVAL / 5)
+        await self._let_go(pair)
+
+    async def replay(self) -> None:
+        """Let the frontend send again what is in the graph: some of it was lost."""
+        await self._replay()
+
     async def _let_go(self, pair: _Pair) -> None:
         for task in (pair.task, pair.asking):
             if task is not None:
@@ -301,6 +388,12 @@ class Wiring:
             self._frontend = _Process(host, old.port, old.ip)
             self._entry_told = ("", 0.0)
             await old.close()
+
+    async def tell_frontend(self) -> None:
+        """Tell the frontend now where the entry is, and the graph's version."""
+        async with self._looking:
+            if self._nodes[0][0].wired:
+                await self._retarget_frontend(self._nodes[0][0].ip)
 
     def give_up(self, index: int, number: int, dead: bool = True) -> None:
         """Take a pair for dead as soon as it is silent: its host is known to be."""
@@ -334,7 +427,7 @@ class Wiring:
     async def _look(self) -> None:
         if self._leases is None:
             self._leases = self._start(self._keep_asking())
-        await asyncio.gather(self._frontend.resolve(), *map(self._see, self._pairs()))
+        await asyncio.gather(self._see_frontend(), *map(self._see, self._pairs()))
         missing = [one.host for one in (self._frontend, *self._pairs()) if not one.ip]
         if missing:
             # The graph's text names every address.
@@ -369,6 +462,18 @@ class Wiring:
         if text and text != self._missing:
             log.info("%s", text)
         self._missing = text
+
+    async def _see_frontend(self) -> None:
+        await self._frontend.resolve()
+        if self._frontend.channel is None:
+            return
+        stub = prediction_pb2_grpc.ProxyServerStub(self._frontend.channel)
+        try:
+            await answered(stub.ping(prediction_pb2.ping_req(), timeout=PING_TIMEOUT))
+        except (grpc.aio.AioRpcError, OSError):
+            self._frontend_answers = False
+        else:
+            self._frontend_answers = True
 
     async def _see(self, pair: _Pair) -> None:
         moved = await pair.resolve()
@@ -423,6 +528,7 @@ class Wiring:
         if not pair.wired:
             had_graph = not await self._give_graph(pair)
             pair.wired, pair.is_new = True, False
+            pair.wirings += 1
             log.info("%s %s", pair.host, "has its graph already" if had_graph else "has its graph")
         await self._give_replicas(pair)
         if pair.index in self._lost:
@@ -458,7 +564,7 @@ class Wiring:
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                     return False
                 raise
-        runtime = self._runtime()
+        runtime = self._runtime(pair)
         text = write_runtime(runtime, choices=bool(self._plan.extras))
         try:
             await answered(stub.SetDAG(prediction_pb2.dag(dag_=text), timeout=CALL_TIMEOUT))
@@ -499,11 +605,13 @@ class Wiring:
     def _model_info(self, pair: _Pair, number: int, host: str) -> prediction_pb2.modelinfo:
         return model_info(pair.place, pair.index, number, host, self._model_port)
 
-    def _runtime(self) -> RuntimeConfig:
+    def _runtime(self, for_pair: _Pair) -> RuntimeConfig:
+        """The graph as ``for_pair`` is to know it: in it, at its node."""
         config, places = self._plan.config, self._places
         nodes = []
-        for spec, node in zip(config.nodes, self._nodes, strict=True):
-            pairs = [_fields(pair) for pair in node]
+        for index, (spec, node) in enumerate(zip(config.nodes, self._nodes, strict=True), 1):
+            of_node = node if index != for_pair.index or for_pair in node else [for_pair]
+            pairs = [_fields(pair) for pair in of_node]
             nodes.append(RuntimeNode(spec, pairs[0], pairs[1] if len(pairs) > 1 else None))
         return RuntimeConfig(
             places.name,
@@ -673,7 +781,10 @@ class Wiring:
             await answered(control.SetBackup(request, timeout=timeout))
         except (grpc.aio.AioRpcError, OSError) as error:
             log.warning("%s has no backup: %s", primary.host, _details(error))
+            self._refusals[primary.index] = _details(error)
             return False
+        if address:
+            self._refusals.pop(primary.index, None)
         return True
 
     # --- neighbours -------------------------------------------------------------------------

@@ -74,9 +74,14 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "engine": {
                         "label": "Engine",
-                        "description": "What nodes run on: the agent on the machine of the "
-                        "Airflow task.",
-                        "schema": {"type": "string", "enum": ["local"], "default": "local"},
+                        "description": "What nodes run on: processes of the machine of the "
+                        "Airflow task, containers of Docker hosts, or a Kubernetes namespace. "
+                        "The others' settings stand in the extra (docs/engines.md).",
+                        "schema": {
+                            "type": "string",
+                            "enum": ["local", "docker", "kubernetes"],
+                            "default": "local",
+                        },
                     },
                     "home": {
                         "label": "Agent's folder",

@@ -58,7 +58,6 @@ def default_deferrable() -> bool:
 
 def agent_path(earg_conn_id: str | None) -> str:
     """The folder of the agent that a connection names."""
-    from earg.home import find_home
     from hogar_provider.hooks.earg import EargHook
 
-    return str(find_home(EargHook(earg_conn_id).agent_folder()).path)
+    return str(EargHook(earg_conn_id).engine().home.path)

@@ -62,7 +62,7 @@ def change(agent: AgentClient, graph: str, before: dict[str, Any], after: NodeSt
         if old[key] != new[key]
     ]
     phrases = []
-    if old["pids"] != new["pids"]:
+    if old["runs"] != new["runs"]:
         if reasons:
             phrases.append(f"replaced because {', '.join(reasons)}")
         elif not old["serves"]:
@@ -93,13 +93,17 @@ def widest(differences: list[str | None]) -> str | None:
 def _as_json(node: NodeStatus) -> dict[str, Any]:
     from earg.status import SERVING
 
+    primary = node.pairs[0] if node.pairs else None
     return {
         "version": node.version,
         "image": node.image,
         "state": node.state.value,
         "serves": node.state in SERVING,
-        # Of the primary: a backup that is replaced changes nothing that is served.
-        "pids": [*node.pairs[0].model_pids, node.pairs[0].proxy_pid] if node.pairs else [],
+        # Of the primary: a backup that is replaced changes nothing that is served. Of containers
+        # no pids are known.
+        "runs": [primary.host, primary.address, *primary.model_pids, primary.proxy_pid]
+        if primary is not None
+        else [],
     }
 
 

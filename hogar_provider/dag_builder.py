@@ -22,6 +22,7 @@ from hogar_provider.training.tasks import (
     train_tasks,
 )
 from udgl.diagnostics import Diagnostic
+from udgl.engines import ENGINES, SHARES
 from udgl.graph import Operator, ServingGraph
 from udgl.writing import factor_texts
 
@@ -38,8 +39,8 @@ MOST_DOCS = 64 * 1024
 """Characters of UDGL text that a DAG's docs show; Airflow stores the docs with every version."""
 
 
-FROM_PARAMS = {"earg_conn_id": "{{ params.earg_conn_id or '' }}", "dry": "{{ params.dry_run }}"}
-"""What every task takes from the run's params."""
+DRY = "{{ params.dry_run }}"
+"""Whether a task only says what it would do, from the run's params."""
 
 
 BATCH_SCHEMA = {"type": "integer"}
@@ -47,7 +48,7 @@ BATCH_SCHEMA = {"type": "integer"}
 MOST_ROWS = 100
 """Operators that a DAG's docs list."""
 
-_SERVING = ("wait", "latency", "timeout", "retries", "replicas", "env")
+_SERVING = ("wait", "latency", "timeout", "retries", "replicas", *SHARES, "env")
 """Factors that an operator's docs tell where it has them."""
 
 
@@ -106,10 +107,15 @@ def build_dag(
     dag.graph, dag.source, dag.text = graph, source, text
     dag.fileloc = str(source)
 
-    common: dict[str, Any] = {"dag": dag, "graph": name, **FROM_PARAMS}
+    common: dict[str, Any] = {
+        "dag": dag,
+        "graph": name,
+        "earg_conn_id": connection_template(graph),
+        "dry": DRY,
+    }
     into, out_of = _neighbours(graph)
     deploy_seconds, probe_seconds = deploy_timeout(), probe_timeout()
-    trainings = train_tasks(nodes, dag, FROM_PARAMS["dry"])
+    trainings = train_tasks(nodes, dag, DRY)
     deploys = TaskGroup(
         "deploy", dag=dag, tooltip="Start every node: its model and its proxy", ui_color="#d2e3fc"
     )
@@ -169,12 +175,12 @@ def build_dag(
             udgl=text,
             source=source.name,
             targets="{{ params.platforms | tojson }}",
-            dry=FROM_PARAMS["dry"],
+            dry=DRY,
             doc_md=f"Writes the files of {', '.join(platforms)}; the log names them.",
         )
 
     # Given before, every task would get a copy, which takes long and is stored with each.
-    dag.params = {**_params(nodes), **_platform_param(platforms)}
+    dag.params = {**_params(graph, nodes), **_platform_param(platforms)}
     deploy_after(trainings, deploy_tasks, dag)
     wire.set_upstream(deploy_tasks)
     wire.set_downstream(probe_of[entry.name])
@@ -182,6 +188,12 @@ def build_dag(
         probe_of[source_name].set_downstream(probe_of[target_name])
     serve.set_upstream([probe_of[operator.name] for operator in graph.exits()])
     return dag
+
+
+def connection_template(graph: ServingGraph) -> str:
+    """The connection that a run's tasks use: the one that its params name, else that of their
+    engine, else that of the graph's. Each engine has a connection of its name."""
+    return f"{{{{ params.earg_conn_id or params.engine or '{graph.engine or ''}' }}}}"
 
 
 def describe(graph: ServingGraph, text: str, warnings: Sequence[Diagnostic] = ()) -> str:
@@ -263,6 +275,9 @@ def _table(graph: ServingGraph) -> str:
     )
 
 
+_DEFAULT_CONNECTION = "that of [hogar] default_conn_id."
+
+
 def _platforms(graph: ServingGraph) -> list[str]:
     """The targets whose files a run publishes: none where the graph names EARG alone."""
     named = list(dict.fromkeys(graph.platforms))
@@ -284,17 +299,25 @@ def _platform_param(platforms: list[str]) -> dict[str, Param]:
     }
 
 
-def _params(nodes: Sequence[Operator]) -> dict[str, Param]:
+def _params(graph: ServingGraph, nodes: Sequence[Operator]) -> dict[str, Param]:
     """What the trigger form asks for, all with a default."""
     names = [operator.name for operator in nodes]
     return {
         **retrain_param(nodes),
+        "engine": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *ENGINES],
+            title="Engine",
+            description="What the nodes run on: the connection of this name. Empty: "
+            + (f"{graph.engine}, as the graph says." if graph.engine else _DEFAULT_CONNECTION),
+        ),
         "earg_conn_id": Param(
             None,
             type=["null", "string"],
             title="Engine connection",
-            description="The Airflow connection of type earg: the agent that runs the graph. "
-            "Empty: [hogar] default_conn_id.",
+            description="Another Airflow connection of type earg to run the graph with. Empty: "
+            "that of the engine.",
         ),
         "dry_run": Param(
             False,

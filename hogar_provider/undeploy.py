@@ -55,7 +55,7 @@ def take_down(
 def undeploy(params: dict[str, Any]) -> dict[str, Any]:
     """What the DAG's task does; ``params`` are the run's. Returns
     ``{"graph", "was_deployed", "unanswered"}``. Starts no agent where none runs."""
-    from earg.client import AgentError, NoAgentError, connect
+    from earg.client import AgentError, NoAgentError
     from hogar_provider.configuration import drain_timeout
     from hogar_provider.deployers import deployed_as
     from hogar_provider.exceptions import AirflowException
@@ -66,7 +66,7 @@ def undeploy(params: dict[str, Any]) -> dict[str, Any]:
     now = params["how"] == AT_ONCE
     engine = EargHook(params["earg_conn_id"]).engine()
     try:
-        client = connect(engine.home, start=False)
+        client = engine.connect(start=False)
     except NoAgentError as error:
         return _nothing_to_do(wanted, str(error))
     except AgentError as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from udgl.choice_checks import check_choices, check_joins
 from udgl.diagnostics import Diagnostic, listing, quote
+from udgl.engines import check_engine
 from udgl.factor_checks import check_factors
 from udgl.gaps import Gaps
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
@@ -30,6 +31,7 @@ def check(graph: ServingGraph, gaps: Gaps | None = None) -> list[Diagnostic]:
         if not gaps.edges:
             found += check_joins(graph)
     found += check_factors(graph, gaps)
+    found += check_engine(graph)
     edges, duplicates = _edges(graph, meant)
     found += duplicates
     found += (_cycle_diagnostic(cycle, edges, names) for cycle in _cycles(names, edges))

@@ -68,6 +68,8 @@ CODES: dict[str, str] = {
     "U137": "A switch has no case for all other requests (a note).",
     "U138": "A condition can never hold of the type that its source replies (a warning).",
     "U139": "A join waits for alternatives that never come together (a warning).",
+    "U140": "There is no such engine.",
+    "U141": "The local engine does not heed a factor (a warning).",
 }
 """Code to the rule that it reports, one sentence each. Codes are never given another meaning."""
 

@@ -87,7 +87,12 @@ ENTRIES = _by_word(
         "Targets to compile to beside EARG, with commas between.",
         "platform kserve",
     ),
-    Word("engine", "NAME", "What the nodes run on.", "engine local"),
+    Word(
+        "engine",
+        "NAME",
+        "What the nodes run on: local, docker or kubernetes.",
+        "engine docker",
+    ),
 )
 """What ``meta`` may hold."""
 

@@ -27,6 +27,14 @@ def add(commands: Commands) -> None:
         help="go on for ever: wire what comes back, and let backups take over",
     )
     parser.add_argument(
+        "--serve",
+        metavar="IP[:PORT]",
+        help="with --watch: answer the agent's calls about the graph there (default port: 22225)",
+    )
+    parser.add_argument(
+        "--url", default="", help="with --serve: where clients reach the frontend, for who asks"
+    )
+    parser.add_argument(
         "--timeout", type=float, default=300.0, help="seconds until all is ready (default: 300)"
     )
     add_json(parser, "that the graph is ready")
@@ -52,6 +60,14 @@ def run(options: argparse.Namespace) -> None:
         places = read_places(_text(options.places), plan.config)
     except (ConfigError, ExtrasError, PlacesError, SecurityError) as error:
         raise CommandError(str(error)) from None
+    if options.serve is not None:
+        from earg.wiring_agent import serve
+
+        if not options.watch:
+            raise CommandError("--serve goes with --watch: who answers goes on for ever")
+        ip, port = _address(options.serve)
+        asyncio.run(serve(plan, places, ip, port, options.url))
+        return
 
     async def work() -> None:
         from earg.process import run_until_stopped
@@ -80,6 +96,22 @@ def run(options: argparse.Namespace) -> None:
         raise CommandError(f"the graph is not ready after {options.timeout:g} s") from None
     if not options.watch and options.json:
         print_json({"graph": places.name, "ready": True})
+
+
+def _address(text: str) -> tuple[str, int]:
+    """The address and the port of ``IP[:PORT]``."""
+    import ipaddress
+
+    from earg.wiring_agent import WIRING_PORT
+
+    ip, _, port = text.partition(":")
+    try:
+        found = str(ipaddress.IPv4Address(ip)), int(port or WIRING_PORT)
+    except ValueError:
+        found = "", 0
+    if not 1 <= found[1] <= 65535:
+        raise CommandError(f"--serve: {text[:100]!r} is no IPv4 address, or IPv4 address and port")
+    return found
 
 
 def _text(path: Path) -> str:

@@ -61,12 +61,12 @@ def agent(args: Namespace) -> Iterator[AgentClient]:
 def deployed(args: Namespace) -> tuple[GraphStatus, ...]:
     """All deployed graphs, or that of ``args.graph``; none where no agent runs, which is said."""
     from earg.cli.errors import CommandError
-    from earg.client import NoAgentError, connect
+    from earg.client import NoAgentError
 
     engine = hook_of(args).engine()
     wanted = getattr(args, "graph", None)
     try:
-        with connect(engine.home, start=False) as client:
+        with engine.connect(start=False) as client:
             if wanted:
                 return (graph_of(client, wanted),)
             return client.graphs()

@@ -13,12 +13,12 @@ from hogar_provider.deployers import deployed_as
 def run(args: Namespace) -> None:
     """Do it. A graph that is down has events, too."""
     from earg.cli.errors import CommandError
-    from earg.client import NoAgentError, connect
+    from earg.client import NoAgentError
 
     if args.limit < 1:
         raise CommandError(f"--limit must be 1 or more, not {args.limit}")
     try:
-        with connect(hook_of(args).engine().home, start=False) as client:
+        with hook_of(args).engine().connect(start=False) as client:
             events = client.events(args.graph or "")
             if args.graph and not events:
                 events = client.events(deployed_as(args.graph))

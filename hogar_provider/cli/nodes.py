@@ -11,6 +11,8 @@ from hogar_provider.cli.table import show
 @command
 def run(args: Namespace) -> None:
     """Do it: a line for each pair of a model and a proxy."""
+    graphs = deployed(args)
+    several = any(graph.hosts for graph in graphs)
     rows = [
         {
             "graph": graph.name,
@@ -19,6 +21,7 @@ def run(args: Namespace) -> None:
             "state": node.state.value,
             "role": pair.role.value,
             "pair": pair.state.value,
+            **({"host": pair.host} if several else {}),
             "address": pair.address,
             "models": max(1, len(pair.model_pids)),
             "model_pid": pair.model_pid or "",
@@ -26,7 +29,7 @@ def run(args: Namespace) -> None:
             # A model's traceback is in its log.
             "reason": (pair.reason or node.reason).partition("\n")[0],
         }
-        for graph in deployed(args)
+        for graph in graphs
         for node in graph.nodes
         for pair in node.pairs
     ]

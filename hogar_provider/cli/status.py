@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from earg.status import SERVING, NodeState
 from hogar_provider.cli.engine import command, deployed
-from hogar_provider.cli.table import show
+from hogar_provider.cli.table import moment, show
 
 if TYPE_CHECKING:
     from earg.status import GraphStatus
@@ -34,7 +34,25 @@ def run(args: Namespace) -> None:
     graphs = deployed(args)
     with create_session() as session:
         dags = deployers(session, [graph.name for graph in graphs])
-    show(args, [row_of(graph, dags.get(graph.name)) for graph in graphs])
+    several = any(graph.hosts for graph in graphs)
+    rows = []
+    for graph in graphs:
+        row = row_of(graph, dags.get(graph.name))
+        rows.append({**row, "hosts": hosts_of(graph)} if several else row)
+    show(args, rows)
+
+
+def hosts_of(graph: GraphStatus) -> str:
+    """How many of the engine's hosts answer, and what is the matter with the others; empty where
+    it has the agent's own alone."""
+    dead = [host for host in graph.hosts if host.dead]
+    if not graph.hosts:
+        return ""
+    said = [f"{len(graph.hosts) - len(dead)}/{len(graph.hosts)} answer"]
+    for host in dead:
+        since = f" since {moment(host.since)}" if host.since else ""
+        said.append(f"{host.name} does not{since}" + (f": {host.reason}" if host.reason else ""))
+    return "; ".join(said)
 
 
 def row_of(graph: GraphStatus, dag: GraphDagRow | None) -> dict[str, Any]:

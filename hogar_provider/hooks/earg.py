@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
 from hogar_provider.configuration import default_conn_id
+from hogar_provider.engines.connection import EngineConnection, read_connection
+from hogar_provider.engines.registry import ENGINES, LOCAL, open_engine
 from hogar_provider.exceptions import AirflowException, AirflowNotFoundException
 
 if TYPE_CHECKING:
     from earg.client import AgentClient
-
-LOCAL = "local"
-"""The engine on this machine; also a connection's name that needs no definition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What a connection says. ``home`` is the agent's folder, None where the runtime chooses;
-    ``start`` whether an agent may be started where none runs; ``token`` what requests to the
-    graphs show, empty where they need none."""
-
-    home: Path | None = None
-    start: bool = True
-    token: str = field(default="", repr=False)
+    from hogar_provider.engines.engine import Engine
 
 
 class EargHook(BaseHook):
-    """A client of the agent that the connection names.
+    """A client of the agent of the engine that the connection names.
 
-    The connections ``earg_default`` and ``local`` need not be defined: they mean the agent on this
-    machine then, which starts by itself on first use. A connection's extra may hold ``engine``
-    (``local``), ``home`` (the agent's folder; default: ``$EARG_HOME``, else the user's state
-    folder) and ``start`` (whether an agent is started where none runs; default: yes), and its
-    password the token that the graphs' frontends ask for.
+    The connection ``earg_default`` need not be defined, and means the agent on this machine then,
+    nor those called as the engines: ``local``, ``docker`` and ``kubernetes`` mean what
+    docs/engines.md says of each without settings. An agent starts by itself on first use. A
+    connection's extra may hold ``engine`` (default: ``local``), ``home`` (the agent's folder;
+    default: ``$EARG_HOME``, else the user's state folder), ``start`` (whether an agent is started
+    where none runs; default: yes) and what is the engine's own, and its password the token that the
+    graphs' frontends ask for.
 
     :param earg_conn_id: the Airflow connection; None or empty: that of ``[hogar]
         default_conn_id``.
@@ -77,33 +66,16 @@ class EargHook(BaseHook):
         Raises AirflowNotFoundException for a connection that is not defined, other than those
         that need not be, and AirflowException for one whose extra makes no sense.
         """
+        name = self.earg_conn_id if self.earg_conn_id in ENGINES else LOCAL
         try:
             connection = self.get_connection(self.earg_conn_id)
         except AirflowNotFoundException:
-            if self.earg_conn_id in (self.default_conn_name, LOCAL):
-                return Engine()
-            raise
-        extra = connection.extra_dejson
-        if not isinstance(extra, dict):
-            raise self._wrong("the extra", "a JSON object", extra)
-        if (engine := extra.get("engine") or LOCAL) != LOCAL:
-            raise self._wrong("'engine'", f"'{LOCAL}'", engine)
-        home = extra.get("home") or None
-        if home is not None and (
-            not isinstance(home, str) or not Path(home).expanduser().is_absolute()
-        ):
-            raise self._wrong("'home'", "an absolute path", home)
-        start = {"true": True, "false": False}.get(str(extra.get("start", True)).lower())
-        if start is None:
-            raise self._wrong("'start'", "true or false", extra["start"])
-        # Airflow has masked the password when it fetched the connection.
-        token = connection.password or ""
-        return Engine(None if home is None else Path(home).expanduser(), start, token)
-
-    def agent_folder(self) -> Path | None:
-        """The folder that the connection names; None where it leaves the choice to the runtime.
-        Raises as :meth:`engine` does."""
-        return self.engine().home
+            if self.earg_conn_id not in (self.default_conn_name, *ENGINES):
+                raise
+            said = EngineConnection(self.earg_conn_id, name, find=self.get_connection)
+        else:
+            said = read_connection(connection, self.earg_conn_id, name, self.get_connection)
+        return open_engine(said)
 
     def get_conn(self, start: bool = True) -> AgentClient:
         """A client of the agent, which is started where it does not run, unless ``start`` or the
@@ -111,16 +83,14 @@ class EargHook(BaseHook):
 
         Raises AirflowException where no agent can be reached.
         """
-        from earg.client import AgentError, NoAgentError, connect
+        from earg.client import AgentError
 
-        engine = self.engine()
         try:
-            return connect(engine.home, start=start and engine.start)
-        except NoAgentError as error:
-            hint = "" if engine.start else ", and the connection forbids to start one"
-            raise AirflowException(f"Connection {self.earg_conn_id!r}: {error}{hint}.") from None
+            return self.engine().connect(start)
         except AgentError as error:
-            raise AirflowException(f"Connection {self.earg_conn_id!r}: {error}") from None
+            raise AirflowException(
+                f"Connection {self.earg_conn_id!r}: {str(error).rstrip('.')}."
+            ) from None
 
     def send(
         self, url: str, body: bytes, content_type: str, timeout: float = 60.0
@@ -155,35 +125,14 @@ class EargHook(BaseHook):
             raise AirflowException(f"{url} does not answer: {error}") from None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Whether the agent answers, or could be started, and a sentence about it.
+        """Whether graphs could be deployed on the engine, and a sentence about it.
 
         It starts no agent: a look must not leave a process behind.
         """
-        from earg.client import AgentError, NoAgentError, connect
-        from earg.home import HomeError, find_home
-
         try:
-            engine = self.engine()
-            home = find_home(engine.home)
-            home.prepare()
-            with connect(home.path, start=False, timeout=5.0) as client:
-                version, pid = client.hello()
-                graphs = ", ".join(graph.name for graph in client.graphs()) or "none"
-        except NoAgentError:
-            if not engine.start:
-                return False, (
-                    f"No agent runs in {home.path}, and the connection forbids to start one. "
-                    "Start it there: earg agent start"
-                )
-            return True, f"No agent runs in {home.path} yet. The first deploy starts one."
-        except (AgentError, AirflowException, HomeError) as error:
+            return self.engine().examine()
+        except AirflowException as error:
             return False, str(error)
-        return True, f"Agent {version} (pid {pid}) in {home.path}. Deployed graphs: {graphs}."
-
-    def _wrong(self, what: str, wanted: str, found: object) -> AirflowException:
-        return AirflowException(
-            f"Connection {self.earg_conn_id!r}: {what} must be {wanted}, not {found!r}."
-        )
 
 
 def _form() -> dict[str, Any]:

@@ -127,7 +127,12 @@ class EargOperator(BaseOperator):
 
 
 def describe_pair(pair: PairStatus) -> str:
-    """Where a pair runs, for the task's log."""
+    """Where a pair runs, for the task's log; containers have no pids that are of use here."""
+    where = f"{pair.role.value} on {pair.address}"
+    if pair.host:
+        where += f" of host {pair.host}"
+    if not pair.proxy_pid:
+        return where
     pids = pair.model_pids or (pair.model_pid,)
     models = f"model pid{'s' if len(pids) > 1 else ''} {', '.join(map(str, pids))}"
-    return f"{pair.role.value} on {pair.address}, {models}, proxy pid {pair.proxy_pid}"
+    return f"{where}, {models}, proxy pid {pair.proxy_pid}"

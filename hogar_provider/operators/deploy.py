@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hogar_provider.arguments import agent_path, batches, default_deferrable, truth
 from hogar_provider.configuration import deploy_timeout
 from hogar_provider.exceptions import AirflowFailException
+from hogar_provider.hooks.earg import EargHook
 from hogar_provider.links import NODE_LINKS, shown
 from hogar_provider.operators.base import MARGIN, EargOperator, describe_pair
 
@@ -38,11 +39,12 @@ class DeployNodeOperator(EargOperator):
     Succeeds once the model is constructed and its proxy has it; a node that runs already is left
     as it is, one whose batch alone differs is told its new limit, and one of which another version
     serves is replaced without a failed request. The log says which. Returns
-    ``{"node", "change", "difference", "address", "pairs": [{"role", "address", "model_pid",
-    "proxy_pid"}]}``; ``difference`` is what ``udgl diff`` prints of the graph that was deployed
-    when the task began and this one, None where none was. A model that raises on construction fails
-    the task without a retry, with the model's own traceback in the log and nothing of it left
-    running; the version before serves on.
+    ``{"node", "change", "difference", "address", "pairs": [{"role", "host", "address",
+    "model_pid", "proxy_pid"}]}``, with an empty host where the engine has one alone;
+    ``difference`` is what ``udgl diff`` prints of the graph that was deployed when the task began
+    and this one, None where none was. A model that raises on construction fails the task without a
+    retry, with the model's own traceback in the log and nothing of it left running; the
+    version before serves on.
 
     :param graph: the graph's name as deployed: no ``-`` in it (templated).
     :param version: the graph's version as deployed (templated).
@@ -50,12 +52,13 @@ class DeployNodeOperator(EargOperator):
         ``udgl compile -t earg`` writes).
     :param index: which node of the config, from 1.
     :param images: the YAML file that maps images to Python classes (templated); a relative path
-        starts at the folder of the DAG's file.
+        starts at the folder of the DAG's file. An engine that runs images as they are needs none.
     :param timeout: seconds that the model may take to construct and warm up; unless given,
         ``[hogar] deploy_timeout``.
     :param extras: what the graph says beyond its config, as YAML or JSON text (docs/extras.md).
     :param entrypoint: the node's Python class, ``package.module:Class``, whose modules are found
-        beside the DAG's file; the images file is not asked then.
+        beside the DAG's file, or in its image where the engine runs that; the images file is not
+        asked then.
     :param batch: batch limits that take the place of those in the config, by operator: a mapping or
         a JSON object (templated). All tasks that deploy nodes of one graph must give the same.
     :param artifact: the folder of the trained model, for one that is trained; its process finds it
@@ -111,12 +114,15 @@ class DeployNodeOperator(EargOperator):
 
         config = self.effective_config()
         node = self.node(config)
-        implementation = self.with_artifact(self.implementation(node.image))
+        engine = EargHook(self.earg_conn_id).engine()
+        implementation = self.with_artifact(self.implementation(node.image, engine.runs_images))
         self.log.info(
-            "Deploy node %d (%s %s) of graph %s %s: image %s is %s from %s",
-            *(self.index, node.name, node.version, self.graph, self.version),
-            *(node.image, implementation.entrypoint, implementation.folder),
+            "Deploy node %d (%s %s) of graph %s %s on the engine %s: %s",
+            *(self.index, node.name, node.version, self.graph, self.version, engine.name),
+            describe_implementation(node.image, implementation),
         )
+        if not engine.runs_images:
+            self._warn_of_unheeded(engine.name, node.name, config)
         begin = time.time()
         arguments: dict[str, Any] = {
             "graph": self.graph,
@@ -183,7 +189,8 @@ class DeployNodeOperator(EargOperator):
         status = next(node for node in graph.nodes if node.index == self.index)
         changed = change(agent, self.graph, before, status)
         for pair in status.pairs:
-            self.log.info("%s: %s; log %s", status.name, describe_pair(pair), pair.model_log)
+            log = f"; log {pair.model_log}" if pair.model_log else ""
+            self.log.info("%s: %s%s", status.name, describe_pair(pair), log)
         for line in agent.node_log(self.graph, self.index, FIRST_LINES).splitlines():
             self.log.info("%s | %s", status.name, line)
         self.log.info(
@@ -198,6 +205,7 @@ class DeployNodeOperator(EargOperator):
             "pairs": [
                 {
                     "role": pair.role.value,
+                    "host": pair.host,
                     "address": pair.address,
                     "model_pid": pair.model_pid,
                     "proxy_pid": pair.proxy_pid,
@@ -208,15 +216,15 @@ class DeployNodeOperator(EargOperator):
 
     def intent(self) -> str:
         """As of :class:`EargOperator`."""
-        from earg.client import AgentError, connect
+        from earg.client import AgentError
         from hogar_provider.changes import look
-        from hogar_provider.hooks.earg import EargHook
 
         node = self.node(self.effective_config())
-        implementation = self.implementation(node.image)
-        what = f"{node.name} {node.version} ({node.image} is {implementation.entrypoint})"
+        engine = EargHook(self.earg_conn_id).engine()
+        implementation = self.implementation(node.image, engine.runs_images)
+        what = f"{node.name} {node.version} ({describe_implementation(node.image, implementation)})"
         try:
-            with connect(EargHook(self.earg_conn_id).agent_folder(), start=False) as agent:
+            with engine.connect(start=False) as agent:
                 old = look(agent, self.graph, self.index)["node"]
         except AgentError:
             old = None
@@ -278,12 +286,20 @@ class DeployNodeOperator(EargOperator):
             else (self.config)
         )
 
-    def implementation(self, image: str) -> Implementation:
+    def implementation(self, image: str, runs_images: bool = False) -> Implementation:
         """The node's Python class: the one that the graph names, else the one that stands in for
         ``image`` on a machine without containers; AirflowFailException that names the image, the
-        file and the lines to add where there is none."""
+        file and the lines to add where there is none. Where the engine ``runs_images`` as they
+        are, no class has to stand in for one, and one that the graph names is in the image."""
         from earg.images import ImagesError, Implementation, implementation_of, read_images
 
+        if runs_images:
+            if image == self.entrypoint:
+                raise AirflowFailException(
+                    f"{image} has no image, and this engine runs images: add the one that has the "
+                    "class, as `image` of its operator"
+                )
+            return Implementation(self.entrypoint, "")
         if self.entrypoint:
             beside = Path(os.path.normpath(Path(self.dag.fileloc).parent))
             return Implementation(self.entrypoint, str(beside.resolve()))
@@ -295,6 +311,23 @@ class DeployNodeOperator(EargOperator):
             return implementation_of(image, read_images(path) if path.exists() else {}, path)
         except ImagesError as error:
             raise AirflowFailException(str(error)) from None
+
+    def _warn_of_unheeded(self, engine: str, name: str, config: StaticConfig) -> None:
+        """Say which share of a machine the node asks for in vain."""
+        from earg.extras import ExtrasError, read_extras
+
+        try:
+            own = read_extras(self.extras, config).of(self.index)
+        except ExtrasError:
+            # The agent tells what is wrong with them.
+            return
+        words = [word for word in ("cpu", "memory", "gpu", "host") if getattr(own, word)]
+        if words:
+            self.log.warning(
+                "The engine %s does not heed the %s of %s: its models are processes that share the "
+                "machine.",
+                *(engine, ", ".join(words), name),
+            )
 
     def with_artifact(self, implementation: Implementation) -> Implementation:
         """With the trained model's folder in its environment, where it is trained;
@@ -309,3 +342,12 @@ class DeployNodeOperator(EargOperator):
             )
         pair = (VARIABLE, self.artifact.strip())
         return replace(implementation, environment=(*implementation.environment, pair))
+
+
+def describe_implementation(image: str, implementation: Implementation) -> str:
+    """What runs as a node, for logs."""
+    if not implementation.entrypoint:
+        return f"image {image}"
+    if not implementation.folder:
+        return f"image {image} with {implementation.entrypoint}"
+    return f"image {image} is {implementation.entrypoint} from {implementation.folder}"

@@ -71,10 +71,10 @@ class UndeployGraphOperator(EargOperator):
         return True
 
     def _is_deployed(self) -> bool:
-        from earg.client import AgentError, NoAgentError, connect
+        from earg.client import AgentError, NoAgentError
 
         try:
-            with connect(EargHook(self.earg_conn_id).agent_folder(), start=False) as agent:
+            with EargHook(self.earg_conn_id).engine().connect(start=False) as agent:
                 return any(graph.name == self.graph for graph in agent.graphs())
         except NoAgentError:
             return False

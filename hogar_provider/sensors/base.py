@@ -73,11 +73,11 @@ class EargSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> bool:
         """Look once; who is waited for, and why, is in the log."""
-        from earg.client import AgentError, NoAgentError, connect
+        from earg.client import AgentError, NoAgentError
 
-        folder = EargHook(self.earg_conn_id).agent_folder()
+        engine = EargHook(self.earg_conn_id).engine()
         try:
-            with connect(folder, start=False) as agent:
+            with engine.connect(start=False) as agent:
                 done, sentence = self.look(agent)
         except NoAgentError as error:
             # No graph is deployed then; that may come.

@@ -239,6 +239,7 @@ def test_bounds_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (model.FIRST_PAUSE, model.LONGEST_PAUSE) == (node.FIRST_PAUSE, node.LONGEST_PAUSE)
 
 
+@pytest.mark.slow
 def test_kept_costs_give_the_tables_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,8 @@ import udgl
 from earg.training import LocalLink, TrainingContext
 from hogar_provider.training.plans import training_plan
 
+pytestmark = pytest.mark.slow
+
 DAGS = Path(__file__).parents[2] / "dags"
 SEVEN = (DAGS / "samples/seven.pgm").read_bytes()
 

@@ -12,6 +12,8 @@ from models.subject import SubjectAnalyzer
 from models.tokenizer import MAX_CHARACTERS, Tokenizer
 from models.transcriber import Transcriber
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def subject() -> SubjectAnalyzer:

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.transcriber import MAX_SECONDS, RATE, Transcriber, pcm_of
 
+pytestmark = pytest.mark.slow
+
 PRAISE = "i love this wonderful library it makes my work a great pleasure"
 COMPLAINT = "the hotel was terrible and the staff were very rude"
 

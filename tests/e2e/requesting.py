@@ -17,6 +17,7 @@ class Requests:
     """What became of them."""
 
     answered: int = 0
+    replies: list[bytes] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
@@ -33,24 +34,29 @@ def beginning(sample: Path, seconds: float) -> bytes:
 
 
 @contextmanager
-def requesting(url: str, body: bytes, clients: int = 2, pause: float = 0.1) -> Iterator[Requests]:
+def requesting(
+    url: str, body: bytes, clients: int = 2, pause: float = 0.1, token: str = ""
+) -> Iterator[Requests]:
     """Send ``body`` as long as the block lasts; at its end every request has its answer."""
     requests, over, lock = Requests(), threading.Event(), threading.Lock()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     headers = {"Content-Type": "application/octet-stream"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
 
     def send() -> None:
         while not over.wait(pause):
             request = urllib.request.Request(f"{url}/predict", body, headers)
             try:
                 with opener.open(request, timeout=60) as reply:
-                    reply.read()
+                    said = reply.read()
             except OSError as error:
                 with lock:
                     requests.failures.append(repr(error))
             else:
                 with lock:
                     requests.answered += 1
+                    requests.replies.append(said)
 
     threads = [threading.Thread(target=send) for _ in range(clients)]
     for thread in threads:

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,9 @@ from earg.choosing import Case, Share, Split, Switch
 from earg.condition import holds, parse_condition
 from earg.config import Edge, NodeSpec, StaticConfig, read_static, write_static
 from earg.extras import (
+    MAX_CPU,
+    MAX_GPUS,
+    MAX_MEMORY,
     MAX_TEXT,
     Extras,
     ExtrasError,
@@ -24,6 +29,9 @@ from earg.extras import (
     read_extras,
     write_extras,
 )
+from earg.images import Implementation
+from earg.plan import Plan, read_plan
+from earg.platform import PairOrder
 from tests.earg.test_condition import conditions
 from tests.earg.test_guards import nested_graphs
 
@@ -132,6 +140,10 @@ node_extras = st.builds(
     wait=st.floats(0, 60),
     latency=st.none() | seconds,
     timeout=st.none() | seconds,
+    cpu=st.none() | st.floats(0, MAX_CPU, exclude_min=True),
+    memory=st.none() | st.integers(1, MAX_MEMORY),
+    gpu=st.integers(0, MAX_GPUS),
+    host=st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_./=-]{0,252}", fullmatch=True),
 )
 
 
@@ -195,6 +207,31 @@ def test_every_valid_extras_read_back_equal(
         ("wait: 5ms", "wait: 61s", "wait: expected a time from 0 s to 60 s, found 61.0"),
         ("latency: 50 ms", "latency: 0", "latency: expected a time above 0 s to 86400 s"),
         ("timeout: 2m", "timeout: 25h", "nodes, Echo: timeout: expected a time above 0 s"),
+        ("{timeout: 2m}", "{cpu: 0}", "nodes, Echo: cpu: expected cores above 0 to 1024"),
+        ("{timeout: 2m}", "{cpu: 1025}", "found 1025"),
+        ("{timeout: 2m}", "{cpu: '1'}", "nodes, Echo: cpu: expected a number of cores, found '1'"),
+        ("{timeout: 2m}", "{cpu: true}", "cpu: expected a number of cores, found true"),
+        ("{timeout: 2m}", "{cpu: 1e999}", "cpu: expected cores .*found inf"),
+        (
+            "{timeout: 2m}",
+            "{memory: 0}",
+            "nodes, Echo: memory: expected an amount from 1 B to 1024",
+        ),
+        (
+            "{timeout: 2m}",
+            "{memory: 1.5}",
+            "nodes, Echo: memory: expected an amount such as 512MiB",
+        ),
+        ("{timeout: 2m}", "{memory: 1.5B}", "found '1.5B'"),
+        ("{timeout: 2m}", "{memory: 2 GiBs}", "found '2 GiBs'"),
+        ("{timeout: 2m}", "{memory: 1025TiB}", "memory: expected an amount from 1 B to 1024 TiB"),
+        ("{timeout: 2m}", "{memory: null}", "found nothing"),
+        ("{timeout: 2m}", "{gpu: 1.0}", "nodes, Echo: gpu: expected a whole number from 0 to 1024"),
+        ("{timeout: 2m}", "{gpu: -1}", "found -1"),
+        ("{timeout: 2m}", "{host: -a}", "nodes, Echo: host: expected a label .*found '-a'"),
+        ("{timeout: 2m}", "{host: a b}", "found 'a b'"),
+        ("{timeout: 2m}", "{host: 7}", "host: expected a label .*found 7"),
+        ("{timeout: 2m}", f"{{host: {'a' * 254}}}", "at most 253 of them"),
         ("{timeout: 2m}", "2m", "nodes, Echo: expected a mapping, found '2m'"),
         ("to: Fatigue", "to: Fatige", r"switch of Detector, case 1: .*did you mean 'Fatigue'\?"),
         ("to: Fatigue", "to: v1", "Detector does not distribute to v1; it does to Fatigue, Echo"),
@@ -246,6 +283,60 @@ def test_a_cut_text_is_refused_or_says_less_but_never_crashes() -> None:
 def test_times(text: str, expected: float) -> None:
     extras = read_extras(f"nodes: {{Detector: {{wait: {text}}}}}", CHAIN)
     assert extras.of(1).wait == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("512MiB", 2**29),
+        ("512 Mi", 2**29),
+        ("1.5 GB", 1_500_000_000),
+        ("2TiB", 2**41),
+        ("100B", 100),
+        ("7", 7),
+        ("3KB", 3000),
+        ("3 kB", 3000),
+    ],
+)
+def test_amounts_of_memory(text: str, expected: int) -> None:
+    extras = read_extras(f"nodes: {{Detector: {{memory: {text}}}}}", CHAIN)
+    assert extras.of(1).memory == expected
+
+
+SHARES = ({"cpu": 0.5}, {"memory": 2**29}, {"gpu": 1}, {"host": "gpu-box"})
+
+
+@pytest.mark.parametrize("share", SHARES, ids=lambda share: next(iter(share)))
+def test_another_share_of_a_machine_is_another_container_but_no_other_process(
+    share: dict[str, Any],
+) -> None:
+    order = PairOrder("g", "1", planned(), 1, 0, IMPLEMENTATION)
+    other = replace(order, plan=planned(**share))
+    assert order.digest == replace(order, plan=planned()).digest != other.digest
+    assert other.digest == replace(order, plan=planned(**share)).digest
+    # The engine on this machine replaces a node whose implementation is another.
+    assert order.plan.implementation(1, IMPLEMENTATION) == other.plan.implementation(
+        1, IMPLEMENTATION
+    )
+    # It is a matter of this node alone.
+    assert replace(order, index=2).digest == replace(other, index=2).digest
+
+
+def test_another_wait_or_batch_limit_starts_no_container_anew() -> None:
+    order = PairOrder("g", "1", planned(), 1, 0, IMPLEMENTATION)
+    assert replace(order, plan=planned(wait=0.5, latency=0.1)).digest == order.digest
+    assert replace(order, plan=planned(timeout=3.0)).digest != order.digest
+    nodes = (replace(CHAIN.nodes[0], batch=3), *CHAIN.nodes[1:])
+    text = write_static(replace(CHAIN, nodes=nodes))
+    assert replace(order, plan=read_plan(text)).digest == order.digest
+
+
+IMPLEMENTATION = Implementation("", "", (("A", "b"),))
+
+
+def planned(**extras: Any) -> Plan:
+    told = write_extras(Extras(((1, NodeExtras(**extras)),)), CHAIN)
+    return read_plan(write_static(CHAIN), told)
 
 
 def test_operators_that_share_a_name_cannot_be_told_apart() -> None:

@@ -174,6 +174,7 @@ def nested_graphs(draw: st.DrawFn) -> tuple[StaticConfig, dict[int, tuple[int, .
     return config, ways_of(config, choosing)
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(any_graphs() | nested_graphs())
 def test_the_verdict_is_that_of_trying_every_way(
@@ -279,6 +280,7 @@ def crossed(layers: int, width: int) -> tuple[StaticConfig, dict[int, tuple[int,
     return config, ways_of(config, {source for source, _ in dist})
 
 
+@pytest.mark.slow
 def test_choices_that_cross_are_checked() -> None:
     config, ways = crossed(layers=6, width=12)
     with pytest.raises(GuardError, match="when n1 chooses n2"):

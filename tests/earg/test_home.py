@@ -14,6 +14,8 @@ from earg.client import AgentError, connect
 from earg.environment import process_environment
 from earg.home import Home, HomeError
 
+pytestmark = pytest.mark.slow
+
 NOBODY = 65534
 
 

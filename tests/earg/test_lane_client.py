@@ -117,6 +117,7 @@ def test_a_lane_that_is_not_watched_waits_for_ever(
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_sender_sends_again_what_a_peer_has_swallowed(pool: AddressPool) -> None:
     ip = pool.take()
     address = f"{ip}:{pool.ports.proxy}"

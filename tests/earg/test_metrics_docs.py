@@ -13,6 +13,8 @@ import pytest
 from earg.client import connect
 from tests.earg.test_metrics import Exposition, deploy, fetch, post, targets_of
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 PROXY, FRONTEND, BOTH = "Of a proxy", "Of a frontend", "Of both"
 

@@ -15,7 +15,8 @@ from earg.client import AgentClient
 from earg.config import NodeSpec, StaticConfig
 from earg.extras import Extras
 from earg.images import Implementation
-from earg.node import BUSY_QUIET, RunningNode
+from earg.node import RunningNode
+from earg.state_changes import BUSY_QUIET
 from earg.status import NodeState, NodeStatus, QueueLoad
 from earg.status_wire import LOAD_KEY, load_metadata, read_load
 from tests.earg.test_agent import deploy_all, predict, wait_for

@@ -433,6 +433,7 @@ def test_a_limit_set_live_holds_from_the_next_batch(pool: AddressPool) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_watcher_gets_every_second_of_the_history_once(pool: AddressPool) -> None:
     async def scenario() -> None:
         async with graph(pool, {"echo": "little:Echo"}) as (config, sink, _, _):

@@ -30,6 +30,8 @@ from earg.traces import Hop, Trace
 from tests.earg.running import MODELS
 from tests.earg.test_agent import processes_in
 
+pytestmark = pytest.mark.slow
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "b7ad6b7169203331"
 PARENT = "00f067aa0ba902b7"

@@ -10,16 +10,27 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from earg.addresses import AddressPool
 from earg.channel import open_channel
 from earg.cli import main
 from earg.plan import read_plan
-from earg.protos import model_pb2, prediction_pb2, prediction_pb2_grpc
+from earg.protos import (
+    hogar_pb2,
+    hogar_pb2_grpc,
+    model_pb2,
+    prediction_pb2,
+    prediction_pb2_grpc,
+)
 from earg.proxy import FENCED
+from earg.security import security
 from earg.wiring import Wiring
+from earg.wiring_agent import WIRING_PORT, serve
 from earg.wiring_places import PairPlace, Places, PlacesError, read_places
 
 CONFIG = "2\n1\nfirst,1,image,false,8\nsecond,1,image,true,8\ndist[1->2]\n"
@@ -119,12 +130,16 @@ class Platform:
         self.frontend, self.first, self.second, self.third = (pool.take() for _ in range(4))
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
-    def wiring(self) -> Wiring:
+    @property
+    def places(self) -> Places:
         hosts = ((self.first,), (self.second, self.third))
         nodes = tuple(tuple(PairPlace(host, (host,)) for host in pairs) for pairs in hosts)
+        return Places("g", "1", self.frontend, nodes)
+
+    def wiring(self) -> Wiring:
         return Wiring(
             read_plan(CONFIG),
-            Places("g", "1", self.frontend, nodes),
+            self.places,
             model_port=self._ports.model,
             proxy_port=self._ports.proxy,
         )
@@ -274,3 +289,92 @@ def test_a_primary_that_was_cut_off_ends_when_its_backup_has_taken_over(
         asyncio.run(scenario())
     finally:
         platform.stop()
+
+
+@pytest.mark.slow
+def test_the_wiring_answers_the_agents_calls(
+    tmp_path: Path, pool: AddressPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("t" * 40)
+    token.chmod(0o600)
+    monkeypatch.setenv("EARG_TOKEN_FILE", str(token))
+    security.cache_clear()
+    platform, ip, url = Platform(tmp_path, pool), pool.take(), "http://g.example"
+
+    async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        return refused.value.code(), refused.value.details() or ""
+
+    async def ask_all(agent: Any) -> None:
+        named = hogar_pb2.GraphRequest(graph="g")
+        assert (await agent.Hello(hogar_pb2.HelloRequest())).engine == "wiring"
+        for index in (1, 2):
+            await agent.Probe(hogar_pb2.NodeRequest(graph="g", index=index), timeout=60)
+        assert (await agent.Serve(named, timeout=30)).url == url
+        assert await platform.ask("a") == "1: hello a"
+        (graph,) = (await agent.Graphs(hogar_pb2.GraphsRequest())).graphs
+        assert [(one.name, one.state) for one in graph.nodes] == [
+            *(("first", "ready"), ("second", "ready"))
+        ]
+        assert [pair.role for pair in graph.nodes[1].pairs] == ["primary", "backup"]
+        limit = hogar_pb2.BatchLimit(limit=3, who="a test")
+        await agent.SetBatchLimit(hogar_pb2.NodeBatchLimit(graph="g", index=1, limit=limit))
+        told = await agent.Statistics(hogar_pb2.StatisticsRequest(graph="g"))
+        assert [one.statistics.batch_limit for one in told.nodes] == [3, 8]
+        query = hogar_pb2.RequestsQuery(graph="g", most=5)
+        assert (await agent.Requests(query)).total == 0
+        assert len((await agent.RecordedRequests(query)).traces) == 1
+        assert (await agent.Plan(named)).config == CONFIG
+        async with asyncio.timeout(30):
+            newer = hogar_pb2.EventsRequest(graph="g")
+            while not any(
+                (one.node, one.after) == ("second", "ready")
+                for one in (await agent.Events(newer)).events
+            ):
+                await asyncio.sleep(0.1)
+
+        for call, request in (
+            (agent.Down, named),
+            (agent.Wire, named),
+            (agent.DeployNode, hogar_pb2.DeployNodeRequest(graph="g")),
+            (agent.NodeLog, hogar_pb2.LogRequest(graph="g")),
+        ):
+            code, sentence = await refusal(call(request, timeout=10))
+            assert code is grpc.StatusCode.UNIMPLEMENTED
+            assert "starts and stops nothing" in sentence
+
+        # It is closed and stays so, for whoever stops it; to ask again is no error.
+        for _ in range(2):
+            request = hogar_pb2.DrainRequest(graph="g", timeout=10)
+            assert (await agent.Drain(request, timeout=30)).stopped
+        code, sentence = await refusal(platform.ask("b"))
+        assert (code, "drained" in sentence) == (grpc.StatusCode.UNAVAILABLE, True)
+
+    async def scenario() -> None:
+        platform.start_all()
+        plan = read_plan(CONFIG)
+        serving = asyncio.create_task(
+            serve(plan, platform.places, ip, WIRING_PORT, url, pool.ports)
+        )
+        address = f"{ip}:{WIRING_PORT}"
+        try:
+            async with grpc.aio.insecure_channel(address) as stranger:
+                hello = hogar_pb2_grpc.AgentStub(stranger).Hello(
+                    hogar_pb2.HelloRequest(), timeout=30, wait_for_ready=True
+                )
+                assert (await refusal(hello))[0] is grpc.StatusCode.UNAUTHENTICATED
+            async with open_channel(address) as channel:
+                await ask_all(hogar_pb2_grpc.AgentStub(channel))
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        assert all(process.poll() is None for process in platform.processes.values())
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        platform.stop()
+        monkeypatch.undo()
+        security.cache_clear()

@@ -11,8 +11,8 @@ from earg.client import AgentClient
 from earg.config import write_static
 from earg.home import find_home
 from earg.images import Implementation
+from hogar_provider.engines.local import LocalEngine
 from hogar_provider.plugins.api import batch_change
-from hogar_provider.plugins.api.agents import Engine
 from hogar_provider.plugins.api.datamodels.batching import BatchChange
 from hogar_provider.plugins.api.declared import Declared, read_declared
 from hogar_provider.plugins.api.errors import ApiError
@@ -40,7 +40,7 @@ def declared(agent: AgentClient, home: Path, monkeypatch: pytest.MonkeyPatch) ->
     agent.wire("One")
     agent.serve("One")
     monkeypatch.setattr(batch_change, "find_declared", lambda dag_id: found)
-    monkeypatch.setattr(batch_change, "engine_of", lambda conn_id: Engine(find_home(home), ""))
+    monkeypatch.setattr(batch_change, "engine_of", lambda conn_id: LocalEngine(find_home(home)))
     return found
 
 

@@ -817,6 +817,7 @@ def test_a_thousand_graphs_load(graphs: Path, bundle: Callable[..., UdglDagBundl
     assert time.process_time() - began < 2
 
 
+@pytest.mark.slow
 def test_asking_for_a_bundle_imports_nothing_heavy(tmp_path: Path) -> None:
     code = """
 import sys

@@ -169,7 +169,13 @@ def test_the_docs_say_what_each_operator_is(sentiment: GraphDag) -> None:
 
 def test_the_trigger_form_asks_for_what_a_run_can_be_told(sentiment: GraphDag) -> None:
     params = sentiment.params
-    assert params.dump() == {"earg_conn_id": None, "dry_run": False, "batch": {}, "redeploy": []}
+    assert params.dump() == {
+        "engine": None,
+        "earg_conn_id": None,
+        "dry_run": False,
+        "batch": {},
+        "redeploy": [],
+    }
     for name in params:
         schema = params.get_param(name).schema
         assert schema["title"]
@@ -232,7 +238,9 @@ def test_airflows_dag_bag_takes_the_dag_with_all_that_belongs_to_it(tmp_path: Pa
     assert bag.import_errors == {}
     dag = bag.dags["SentiAnalyzer"]
     kept = stored(dag)
-    assert [name for name, _ in kept["params"]] == ["earg_conn_id", "dry_run", "batch", "redeploy"]
+    assert [name for name, _ in kept["params"]] == [
+        *("engine", "earg_conn_id", "dry_run", "batch", "redeploy")
+    ]
     tasks = {task["__var"]["task_id"]: task["__var"] for task in kept["tasks"]}
     assert tasks["serve"]["outlets"]
     assert tasks["deploy.Tokenizer"]["_operator_extra_links"]

@@ -84,7 +84,7 @@ def test_the_tasks_follow_every_edge_of_a_graph_that_chooses(models: Path) -> No
 
 def test_the_docs_tell_what_an_operator_says_and_what_is_not_heeded(models: Path) -> None:
     dag = build(models)
-    assert "line 13: EARG's engine on this machine does not heed the cpu of Router" in dag.doc_md
+    assert "line 13: the local engine does not heed the cpu of Router" in dag.doc_md
     docs = dag.get_task("deploy.Short").doc_md
     assert "class `small:Says`" in docs
     assert 'timeout 20s, retries 1, replicas 2, env GREETING="good morning"' in docs

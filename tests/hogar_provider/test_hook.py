@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from earg.client import AgentClient, connect
+from earg.home import find_home
 from hogar_provider import get_provider_info
+from hogar_provider.engines.local import LocalEngine
 from hogar_provider.exceptions import AirflowException, AirflowNotFoundException
-from hogar_provider.hooks.earg import EargHook, Engine
+from hogar_provider.hooks.earg import EargHook
 
 TOKEN = "a-token-that-nobody-else-may-see-4711"
 
@@ -73,7 +75,7 @@ def test_a_connection_without_a_folder_is_the_agent_of_this_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     define(monkeypatch, "earg_default")
-    assert EargHook().agent_folder() is None
+    assert EargHook().engine().home == find_home()
 
 
 def test_another_connection_that_is_not_defined_is_an_error() -> None:
@@ -136,7 +138,7 @@ def test_the_connection_local_needs_no_definition(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EARG_HOME", str(home))
-    assert EargHook("local").engine() == Engine()
+    assert EargHook("local").engine() == LocalEngine(find_home())
     with EargHook("local").get_conn() as client:
         assert client.home.path == home
 
@@ -147,8 +149,8 @@ def test_the_configuration_names_the_connection_where_nobody_else_does(
     define(monkeypatch, "earg_elsewhere", home=str(tmp_path))
     assert EargHook(None).earg_conn_id == "earg_default"
     monkeypatch.setenv("AIRFLOW__HOGAR__DEFAULT_CONN_ID", "earg_elsewhere")
-    assert EargHook(None).agent_folder() == tmp_path
-    assert EargHook("earg_default").agent_folder() is None
+    assert EargHook(None).engine().home.path == tmp_path
+    assert EargHook("earg_default").engine().home == find_home()
 
 
 @pytest.mark.parametrize("value", [False, "false", "False"])
@@ -167,7 +169,11 @@ def test_a_connection_may_forbid_to_start_an_agent(
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
-        ({"engine": "kubernetes"}, "'engine' must be 'local', not 'kubernetes'"),
+        (
+            {"engine": "nomad"},
+            "'engine' must be one of 'local', 'docker', 'kubernetes', not 'nomad'",
+        ),
+        ({"engine": 7}, "'engine' must be a name, not 7"),
         ({"start": "perhaps"}, "'start' must be true or false, not 'perhaps'"),
     ],
 )

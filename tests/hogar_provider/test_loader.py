@@ -310,6 +310,7 @@ def test_a_task_of_somebody_elses_dag_is_not_disturbed(
     assert namespace == {}
 
 
+@pytest.mark.slow
 def test_parsing_imports_nothing_heavy(dags: Path, tmp_path: Path) -> None:
     (dags / "g.udgl").write_text(chain("G", "i:1", "i:2"))
     (dags / "broken.udgl").write_text(BROKEN)

@@ -22,6 +22,8 @@ from hogar_provider.operators.undeploy import UndeployGraphOperator
 from hogar_provider.replies import PathError, at_path, difference
 from tests.hogar_provider.running import build, prepared, run
 
+pytestmark = pytest.mark.slow
+
 UP = ("deploy.A", "wire", "probe.A", "serve")
 KEY = SimpleNamespace(dag_id="Small", run_id="manual__1+2", task_id="deploy.A", map_index=-1)
 

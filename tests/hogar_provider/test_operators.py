@@ -22,6 +22,8 @@ from tests.hogar_provider.folders import chain
 from tests.hogar_provider.running import build, run
 from udgl.targets.earg import to_static
 
+pytestmark = pytest.mark.slow
+
 
 def ask(url: str, text: str) -> str:
     request = urllib.request.Request(

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from hogar_provider.plugins.plugin import DESTINATIONS, HogarPlugin
 from tests.hogar_provider.folders import ROOT
 
 
+@pytest.mark.slow
 def test_loading_it_imports_nothing_of_the_api() -> None:
     """It is loaded in the scheduler, and in every task's process."""
     code = (

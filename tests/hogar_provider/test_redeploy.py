@@ -15,6 +15,8 @@ from hogar_provider.exceptions import AirflowFailException, AirflowSkipException
 from tests.hogar_provider.running import build, prepared, run
 from tests.hogar_provider.test_operators import ask
 
+pytestmark = pytest.mark.slow
+
 UP = ("deploy.A", "deploy.B", "wire", "probe.A", "probe.B", "serve")
 
 
@@ -175,7 +177,8 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(
         run(dag, "serve", dry_run=True)
     assert agent.graphs() == ()
     log = capfd.readouterr().out
-    assert "Dry run: would start A 1 (test/upper:1 is small:Upper) of graph Small" in log
+    what = f"(image test/upper:1 is small:Upper from {models})"
+    assert f"Dry run: would start A 1 {what} of graph Small" in log
     assert "Dry run: would start the frontend of graph Small" in log
 
     run(dag, *UP)
@@ -185,9 +188,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(
     run(changed, "deploy.B", dry_run=True, redeploy=["B"])
     assert doings(agent, number) == []
     log = capfd.readouterr().out
-    assert (
-        "Dry run: would replace A 2 (test/upper:1 is small:Upper) of graph Small: version 1" in log
-    )
+    assert f"Dry run: would replace A 2 {what} of graph Small: version 1" in log
     assert "Dry run: would leave B 1" in log
     assert "of graph Small, as asked for" in log
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from hogar_provider.run_note import LONGEST_NOTE, note
 from tests.hogar_provider.folders import ROOT
 
@@ -24,6 +26,7 @@ def test_a_long_note_ends_at_a_whole_line() -> None:
     assert shown == lines[: len(shown)]
 
 
+@pytest.mark.slow
 def test_the_listener_costs_a_process_nothing_heavy() -> None:
     code = (
         "import sys; from hogar_provider.plugins.plugin import HogarPlugin; "

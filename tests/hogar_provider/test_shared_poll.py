@@ -37,7 +37,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     found = Looks()
 
     class Looker:
-        def __init__(self, home: object, name: str) -> None:
+        def __init__(self, home: object, name: str, engine: str) -> None:
             self.home, self.name = home, name
             self.events: list[object] = []
 
@@ -47,7 +47,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
             return Look(time.time(), reachable=True)
 
     class Engine:
-        home = "home"
+        home, name = "home", "local"
 
     def find_declared(dag_id: str) -> Declared:
         if found.error is not None:

@@ -101,14 +101,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     found: list[Event] = []
 
     class Looker:
-        def __init__(self, home: object, name: str) -> None:
+        def __init__(self, home: object, name: str, engine: str) -> None:
             self.home, self.name, self.events = home, name, found
 
         def look(self) -> Look:
             return Look(time.time(), reachable=True)
 
     class Engine:
-        home = "home"
+        home, name = "home", "local"
 
     monkeypatch.setattr(runtime_module, "Looker", Looker)
     monkeypatch.setattr(runtime_module, "engine_of", lambda conn_id: Engine)

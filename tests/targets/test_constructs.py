@@ -42,6 +42,7 @@ def test_the_same_graph_always_gives_the_same_files(name: str) -> None:
         assert target(name).compile_graph(udgl.parse(construct.example, "probe.udgl")) == first
 
 
+@pytest.mark.slow
 def test_the_manuals_tables_are_what_the_targets_do() -> None:
     manual = MANUAL.read_text(encoding="utf-8")
     assert manual == with_tables(manual), "run: python -m tests.targets.support"

@@ -20,6 +20,7 @@ def test_a_target_writes_its_golden_files(name: str) -> None:
         assert golden(name, graph) == expected, f"{graph}; run: python -m tests.targets.support"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", target_names())
 def test_how_a_graph_is_laid_out_changes_no_file_but_in_its_comments(name: str) -> None:
     for text in golden_graphs().values():

@@ -56,6 +56,7 @@ def found(kind: str, name: str, text: str = GRAPH) -> dict[str, Any]:
     return one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid_in_strict_mode(version: str) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -115,6 +116,7 @@ def test_the_config_map_holds_what_the_wiring_reads() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_host_of_the_wiring_is_a_service_that_selects_pods() -> None:
     for text in (GRAPH, *golden_graphs().values()):
         try:

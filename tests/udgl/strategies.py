@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from udgl import BatchStep, EarlyStop, Flow, FlowKind, Operator, ServingGraph, Training
+from udgl.engines import ENGINES
 from udgl.parser import tokens
 from udgl.quantities import format_duration, format_number, parse_duration, parse_number
 from udgl.vocabulary import BLOCKS, CASES, ENTRIES, FACTORS, SECTIONS
@@ -148,17 +149,19 @@ def graphs(draw: st.DrawFn) -> ServingGraph:
         elif targets:
             flows.append(Flow(FlowKind.DISTRIBUTE, (name,), tuple(targets)))
     payload = draw(payload_types)
+    declared = tuple(draw(operators(name, payload)) for name in called)
+    engines = [name for name in ENGINES if name == "local" or all(o.image for o in declared)]
     return ServingGraph(
         draw(names),
         draw(versions),
-        tuple(draw(operators(name, payload)) for name in called),
+        declared,
         tuple(draw(st.permutations(flows))),
         draw(sometimes(lines)),
         draw(sometimes(lines)),
         tuple(draw(st.lists(words, max_size=2, unique=True))),
         draw(sometimes(lines)),
         draw(st.sampled_from([(), ("earg",)])),
-        draw(sometimes(names)),
+        draw(sometimes(st.sampled_from(engines))),
     )
 
 

@@ -140,6 +140,7 @@ def test_a_repr_leaves_out_defaults() -> None:
     assert repr(Training("a:b", epochs=3)) == "Training('a:b', epochs=3)"
 
 
+@pytest.mark.slow
 @QUICK
 @given(graphs())
 def test_any_graph_is_what_its_repr_says(graph: ServingGraph) -> None:

@@ -174,6 +174,7 @@ def test_syntax_errors_are_raised_with_their_diagnostics() -> None:
     assert str(caught.value).startswith("a.udgl:2:1: U011")
 
 
+@pytest.mark.slow
 @QUICK
 @given(graphs())
 def test_what_dumps_writes_is_canonical(graph: udgl.ServingGraph) -> None:
@@ -182,6 +183,7 @@ def test_what_dumps_writes_is_canonical(graph: udgl.ServingGraph) -> None:
     assert format_text(text) == text
 
 
+@pytest.mark.slow
 @QUICK
 @given(layouts)
 def test_any_layout_is_formatted_and_means_the_same(drawn: tuple[udgl.ServingGraph, str]) -> None:

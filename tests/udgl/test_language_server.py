@@ -343,6 +343,7 @@ def test_units_are_those_that_the_client_prefers() -> None:
         client.close()
 
 
+@pytest.mark.slow
 def test_no_order_of_messages_and_no_text_ends_the_server() -> None:
     client = Client()
     try:
@@ -427,6 +428,7 @@ def test_the_server_ends_with_its_client() -> None:
         client.close()
 
 
+@pytest.mark.slow
 def test_a_large_text_keeps_no_request_waiting_for_its_check(client: Client) -> None:
     uri = "file:///large.udgl"
     operators = "".join(f"operator o{k}\nimage i:{k}\n" for k in range(10_000))

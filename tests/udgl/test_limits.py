@@ -177,6 +177,7 @@ def test_hostile_text_gets_diagnostics_in_little_time(name: str) -> None:
     assert time.process_time() - start < 20
 
 
+@pytest.mark.slow
 def test_the_time_for_a_graph_is_linear_in_its_size() -> None:
     udgl.parse(chain(2))
 
@@ -370,6 +371,7 @@ def changed(data: st.DataObject, text: str) -> str:
     return text
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_valid_graph_with_a_change_is_a_graph_or_diagnostics(data: st.DataObject) -> None:
@@ -383,6 +385,7 @@ FUZZ = settings(
 )
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=40)
 @given(layouts, st.data())
 def test_a_layout_with_a_change_is_a_graph_or_diagnostics(

@@ -87,6 +87,8 @@ def test_nothing_but_ends_and_types_is_lost_on_the_way_to_earg_and_back() -> Non
         before = graph.operator(operator.name)
         for word in ("batch", "dynamic", "stateful", "replicas", "wait", "latency", "timeout"):
             assert getattr(operator, word) == getattr(before, word), (operator.name, word)
+        for word in ("cpu", "memory", "gpu", "host"):
+            assert getattr(operator, word) == getattr(before, word), (operator.name, word)
         assert (operator.retries, dict(operator.env)) == (before.retries, dict(before.env))
     flows = {(flow.kind, flow.sources): flow for flow in graph.flows}
     assert flows == {(flow.kind, flow.sources): flow for flow in back.flows}
@@ -106,6 +108,22 @@ def test_any_time_reads_back(seconds: float) -> None:
     graph = udgl.ServingGraph("g", "1", (udgl.Operator("A", "1", "a", timeout=seconds),))
     _, extras = compile_graph(graph).files
     assert read_extras(extras.text, lower(graph).config).of(1).timeout == seconds
+
+
+@pytest.mark.parametrize("size", [1, 999, 2**29, 1_500_000_000, 2**40 + 1, 2**50])
+def test_any_amount_of_memory_reads_back(size: int) -> None:
+    graph = udgl.ServingGraph("g", "1", (udgl.Operator("A", "1", "a", memory=size, cpu=1 / 3),))
+    _, extras = compile_graph(graph).files
+    read = read_extras(extras.text, lower(graph).config).of(1)
+    assert (read.memory, read.cpu) == (size, 1 / 3)
+
+
+def test_an_engine_with_containers_heeds_every_factor() -> None:
+    text = "meta\nname g, version 1, engine {}\noperator A, image a, gpu 1, memory 1GiB, host b"
+    for engine, codes in {"local": ["EARG107"] * 3, "docker": [], "kubernetes": []}.items():
+        graph = udgl.parse(text.format(engine))
+        assert [d.code for d in compile_graph(graph).diagnostics] == codes
+        assert lower(graph).extras == lower(udgl.parse(text.replace(", engine {}", ""))).extras
 
 
 def test_hyphens_of_the_graphs_name_are_mapped_with_a_warning() -> None:

@@ -3,7 +3,8 @@
     python -m tests.www.dev_server [PORT]
 
 Pages: ``/``, ``/dags/DAG``, ``/dags/DAG/tasks/TASK``, ``/graphs``, ``/card``; ``?theme=dark``.
-``POST /play/DAG/kill?node=3&how=dead`` (or ``blink``) and ``/play/DAG/heal`` make things happen.
+``POST /play/DAG/kill?node=3&how=dead`` (or ``blink``) and ``/play/DAG/heal`` make things happen;
+``/play/Hosts/cut?host=box-2`` and ``mend`` do so to a host of a :class:`PlayedHosts`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hogar_provider.compiled import archive, compile_text
 from tests.www.played import EARG, UDGL, Played, chain, gallery, sentiment, wide
+from tests.www.played_hosts import PlayedHosts
 from tests.www.played_training import PlayedTraining, RefusedError, trained, training
 from udgl import highlight
 from udgl.targets import target, target_names
@@ -152,6 +154,8 @@ class Handler(BaseHTTPRequestHandler):
                 graph.kill(int(query["node"]), query.get("how", "recover"))
             elif parts[2] == "heal":
                 graph.heal()
+            elif parts[2] in ("cut", "mend") and isinstance(graph, PlayedHosts):
+                (graph.cut if parts[2] == "cut" else graph.mend)(query["host"])
             elif parts[2] == "break":
                 self.stage.broken = query.get("on", "1") == "1"
             self._json({})
@@ -381,5 +385,6 @@ class DevServer(ThreadingHTTPServer):
 
 if __name__ == "__main__":
     server = DevServer(int(sys.argv[1]) if len(sys.argv) > 1 else 8790)
+    server.stage.graphs["Hosts"] = PlayedHosts()
     print(f"The front end plays at {server.url}", flush=True)
     server.serve_forever()

@@ -9,6 +9,7 @@ from enum import Enum
 
 from udgl.editor.document import Document
 from udgl.editor.scanner import FLOWS, NAME, Expects, Scanner
+from udgl.engines import ENGINES
 from udgl.vocabulary import BLOCKS, CASES, ENTRIES, FACTORS, NOT_IN_DEFAULTS, SECTIONS, Word
 
 
@@ -47,7 +48,7 @@ _VALUES: dict[str, tuple[tuple[str, str], ...]] = {
     "stateful": (("Yes", "keeps state between requests"), ("No", "keeps none")),
     "batch": (("dynamic", "the limit adapts to the load"), ("32", ""), ("1", "no batching")),
     "backup": (("1", ""), ("0", "")),
-    "engine": (("local", "the agent on this machine"),),
+    "engine": tuple(ENGINES.items()),
     "schedule": tuple((f"@{word}", "") for word in ("hourly", "daily", "weekly", "monthly")),
     "input": tuple((payload, "") for payload in _PAYLOADS),
     "output": tuple((payload, "") for payload in _PAYLOADS),

@@ -12,7 +12,7 @@ from earg.extras import Extras, ExtrasError, NodeExtras, duration, write_extras
 from earg.guards import GuardError, GuardFault
 from udgl.diagnostics import Diagnostic, quote
 from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
-from udgl.quantities import format_duration
+from udgl.quantities import format_duration, format_number, format_size
 from udgl.targets._yaml_text import text
 
 _TIMES = ("wait", "latency", "timeout")
@@ -75,6 +75,11 @@ def values_of(operator: Operator) -> dict[str, Any]:
         values["retries"] = operator.retries
     if operator.stateful and operator.backup == 0:
         values["backup"] = 0
+    for word in ("cpu", "memory", "host"):
+        if getattr(operator, word) is not None:
+            values[word] = getattr(operator, word)
+    if operator.gpu:
+        values["gpu"] = operator.gpu
     if operator.env:
         values["env"] = operator.env
     return values
@@ -172,7 +177,18 @@ def _node_lines(operator: Operator) -> Iterator[str]:
             for name, variable in value:
                 yield f"      {text(name)}: {text(variable)}"
         else:
-            yield f"    {word}: {_time(value) if word in _TIMES else value}{remark}"
+            yield f"    {word}: {_written(word, value)}{remark}"
+
+
+def _written(word: str, value: Any) -> str:
+    """A node's value as the file says it."""
+    if word in _TIMES:
+        return _time(value)
+    if word == "cpu":
+        return format_number(value)
+    if word == "memory":
+        return format_size(value)
+    return text(value) if word == "host" else str(value)
 
 
 def _time(seconds: float) -> str:

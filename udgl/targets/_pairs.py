@@ -19,7 +19,7 @@ from udgl.targets.earg import Lowered, deployed_name, lower
 NODE_IMAGE = "hogar/node:1"
 """The image of proxies, frontends and the wiring; ``docker/Dockerfile`` makes it."""
 
-MODEL_PORT, PROXY_PORT, METRICS_PORT, HTTP_PORT = 22222, 22223, 22224, 8500
+MODEL_PORT, PROXY_PORT, METRICS_PORT, WIRING_PORT, HTTP_PORT = 22222, 22223, 22224, 22225, 8500
 
 CONFIG, EXTRAS, PLACES = "graph.earg", "extras.json", "places.yaml"
 """The files that ``earg wire`` reads, and where: in :data:`CONFIG_FOLDER`."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from earg.config import ConfigError, Edge, NodeSpec, StaticConfig, check_static, write_static
 from udgl.diagnostics import Diagnostic, Severity, UdglError, listing, quote
-from udgl.graph import Flow, FlowKind, Operator, ServingGraph, Span
+from udgl.engines import UNHEEDED_HINT, unheeded
+from udgl.graph import Flow, FlowKind, Operator, ServingGraph
 from udgl.targets import Compilation, OutputFile
 from udgl.targets._earg_images import Images, assign_images, images_text
 from udgl.targets._limits import Limit, in_order, limits
@@ -39,7 +40,7 @@ CODES: dict[str, str] = {
     "EARG104": "A '-' in the graph's name or version becomes '_' (a warning).",
     "EARG105": "A join would wait for ever for the other way of a switch or split.",
     "EARG106": "A value, or a switch, is beyond what EARG's engine takes.",
-    "EARG107": "EARG's engine does not heed a factor or an entry (a warning).",
+    "EARG107": "The local engine does not heed a factor; others do (a warning).",
     "EARG108": "One image would stand for several classes (a warning where it can be helped).",
     "EARG109": "What EARG's files have no place for (a note).",
 }
@@ -57,9 +58,6 @@ _LIMITS = {
         "EARG109", Severity.NOTE, "is trained by its DAG, before EARG is handed the model"
     ),
 }
-
-_UNHEEDED = ("cpu", "memory", "gpu", "host")
-"""What the engine on one machine has no means to grant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +188,10 @@ def _needs_extras(graph: ServingGraph) -> bool:
         or o.timeout is not None
         or o.retries
         or o.env
+        or o.cpu is not None
+        or o.memory is not None
+        or o.gpu
+        or o.host is not None
         or (o.stateful and o.backup == 0)
         for o in graph.operators
     )
@@ -230,6 +232,10 @@ def from_static(
                 replicas=own.replicas,
                 backup=None if own.backup or not node.stateful else 0,
                 env=own.env,
+                cpu=own.cpu,
+                memory=own.memory,
+                gpu=own.gpu,
+                host=own.host,
             )
         operators.append(operator)
     flows = []
@@ -334,17 +340,8 @@ def _renamings(graph: ServingGraph) -> Iterator[Diagnostic]:
 
 
 def _unheeded(graph: ServingGraph) -> Iterator[Diagnostic]:
-    for word in _UNHEEDED:
-        # What stands in defaults is told once, there.
-        said: dict[Span | None, list[str]] = {}
-        for operator in graph.operators:
-            if getattr(operator, word):
-                said.setdefault(operator.span_of(word), []).append(operator.name)
-        for span, names in said.items():
-            message = f"EARG's engine on this machine does not heed the {word} of {listing(names)}"
-            hint = "its models run as processes that share the machine"
-            yield Diagnostic("EARG107", message, span, hint, Severity.WARNING)
     if graph.engine not in (None, "local"):
-        message = f"EARG's engine runs on this machine and heeds no engine {quote(graph.engine)}"
-        span = graph.span_of("engine")
-        yield Diagnostic("EARG107", message, span, None, Severity.WARNING)
+        return
+    for word, span, names in unheeded(graph):
+        message = f"the local engine does not heed the {word} of {listing(names)}"
+        yield Diagnostic("EARG107", message, span, UNHEEDED_HINT, Severity.WARNING)

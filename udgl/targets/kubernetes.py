@@ -36,6 +36,7 @@ from udgl.targets._pairs import (
     MODEL_PORT,
     NODE_IMAGE,
     PROXY_PORT,
+    WIRING_PORT,
     Codes,
     digest,
     digests_of_nodes,
@@ -113,7 +114,10 @@ def compile_graph(graph: ServingGraph) -> Compilation:
         ]
     whole = place(graph, graph.span)
     objects += [(f"{whole} the frontend", one) for one in _frontend(graph, made, names)]
-    objects.append((f"{whole} who gives the pods the graph", _wiring(graph, made, names)))
+    objects += [
+        (f"{whole} who gives the pods the graph{said}", one)
+        for said, one in zip(("", ": its address"), _wiring(graph, made, names), strict=True)
+    ]
     objects += [(f"{whole} who may reach the pods", one) for one in _network_policies(graph, names)]
     stem = f"{graph.name}-{graph.version}"
     head = (
@@ -371,7 +375,7 @@ def _frontend(graph: ServingGraph, made: Lowered, names: _Names) -> list[Object]
     return [public, inner, deployment]
 
 
-def _wiring(graph: ServingGraph, made: Lowered, names: _Names) -> Object:
+def _wiring(graph: ServingGraph, made: Lowered, names: _Names) -> list[Object]:
     selector = _selector(graph, names.wiring)
     own = labels(graph) | selector
     told = files(made, _places(graph, made, names))
@@ -379,8 +383,19 @@ def _wiring(graph: ServingGraph, made: Lowered, names: _Names) -> Object:
     container: Object = {
         "name": "wiring",
         "image": NODE_IMAGE,
-        "command": wire_command(made),
+        # On every address: a port that is forwarded into the pod ends at its loopback.
+        "command": [
+            *wire_command(made),
+            *("--serve", f"0.0.0.0:{WIRING_PORT}", "--url", f"http://{names.graph}"),
+        ],
         "env": [_value("EARG_TOKEN_FILE", _TOKEN_FILE)],
+        "ports": [{"name": "agent", "containerPort": WIRING_PORT}],
+        "readinessProbe": {"tcpSocket": {"port": "agent"}, "periodSeconds": 5},
+        "livenessProbe": {
+            "tcpSocket": {"port": "agent"},
+            "periodSeconds": 20,
+            "failureThreshold": 3,
+        },
         "resources": _amounts("50m", "96Mi", "512Mi"),
         "securityContext": _READ_ONLY,
         "volumeMounts": mounts,
@@ -390,7 +405,7 @@ def _wiring(graph: ServingGraph, made: Lowered, names: _Names) -> Object:
         *pod["volumes"],
         {"name": "config", "configMap": {"name": names.config}},
     ]
-    return {
+    deployment: Object = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(names.wiring, own),
@@ -402,11 +417,21 @@ def _wiring(graph: ServingGraph, made: Lowered, names: _Names) -> Object:
             "template": _template(own, {f"{MANAGER}/graph-digest": digest(repr(told))}, pod),
         },
     }
+    service: Object = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(names.wiring, own),
+        "spec": {
+            "selector": selector,
+            "ports": [{"name": "agent", "port": WIRING_PORT, "targetPort": "agent"}],
+        },
+    }
+    return [deployment, service]
 
 
 def _network_policies(graph: ServingGraph, names: _Names) -> list[Object]:
     """Into the pods only the graph's own may; into the frontend everybody, at its HTTP port; and
-    whoever scrapes metrics, at that port."""
+    whoever scrapes metrics, or asks the wiring, at those ports, which ask for the token."""
     everywhere: Object = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -434,7 +459,22 @@ def _network_policies(graph: ServingGraph, names: _Names) -> list[Object]:
             "ingress": [{"ports": [{"protocol": "TCP", "port": HTTP_PORT}]}],
         },
     }
-    return [everywhere, frontend]
+    wiring: Object = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(names.wiring, labels(graph) | _graph_label(graph)),
+        "spec": {
+            "podSelector": {"matchLabels": _selector(graph, names.wiring)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {
+                    "from": [{"namespaceSelector": {}}],
+                    "ports": [{"protocol": "TCP", "port": WIRING_PORT}],
+                }
+            ],
+        },
+    }
+    return [everywhere, frontend, wiring]
 
 
 def _monitor(graph: ServingGraph, names: _Names) -> Object:

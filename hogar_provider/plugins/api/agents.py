@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +16,7 @@ from hogar_provider.plugins.api.errors import ApiError
 if TYPE_CHECKING:
     from earg.client import AgentClient
     from earg.home import Home
+    from hogar_provider.engines.engine import Engine
 
 FRESH = 5.0
 """Seconds for which a connection is not looked up again: some backends are far away."""
@@ -25,14 +25,6 @@ MOST_CONNECTIONS = 32
 """Connections of type earg whose agents are asked for a list of all graphs."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """An agent's home, and the token that requests to its graphs show, empty for none."""
-
-    home: Home
-    token: str
 
 
 _engines: dict[str, tuple[float, Engine]] = {}
@@ -47,16 +39,14 @@ def engine_of(conn_id: str) -> Engine:
         kept = _engines.get(conn_id)
     if kept is not None and now - kept[0] < FRESH:
         return kept[1]
-    from earg.home import find_home
     from hogar_provider.exceptions import AirflowException
 
     try:
-        said = _server_hook(conn_id).engine()
+        engine: Engine = _server_hook(conn_id).engine()
     except AirflowException as error:
         raise ApiError(
             503, "no_connection", f"{error} An administrator can mend it under Connections."
         ) from None
-    engine = Engine(find_home(said.home), said.token)
     with _lock:
         _engines[conn_id] = (now, engine)
     return engine
@@ -76,11 +66,11 @@ def ask(home: Home, question: Callable[[AgentClient], T]) -> T:
     except HomeError as error:
         raise ApiError(503, "no_agent", f"The agent cannot be used: {error}.") from None
     except NoAgentError as error:
+        here = "" if home.engine else f", or on its machine: EARG_HOME={home.path} earg agent start"
         raise ApiError(
             503,
             "no_agent",
-            f"The graph's agent is not to be reached: {error}. Running the DAG starts it, or "
-            f"on its machine: EARG_HOME={home.path} earg agent start.",
+            f"The graph's agent is not to be reached: {error}. Running the DAG starts it{here}.",
         ) from None
     except AgentError as error:
         text = str(error)
@@ -92,11 +82,13 @@ def ask(home: Home, question: Callable[[AgentClient], T]) -> T:
 
 
 def engines() -> dict[Path, Engine]:
-    """Every engine that a connection of type earg names, and the default one, by its folder; those
-    whose connection makes no sense are left out. Blocks."""
+    """Every engine that a connection of type earg names, the default one, and those that need no
+    connection, by its folder; those whose connection makes no sense are left out. Blocks."""
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
     from sqlalchemy import select
+
+    from hogar_provider.engines.registry import ENGINES
 
     with create_session() as session:
         names = session.scalars(
@@ -106,10 +98,11 @@ def engines() -> dict[Path, Engine]:
             .limit(MOST_CONNECTIONS)
         ).all()
     found: dict[Path, Engine] = {}
-    for name in ("", *names):
+    for name in dict.fromkeys(("", *names, *ENGINES)):
         try:
             engine = engine_of(name)
-        except ApiError:
+        except (ApiError, ImportError):
+            # What an engine needs may not be installed where nobody uses it.
             continue
         found.setdefault(engine.home.path, engine)
     return found

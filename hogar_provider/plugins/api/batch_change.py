@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from hogar_provider.plugins.api.agents import Engine, ask, engine_of
+from hogar_provider.plugins.api.agents import ask, engine_of
 from hogar_provider.plugins.api.audit import record_batch_change
 from hogar_provider.plugins.api.batch_view import batch_view
 from hogar_provider.plugins.api.datamodels.batching import BatchChange, BatchSettingView
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from earg.config import NodeSpec
     from earg.extras import NodeExtras
     from earg.statistics import NodeReport, NodeStatistics
+    from hogar_provider.engines.engine import Engine
 
 log = logging.getLogger(__name__)
 

@@ -164,8 +164,9 @@ def _look_up(dag_id: str, kept: _Kept | None, now: float) -> _Kept:
         code = DagCode.get_latest_dagcode(dag_id, session=session)
         text = "" if code is None else code.source_code
         conn_id = connection_of((data or {})["dag"], task)
-        made = _Kept(now, key, None, str(task.get("task_id") or ""), conn_id)
-        return _with_connection(session, made, read_declared(dag_id, text, task, conn_id))
+        declared = read_declared(dag_id, text, task, conn_id)
+        made = _Kept(now, key, None, str(task.get("task_id") or ""), declared.conn_id)
+        return _with_connection(session, made, declared)
 
 
 def _with_connection(session: Session, kept: _Kept, declared: Declared) -> _Kept:
@@ -186,7 +187,8 @@ def deploy_task(dag: dict[str, Any]) -> dict[str, Any] | None:
 
 def read_declared(dag_id: str, text: str, task: dict[str, Any], conn_id: str) -> Declared:
     """The graph of a DAG whose code is ``text``. Where that is no UDGL, because the DAG was built
-    in Python, only the names are known that its ``task`` deploys under."""
+    in Python, only the names are known that its ``task`` deploys under. Its connection is
+    ``conn_id``; where that is empty, the one of the engine that the graph names."""
     import udgl
     from earg.extras import Extras
     from udgl.targets.earg import deployed_name, lower
@@ -207,16 +209,22 @@ def read_declared(dag_id: str, text: str, task: dict[str, Any], conn_id: str) ->
         )
     name, version = deployed_name(graph)
     extras = lowered.extras or Extras()
+    conn_id = conn_id or graph.engine or ""
     return Declared(dag_id, name, version, conn_id, text, lowered.text, lowered.config, extras)
 
 
 def connection_of(dag: dict[str, Any], task: dict[str, Any]) -> str:
     """The connection that runs of a serialized DAG use unless they are told another one; ``task``
     is one that deploys a node. Empty: the default one."""
-    for entry in dag.get("params") or ():
-        name, param = entry
-        if name == "earg_conn_id":
-            value = param.get("default", param.get("__var", {}).get("default"))
-            return value if isinstance(value, str) else ""
+    defaults = {
+        name: param.get("default", param.get("__var", {}).get("default"))
+        for name, param in dag.get("params") or ()
+    }
+    if "earg_conn_id" in defaults:
+        for name in ("earg_conn_id", "engine"):
+            value = defaults.get(name)
+            if value and isinstance(value, str):
+                return value
+        return ""
     named = task.get("earg_conn_id")
     return named if isinstance(named, str) and "{{" not in named else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earg.config import NodeSpec, StaticConfig
@@ -60,6 +60,10 @@ def _extras_drift(
         ("retries", declared.retries, deployed.retries),
         ("replicas", declared.replicas, deployed.replicas),
         ("backup", declared.backup, deployed.backup),
+        ("cpu", _amount("cpu", declared.cpu), _amount("cpu", deployed.cpu)),
+        ("memory", _amount("memory", declared.memory), _amount("memory", deployed.memory)),
+        ("gpu", declared.gpu, deployed.gpu),
+        ("host", declared.host or "any", deployed.host or "any"),
     ):
         if named != deployed_with:
             found.append(f"{what} {named} is declared, {deployed_with} runs")
@@ -79,6 +83,11 @@ def more_words(extras: NodeExtras) -> str:
         words.append(f"replicas {extras.replicas}")
     if not extras.backup:
         words.append("backup 0")
+    words += (
+        f"{word} {_amount(word, value)}"
+        for word, value in zip(("cpu", "memory", "gpu", "host"), extras.share, strict=True)
+        if value
+    )
     words += (f"env {name}" for name, _ in extras.env)
     return ", ".join(words)
 
@@ -87,6 +96,15 @@ def _time(seconds: float | None) -> str:
     from udgl.quantities import format_duration
 
     return "as usual" if seconds is None else format_duration(round(seconds, 6))
+
+
+def _amount(word: str, value: Any) -> str:
+    """A share of a machine as UDGL writes it."""
+    from udgl.quantities import format_number, format_size
+
+    if value is None:
+        return "without limit"
+    return {"cpu": format_number, "memory": format_size}.get(word, str)(value)
 
 
 def choices_drift(

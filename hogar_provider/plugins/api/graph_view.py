@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from hogar_provider.plugins.api.batch_view import batch_view
 from hogar_provider.plugins.api.causes import causes_of, with_cause
@@ -18,6 +18,7 @@ from hogar_provider.plugins.api.drift import (
     topology_drift,
 )
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
+from hogar_provider.plugins.api.hosts import host_of, host_views
 from hogar_provider.plugins.api.troubles import troubles
 from hogar_provider.plugins.api.window import cores, milliseconds, recent, report_of
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from earg.statistics import GraphStatistics, NodeReport
     from earg.status import Event, GraphStatus, NodeStatus
     from hogar_provider.plugins.api.declared import Declared
+
+LOCAL = "local"
+"""The engine of one machine, whose models share it."""
+
+NO_SHARE: Mapping[str, Any] = {"cpu": None, "memory": None, "gpu": 0, "host": None}
+"""Of the extras of a node."""
 
 UNDEPLOYED = "undeployed"
 """The state of what is declared and not deployed."""
@@ -42,7 +49,8 @@ WORST_FIRST = (
 class Look:
     """What the agent told at one time, ``at`` in Unix seconds. ``status`` is None where the graph
     is not deployed, or the agent not ``reachable``; ``trouble`` is the sentence that says why
-    something is missing. ``config`` and ``extras`` are what the graph runs from."""
+    something is missing. ``config`` and ``extras`` are what the graph runs from, ``engine`` is
+    what on, and ``tenants`` are its nodes by host."""
 
     at: float
     reachable: bool
@@ -52,6 +60,8 @@ class Look:
     extras: Extras | None = None
     in_graph: int | None = None
     trouble: str = ""
+    engine: str = LOCAL
+    tenants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def graph_view(
@@ -102,6 +112,9 @@ def graph_view(
         nodes=nodes,
         flows=flows,
         in_graph=look.in_graph if status is not None else None,
+        engine=look.engine,
+        hosts=host_views(status, look.tenants),
+        frontend_host="" if status is None else status.frontend_host,
     )
 
 
@@ -131,6 +144,9 @@ def summary(view: GraphView, orphaned: bool = False) -> GraphSummary:
         p95_ms=slowest_path(view.flows, {node.index: node.p95_ms for node in view.nodes}),
         warnings=view.warnings,
         orphaned=orphaned,
+        engine=view.engine,
+        hosts=len(view.hosts),
+        dead_hosts=[host.name for host in view.hosts if host.dead],
     )
 
 
@@ -173,6 +189,9 @@ def _node_view(
     extras = None
     if name in said and look.extras is not None:
         extras = said[name], look.extras.of(index)
+        if look.engine == LOCAL:
+            # It gives no model a share of its machine: another one is no difference there.
+            extras = replace(extras[0], **NO_SHARE), replace(extras[1], **NO_SHARE)
     drift = []
     if status is not None:
         drift = drift_of(declared, version, image, stateful, statistics, extras)
@@ -200,7 +219,7 @@ def _node_view(
             PairView(
                 role=pair.role.value,
                 state=pair.state.value,
-                host=pair.address.rpartition(":")[0] or pair.address,
+                host=host_of(pair),
                 address=pair.address,
                 model_pids=list(pair.model_pids or (pair.model_pid,)),
                 proxy_pid=pair.proxy_pid,

@@ -80,7 +80,7 @@ def _ask_all() -> Listed:
             name = status.name
             key = (str(path), name)
             seen.add(key)
-            looker = _lookers.setdefault(key, Looker(engine.home, name))
+            looker = _lookers.setdefault(key, Looker(engine.home, name, engine.name))
             dag_id = dag_of.get(name, "")
             plain = Declared(dag_id, name, "", "", "", "", None)
             view = graph_view(plain, looker.look(status), None, looker.events)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from hogar_provider.plugins.api.agents import ask
 from hogar_provider.plugins.api.errors import ApiError
-from hogar_provider.plugins.api.graph_view import Look
+from hogar_provider.plugins.api.graph_view import LOCAL, Look
+from hogar_provider.plugins.api.hosts import Tenants
 
 if TYPE_CHECKING:
     from earg.client import AgentClient
@@ -27,9 +28,11 @@ class Looker:
     Not safe between threads: each poll has its own.
     """
 
-    def __init__(self, home: Home, name: str) -> None:
+    def __init__(self, home: Home, name: str, engine: str = LOCAL) -> None:
         self.home = home
         self.name = name
+        self.engine = engine
+        self._tenants = Tenants()
         self.events: list[Event] = []
         """The events of the graph that the agent has told so far, the newest 1000."""
         self._plan_texts = ("", "")
@@ -44,7 +47,8 @@ class Looker:
         try:
             return ask(self.home, lambda agent: self._look(agent, at, status))
         except ApiError as error:
-            return Look(at, reachable=error.code != "no_agent", trouble=error.message)
+            reachable = error.code != "no_agent"
+            return Look(at, reachable, trouble=error.message, engine=self.engine)
 
     def _look(self, agent: AgentClient, at: float, status: GraphStatus | None) -> Look:
         from earg.client import AgentError, NoAgentError
@@ -53,7 +57,7 @@ class Looker:
             status = next(iter(agent.graphs(self.name, STATUS_AGE)), None)
         self._follow_events(agent)
         if status is None:
-            return Look(at, reachable=True)
+            return Look(at, reachable=True, engine=self.engine)
         statistics, in_graph, trouble = None, None, ""
         try:
             self._read_plan(agent)
@@ -75,6 +79,8 @@ class Looker:
             None if plan is None else plan.extras,
             in_graph,
             trouble,
+            self.engine,
+            self._tenants.follow(status),
         )
 
     def _read_plan(self, agent: AgentClient) -> None:

@@ -157,7 +157,7 @@ class Poll:
         engine = engine_of(declared.conn_id)
         looker = self._looker
         if looker is None or (looker.home, looker.name) != (engine.home, declared.name):
-            looker = self._looker = Looker(engine.home, declared.name)
+            looker = self._looker = Looker(engine.home, declared.name, engine.name)
             self._looks.clear()
         look = looker.look()
         view = graph_view(declared, look, self._earlier(look), looker.events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from hogar_provider.plugins.api.datamodels.hosts import HostView
 from hogar_provider.plugins.api.datamodels.nodes import NodeView
 
 
@@ -16,7 +17,9 @@ class AgentView(BaseModel):
 
 
 class GraphSummary(BaseModel):
-    """A deployed graph in a list. ``dag_id`` is empty for an orphan: no DAG declares it."""
+    """A deployed graph in a list. ``dag_id`` is empty for an orphan: no DAG declares it. ``engine``
+    is what it runs on, ``hosts`` how many hosts that has and ``dead_hosts`` which of them do not
+    answer; there are none where it has the agent's alone."""
 
     dag_id: str
     name: str
@@ -30,6 +33,9 @@ class GraphSummary(BaseModel):
     p95_ms: float | None
     warnings: list[str]
     orphaned: bool = False
+    engine: str = "local"
+    hosts: int = 0
+    dead_hosts: list[str] = []
 
 
 class GraphList(BaseModel):
@@ -54,7 +60,9 @@ class FlowView(BaseModel):
 class GraphView(BaseModel):
     """A graph as it is now, or as declared where it is not deployed. ``message`` says what keeps
     the view from being complete. ``in_graph`` counts requests without a reply yet. ``reachable`` is
-    false where the agent does not answer, and then whether it is deployed is not known."""
+    false where the agent does not answer, and then whether it is deployed is not known. ``engine``
+    is what it runs on; ``hosts`` are those that its nodes may be on, and ``frontend_host`` the one
+    that its frontend is on: none and empty where there is the agent's own alone."""
 
     dag_id: str
     name: str
@@ -69,3 +77,6 @@ class GraphView(BaseModel):
     nodes: list[NodeView]
     flows: list[FlowView]
     in_graph: int | None
+    engine: str = "local"
+    hosts: list[HostView] = []
+    frontend_host: str = ""

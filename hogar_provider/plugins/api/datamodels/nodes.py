@@ -6,8 +6,8 @@ from pydantic import BaseModel
 
 
 class PairView(BaseModel):
-    """A model and its proxy. ``host`` is the address without the port; pids are 0 for what does
-    not run."""
+    """A model and its proxy. ``host`` is which of the engine's hosts it is on, or the address
+    without the port where it has one alone; pids are 0 for what does not run, or is a container."""
 
     role: str
     state: str

@@ -5,6 +5,7 @@ import { property, state } from "lit/decorators.js";
 import { Api, apiBase } from "./api";
 import { customElement } from "./element";
 import { count, plural, rate, span } from "./format";
+import { isOn, loss, rack } from "./hosts";
 import { LiveGraph } from "./live";
 import { gist } from "./reason";
 import { type Route, read, VIEWS, type ViewName, write } from "./route";
@@ -50,6 +51,8 @@ export class HogarApp extends LitElement {
   private ticker: ReturnType<typeof setInterval> | undefined;
   private painter = new MutationObserver(() => this.themed());
   private spoken = new Map<number, string>();
+  /** Whether each host was dead when it was told of last. */
+  private silent = new Map<string, boolean>();
   /** Of each node, when the last death began that was told after it. */
   private mourned = new Map<number, number>();
   @state() private announcement = "";
@@ -163,6 +166,7 @@ export class HogarApp extends LitElement {
     this.live?.stop();
     this.live = null;
     this.spoken.clear();
+    this.silent.clear();
     this.mourned.clear();
   }
 
@@ -179,6 +183,12 @@ export class HogarApp extends LitElement {
     const view = this.live?.view;
     if (!view) return;
     const news: string[] = [];
+    for (const host of view.hosts ?? []) {
+      const before = this.silent.get(host.name);
+      if (host.dead && before === false) news.push(`Host ${host.name} ${loss(view, host, this.now)}`);
+      else if (!host.dead && before) news.push(`Host ${host.name} answers again`);
+      this.silent.set(host.name, host.dead);
+    }
     for (const node of view.nodes) {
       const before = this.spoken.get(node.index);
       if (before && before !== node.state && (troubled(node.state) || troubled(before))) {
@@ -229,7 +239,7 @@ export class HogarApp extends LitElement {
   override render() {
     if (this.place === "dashboard") return html`<hogar-card .api=${this.api}></hogar-card>`;
     if (this.place === "nav" && !this.dag) {
-      return html`<hogar-graphs .api=${this.api} .href=${this.hrefOf} @open-graph=${(e: CustomEvent<string>) => this.go({ dag: e.detail, view: "graph", node: 0 })}></hogar-graphs>`;
+      return html`<hogar-graphs .api=${this.api} .href=${this.hrefOf} @open-graph=${(e: CustomEvent<string>) => this.go({ dag: e.detail, view: "graph", node: 0, host: undefined })}></hogar-graphs>`;
     }
     const { live } = this;
     if (!live) return nothing;
@@ -266,9 +276,10 @@ export class HogarApp extends LitElement {
     const entry = this.throughput(view);
     const errors = view.nodes.reduce((sum, node) => sum + (node.errors_per_second ?? 0), 0);
     return html`<header>
-      ${this.place === "nav" ? html`<button class="back" @click=${() => this.go({ dag: "", view: "graph", node: 0 })}>← All graphs</button>` : nothing}
+      ${this.place === "nav" ? html`<button class="back" @click=${() => this.go({ dag: "", view: "graph", node: 0, host: undefined })}>← All graphs</button>` : nothing}
       <h2><span class="cut">${view.name}</span><span class="muted small">version ${view.version}</span></h2>
       ${badge(view.deployed ? view.state : "undeployed")}
+      ${view.engine && view.engine !== "local" ? html`<span class="figure">on <b>${view.engine}</b></span>` : nothing}
       ${
         view.deployed
           ? html`<span class="figure"><b>${rate(entry)}</b> requests/s</span>
@@ -276,7 +287,7 @@ export class HogarApp extends LitElement {
             <span class="figure"><b>${rate(errors)}</b> errors/s</span>`
           : nothing
       }
-      ${view.url ? html`<span class="figure mono cut url" title="Where clients send requests">${view.url}</span>` : nothing}
+      ${view.url ? html`<span class="figure mono cut url" title=${`Where clients send requests${view.frontend_host ? `; the frontend is on ${view.frontend_host}` : ""}`}>${view.url}</span>` : nothing}
       <span class="grow"></span>
       <span class="row"><button title="Full screen; Escape leaves it" @click=${this.enlarge}>Full screen</button>
       ${view.deployed ? html`<hogar-stopping .api=${this.api} .dag=${this.dag} .view=${view} @done=${() => void this.live?.refresh()}></hogar-stopping>` : nothing}</span>
@@ -291,8 +302,11 @@ export class HogarApp extends LitElement {
   }
 
   private alarm(view: GraphView) {
-    const dead = view.nodes.filter((node) => node.state === "dead");
-    const recovering = view.nodes.filter((node) => node.state === "recovering");
+    const silent = (view.hosts ?? []).filter((host) => host.dead);
+    // What was on a dead host is told with it.
+    const alone = view.nodes.filter((node) => !silent.some((host) => isOn(node, host)));
+    const dead = alone.filter((node) => node.state === "dead");
+    const recovering = alone.filter((node) => node.state === "recovering");
     const past = view.nodes.flatMap((node) => {
       const trouble = lately(node);
       return trouble && died(trouble) ? [{ node, trouble }] : [];
@@ -304,7 +318,12 @@ export class HogarApp extends LitElement {
         ? html`<div class="alarm ${kind}">${glyph(nodes[0]!.state)}<div class="all">${nodes.length > 2 ? html`<b>${plural(nodes.length, "node")} ${name}</b>` : nothing}${nodes.slice(0, 2).map(line)}</div>
             <button @click=${() => this.go({ view: "graph", node: nodes[0]!.index })}>Open ${nodes[0]!.name}</button></div>`
         : nothing;
-    return html`${bar(dead, "dead", "are dead")}${bar(recovering, "warn", "are recovering")}${
+    return html`${
+      silent.length
+        ? html`<div class="alarm dead hosts">${rack(true, 18)}<div class="all">${silent.length > 2 ? html`<b>${plural(silent.length, "host")} do not answer</b>` : nothing}${silent.slice(0, 2).map((host) => html`<span>Host <b>${host.name}</b> ${loss(view, host, this.now)}</span>`)}</div>
+            <button @click=${() => this.go({ view: "graph", node: 0, host: silent[0]!.name })}>Show its nodes</button></div>`
+        : nothing
+    }${bar(dead, "dead", "are dead")}${bar(recovering, "warn", "are recovering")}${
       past.length
         ? html`<div class="alarm past">${glyph("recovering")} ${past.length > 2 ? html`<b>${plural(past.length, "node")} died and serve again</b>` : nothing} ${past.slice(0, 2).map(({ node, trouble }) => story(node, trouble, this.now))}
             <span class="grow"></span><button @click=${() => this.go({ view: "graph", node: past[0]!.node.index })}>Open ${past[0]!.node.name}</button></div>`
@@ -366,8 +385,8 @@ export class HogarApp extends LitElement {
           return html`<div class="empty"><h2>No nodes</h2><p>Nothing is known of this graph's nodes yet. They appear as the DAG's run deploys them.</p></div>`;
         }
         const node = view.nodes.find((n) => n.index === this.route.node);
-        return html`<div class="both ${node ? "open" : ""}">
-            <hogar-graph .view=${view} .selected=${node?.index ?? 0} .now=${this.now} @pick=${this.pick}></hogar-graph>
+        return html`${view.hosts?.length ? html`<hogar-hosts .view=${view} .chosen=${this.route.host ?? ""} .now=${this.now} @host=${(e: CustomEvent<string>) => this.go({ host: e.detail })}></hogar-hosts>` : nothing}<div class="both ${node ? "open" : ""}">
+            <hogar-graph .view=${view} .selected=${node?.index ?? 0} .now=${this.now} .host=${this.route.host ?? ""} @pick=${this.pick}></hogar-graph>
             ${node ? this.panel(node, true) : nothing}
           </div>
           <div class="legend" aria-label="How many nodes are in each state">${tally(view.nodes).map(([state, n]) => html`<span>${glyph(state, 12)}${n} ${look(state).word}</span>`)}
@@ -379,7 +398,7 @@ export class HogarApp extends LitElement {
   private panel(node: NodeView, closable: boolean) {
     const live = this.live!;
     return html`<hogar-node-panel .api=${this.api} .dag=${this.dag} .node=${node} .now=${this.now} .at=${live.view!.at}
-      .events=${live.events} .section=${this.route.part} .closable=${closable}
+      .events=${live.events} .hosts=${live.view!.hosts ?? []} .section=${this.route.part} .closable=${closable}
       @part=${(e: CustomEvent<string>) => this.go({ part: e.detail, node: closable ? node.index : this.route.node })}
       @close-panel=${() => this.go({ node: 0, part: "" })} @changed=${() => void live.refresh()}></hogar-node-panel>`;
   }

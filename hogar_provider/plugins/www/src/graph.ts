@@ -6,12 +6,13 @@ import { classMap } from "lit/directives/class-map.js";
 import { repeat } from "lit/directives/repeat.js";
 import { customElement } from "./element";
 import { count, decimal, ms, plural, rate, span } from "./format";
+import { deadHosts, isOn, mark, rack, stranded } from "./hosts";
 import { curve, type Layout, MARGIN, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } from "./layout";
 import { gist } from "./reason";
 import { glyph, look, severity, troubled } from "./states";
 import { shared } from "./styles";
 import { course, headline, lately, strip } from "./trouble";
-import type { BatchView, FlowView, GraphView, NodeView } from "./types";
+import type { BatchView, FlowView, GraphView, NodeView, PairView } from "./types";
 
 const SMALLEST = 0.06;
 const LARGEST = 1.6;
@@ -28,6 +29,8 @@ export class HogarGraph extends LitElement {
   @property({ attribute: false }) view!: GraphView;
   @property({ type: Number }) selected = 0;
   @property({ type: Number }) now = 0;
+  /** The host whose nodes alone are shown; empty for all. */
+  @property() host = "";
 
   @state() private scale = 1;
   @state() private x = 0;
@@ -97,6 +100,16 @@ export class HogarGraph extends LitElement {
       .node .lately > * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
       .brief .node .lately { font-size: 15px; }
       .brief .node .lately > span { display: none; }
+      /* Hatched: what is there cannot be seen, whatever colour its state has. */
+      .node.stranded, .node.stranded:hover:not(:disabled) { --hatch: 7px; background-image: repeating-linear-gradient(135deg, color-mix(in srgb, var(--dead) 15%, transparent) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }
+      .tiny .node.stranded { --hatch: 26px; background-image: repeating-linear-gradient(135deg, color-mix(in srgb, var(--dead) 45%, var(--bg)) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }
+      .hostless { display: inline-flex; gap: 4px; align-items: center; flex: none; padding: 0 6px; border-radius: 5px; border: 1.5px dashed var(--dead); color: var(--dead); background: var(--bg); font-size: 11px; font-weight: 600; line-height: 1.45; white-space: nowrap; }
+      .state .hostless { margin-left: auto; color: var(--dead); overflow: visible; }
+      .brief .state .hostless { font-size: 15px; }
+      .tiny .node.stranded.s-dead { background-image: repeating-linear-gradient(135deg, rgb(0 0 0 / 0.3) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }
+      .tiny .shapes { display: flex; gap: 16px; }
+      .dots .shapes > :not(:first-child) { display: none; }
+      .pairs .gone { color: var(--dead); font-weight: 600; }
       .node.s-degraded { border-color: color-mix(in srgb, var(--degraded) 60%, var(--bg)); border-left-color: var(--degraded); }
       @keyframes alarm { from, to { opacity: 0.1; } 50% { opacity: 0.65; } }
       .top { display: flex; align-items: center; gap: 7px; padding: 8px 10px 0; font-size: 14px; font-weight: 600; }
@@ -323,6 +336,9 @@ export class HogarGraph extends LitElement {
     const detail: Detail = this.scale >= BRIEF ? "full" : this.scale >= TINY ? "brief" : "tiny";
     const found = this.found();
     const hits = new Set(found.map((node) => node.index));
+    const dead = deadHosts(this.view);
+    const host = this.host ? this.view.hosts?.find((one) => one.name === this.host) : undefined;
+    const off = new Set(host ? this.view.nodes.filter((n) => !isOn(n, host)).map((n) => n.index) : []);
     const troubles = this.view.nodes.filter((node) => troubled(node.state)).length;
     const dots = detail === "tiny" && this.scale < 0.17;
     return html`
@@ -350,7 +366,14 @@ export class HogarGraph extends LitElement {
           ${repeat(
             this.view.nodes,
             (node) => node.index,
-            (node) => this.node(node, detail, dots, hits),
+            (node) =>
+              this.node(
+                node,
+                detail,
+                dots,
+                off.has(node.index) || (!!this.search.trim() && !hits.has(node.index)),
+                dead,
+              ),
           )}
         </div>
       </div>
@@ -380,9 +403,10 @@ export class HogarGraph extends LitElement {
     </div>`;
   }
 
-  private node(node: NodeView, detail: Detail, dots: boolean, hits: Set<number>) {
+  private node(node: NodeView, detail: Detail, dots: boolean, faded: boolean, dead: Set<string>) {
     const at = this.placed.nodes.get(node.index);
     if (!at) return nothing;
+    const gone = stranded(node, dead);
     const past = lately(node);
     const said = past ? `. It ${headline(past, this.now)}: ${course(past)}` : "";
     return html`<button
@@ -390,7 +414,8 @@ export class HogarGraph extends LitElement {
         node: true,
         [`s-${node.state}`]: true,
         selected: node.index === this.selected,
-        faded: !!this.search.trim() && !hits.has(node.index),
+        faded,
+        stranded: gone.length > 0,
         lately: past !== null,
       })}
       style=${`left:${at.x}px;top:${at.y}px`}
@@ -399,38 +424,38 @@ export class HogarGraph extends LitElement {
       title=${detail === "full" && !past ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${gist(node.reason)}` : ""}${said}`}
       @click=${() => this.pick(node.index)}
     >
-      ${detail === "tiny" ? html`${glyph(node.state, dots ? 92 : 52)}<span class="name">${node.name}</span><span class="sr">${look(node.state).word}</span>` : html`${detail === "brief" ? this.brief(node) : this.full(node)}${strip(node, this.now)}`}
+      ${detail === "tiny" ? html`<span class="shapes">${glyph(node.state, dots ? 92 : 52)}${gone.length ? rack(true, 52) : nothing}</span><span class="name">${node.name}</span><span class="sr">${gone.length ? "a host of it is dead, " : nothing}${look(node.state).word}</span>` : html`${detail === "brief" ? this.brief(node, gone) : this.full(node, gone)}${strip(node, this.now)}`}
     </button>`;
   }
 
-  private state(node: NodeView, reason = gist(node.reason)) {
+  private state(node: NodeView, reason: string, gone: PairView[], brief = false) {
     const since =
-      node.since != null && node.state !== "ready" && node.state !== "undeployed"
+      node.since != null && node.state !== "ready" && node.state !== "undeployed" && !(brief && gone.length)
         ? `for ${span(this.now - node.since)}`
         : "";
-    return html`<span class="state"><b>${look(node.state).word}</b> <span>${since}${since && reason ? ": " : ""}${reason}</span></span>`;
+    return html`<span class="state"><b>${look(node.state).word}</b> <span>${since}${since && reason ? ": " : ""}${reason}</span>${mark(gone, brief ? 15 : 12)}</span>`;
   }
 
   // A button holds text alone, so everything in it is a span; its name is what can be read in it.
-  private full(node: NodeView) {
+  private full(node: NodeView, gone: PairView[]) {
     const { batch } = node;
     const silent = node.requests_per_second == null;
     const wanted = node.declared?.batch;
     const declared = wanted === undefined ? "" : `, batch ${wanted < 0 ? `dynamic ${-wanted}` : wanted}`;
     return html`
       <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
-      ${this.state(node, node.state === "dead" ? "" : gist(node.reason))}
+      ${this.state(node, node.state === "dead" ? "" : gist(node.reason), gone)}
       ${
         node.state === "dead" || silent
           ? html`<span class="why">${node.state === "dead" ? gist(node.reason) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
           : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
           ${batch ? html`<span class="batch"><span>${batched(batch)}${batch.dynamic ? " dyn" : ""}</span>${bar(batch.fill)}</span>` : nothing}`
       }
-      <span class="pairs">${node.pairs.slice(0, 3).map((pair) => html`<span>${glyph(pair.state, 10)}<span class="cut">${pair.role}${pair.host ? ` ${pair.host}` : ""}</span></span> `)}${node.pairs.length > 3 ? html`<span>+${node.pairs.length - 3}</span>` : nothing}</span>
+      <span class="pairs">${node.pairs.slice(0, 3).map((pair) => html`<span class=${gone.includes(pair) ? "gone" : ""}>${gone.includes(pair) ? rack(true, 10) : glyph(pair.state, 10)}<span class="cut">${pair.role}${pair.host ? ` ${pair.host}` : ""}${gone.includes(pair) ? " dead" : ""}</span></span> `)}${node.pairs.length > 3 ? html`<span>+${node.pairs.length - 3}</span>` : nothing}</span>
     `;
   }
 
-  private brief(node: NodeView) {
+  private brief(node: NodeView, gone: PairView[]) {
     const { batch } = node;
     // There is little room: the number of a process that is gone helps nobody at a glance.
     const why = troubled(node.state)
@@ -440,7 +465,7 @@ export class HogarGraph extends LitElement {
       : "";
     return html`
       <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
-      ${why ? this.state(node, "") : node.reason ? this.state(node) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${this.roles(node)}</span>`}
+      ${why ? this.state(node, "", gone, true) : node.reason ? this.state(node, gist(node.reason), gone, true) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${gone.length ? mark(gone, 15) : this.roles(node)}</span>`}
       ${why ? html`<span class="why">${why}</span>` : nothing}
       ${node.state === "undeployed" ? html`<span class="why">${node.image}${node.declared ? `, batch ${node.declared.batch}` : ""}</span>` : nothing}
       ${

@@ -6,6 +6,7 @@ import type { Api } from "./api";
 import { sentence } from "./api";
 import { customElement } from "./element";
 import { ms, plural, rate } from "./format";
+import { rack } from "./hosts";
 import { badge, glyph, severity } from "./states";
 import { shared } from "./styles";
 import type { GraphSummary, GraphsReply } from "./types";
@@ -56,6 +57,7 @@ export class HogarGraphs extends Watching {
       .name { font-weight: 600; }
       tr.dead td { background: var(--dead-bg); }
       .url { max-width: 260px; }
+      .host { color: var(--dead); font-weight: 600; }
       .problem { margin: 0 14px 12px; }
     `,
   ];
@@ -67,10 +69,12 @@ export class HogarGraphs extends Watching {
       .filter((g) => !wanted || `${g.name} ${g.dag_id} ${g.state}`.toLowerCase().includes(wanted))
       .sort(
         (a, b) =>
+          (b.dead_hosts?.length ?? 0) - (a.dead_hosts?.length ?? 0) ||
           b.nodes_dead - a.nodes_dead ||
           severity(a.state) - severity(b.state) ||
           a.name.localeCompare(b.name),
       );
+    const hosts = all.some((graph) => graph.hosts);
     return html`
       <header><h2>HOGAR graphs</h2>
         ${this.reply ? html`<span class="muted small">${plural(all.length, "graph")} up${this.reply.agent ? html` · agent ${this.reply.agent.version}, process ${this.reply.agent.pid}` : nothing}</span>` : nothing}
@@ -95,29 +99,42 @@ export class HogarGraphs extends Watching {
           : !all.length
             ? html`<div class="empty"><h2>No graph is deployed</h2><p>${this.reply.agent ? "" : "No agent runs yet: the first deploy starts one."} Trigger the DAG of a UDGL file, and its service appears here.</p></div>`
             : html`<div class="scroll"><table>
-              <thead><tr><th scope="col">Graph</th><th scope="col">State</th><th scope="col" class="right">Nodes</th><th scope="col" class="right">Dead</th><th scope="col" class="right">Requests/s</th><th scope="col" class="right">Errors/s</th><th scope="col" class="right">p95</th><th scope="col">Address</th></tr></thead>
-              <tbody>${shown.map((graph) => this.line(graph))}</tbody>
+              <thead><tr><th scope="col">Graph</th><th scope="col">State</th><th scope="col" class="right">Nodes</th><th scope="col" class="right">Dead</th>${hosts ? html`<th scope="col">Hosts</th>` : nothing}<th scope="col" class="right">Requests/s</th><th scope="col" class="right">Errors/s</th><th scope="col" class="right">p95</th><th scope="col">Address</th></tr></thead>
+              <tbody>${shown.map((graph) => this.line(graph, hosts))}</tbody>
             </table></div>`
       }
     `;
   }
 
-  private line(graph: GraphSummary) {
+  private line(graph: GraphSummary, hosts: boolean) {
     const open = (event: MouseEvent) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
       this.dispatchEvent(new CustomEvent("open-graph", { detail: graph.dag_id }));
     };
-    return html`<tr class=${graph.nodes_dead ? "dead" : ""}>
-      <td>${graph.dag_id ? html`<a class="name" href=${this.href(graph.dag_id)} @click=${open}>${graph.name}</a>` : html`<span class="name">${graph.name}</span>`} <span class="muted small">${graph.version}</span>
+    return html`<tr class=${graph.nodes_dead || graph.dead_hosts?.length ? "dead" : ""}>
+      <td>${graph.dag_id ? html`<a class="name" href=${this.href(graph.dag_id)} @click=${open}>${graph.name}</a>` : html`<span class="name">${graph.name}</span>`} <span class="muted small">${graph.version}${graph.engine && graph.engine !== "local" ? ` on ${graph.engine}` : ""}</span>
         ${graph.orphaned ? html`<span class="small muted" title="It runs, and no DAG declares it any more. Take it down with: earg down ${graph.name}">· orphaned</span>` : nothing}
         ${graph.warnings.length ? html`<span title=${graph.warnings.join("\n")} class="small">⚠ ${plural(graph.warnings.length, "warning")}</span>` : nothing}</td>
       <td>${badge(graph.state)}</td>
       <td class="right">${graph.nodes}</td><td class="right">${graph.nodes_dead ? html`<b style="color:var(--dead)">${graph.nodes_dead}</b>` : "0"}</td>
+      ${hosts ? html`<td>${this.hosts(graph)}</td>` : nothing}
       <td class="right">${rate(graph.requests_per_second)}</td><td class="right">${rate(graph.errors_per_second)}</td><td class="right">${ms(graph.p95_ms)}</td>
       <td><div class="mono cut url">${graph.url}</div></td>
     </tr>`;
   }
+
+  private hosts(graph: GraphSummary) {
+    const dead = graph.dead_hosts ?? [];
+    if (!graph.hosts) return nothing;
+    if (!dead.length) return html`<span class="row">${rack(false)} ${graph.hosts}</span>`;
+    return html`<span class="row host">${rack(true)} ${dead.slice(0, 2).join(", ")}${dead.length > 2 ? ` and ${dead.length - 2} more` : ""} of ${graph.hosts} dead</span>`;
+  }
+}
+
+/** The names of the hosts that do not answer, of all graphs. */
+function silentHosts(graphs: readonly GraphSummary[]): string[] {
+  return [...new Set(graphs.flatMap((graph) => graph.dead_hosts ?? []))].sort();
 }
 
 @customElement("hogar-card")
@@ -136,7 +153,11 @@ export class HogarCard extends Watching {
     const graphs = this.reply?.graphs ?? [];
     const dead = graphs.reduce((sum, graph) => sum + graph.nodes_dead, 0);
     const flow = graphs.reduce((sum, graph) => sum + (graph.requests_per_second ?? 0), 0);
-    const troubled = graphs.filter((graph) => graph.nodes_dead || graph.state === "dead");
+    const hosts = graphs.some((graph) => graph.hosts);
+    const silent = silentHosts(graphs);
+    const troubled = graphs.filter(
+      (graph) => graph.nodes_dead || graph.state === "dead" || graph.dead_hosts?.length,
+    );
     return html`<section class="card" aria-label="HOGAR graphs">
       <h3>HOGAR</h3>
       ${
@@ -146,6 +167,7 @@ export class HogarCard extends Watching {
             ? html`<span class="bones" style="width:140px" role="status" aria-label="Loading"></span>`
             : html`<div class="stat">${glyph(graphs.length ? "ready" : "undeployed")}<span class="big">${graphs.length}</span><span class="small muted">${graphs.length === 1 ? "graph" : "graphs"} up</span></div>
             <div class="stat ${dead ? "dead" : ""}">${glyph(dead ? "dead" : "ready")}<span class="big">${dead}</span><span class="small muted">${dead === 1 ? "node" : "nodes"} dead</span></div>
+            ${hosts ? html`<div class="stat ${silent.length ? "dead" : ""}" title=${silent.join(", ") || nothing}>${rack(silent.length > 0, 16)}<span class="big">${silent.length}</span><span class="small muted">${silent.length === 1 ? "host" : "hosts"} dead</span></div>` : nothing}
             <div class="stat"><span class="big">${rate(flow)}</span><span class="small muted">requests/s</span></div>
             ${troubled.length ? html`<span class="small">Look at ${troubled.map((graph) => graph.name).join(", ")}</span>` : nothing}`
       }

@@ -6,11 +6,12 @@ import type { Api } from "./api";
 import { declaredWords } from "./batch-editor";
 import { customElement } from "./element";
 import { bytes, count, moment, ms, percent, rate, span } from "./format";
+import { rack } from "./hosts";
 import { gist, told } from "./reason";
 import { badge, glyph, look } from "./states";
 import { shared } from "./styles";
 import { note } from "./trouble";
-import type { GraphEvent, NodeView, PairView } from "./types";
+import type { GraphEvent, HostView, NodeView, PairView } from "./types";
 import "./batch-editor";
 import "./events";
 import "./node-charts";
@@ -32,6 +33,8 @@ export class HogarNodePanel extends LitElement {
   @property({ attribute: false }) node!: NodeView;
   @property({ type: Number }) now = 0;
   @property({ type: Number }) at = 0;
+  /** Those of the engine; empty where it has the agent's own alone. */
+  @property({ attribute: false }) hosts: HostView[] = [];
   @property({ attribute: false }) events: GraphEvent[] = [];
   @property() section = "";
   @property({ type: Boolean, reflect: true }) closable = false;
@@ -50,6 +53,9 @@ export class HogarNodePanel extends LitElement {
       .facts dd { font-size: 14px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
       .pairs { display: grid; gap: 4px; }
       .pair { display: grid; grid-template-columns: 14px 76px minmax(0, max-content) 1fr; gap: 8px; align-items: center; font-size: 12px; }
+      .pair.placed { grid-template-columns: 14px 60px minmax(0, max-content) minmax(0, max-content) 1fr; }
+      .on { display: inline-flex; gap: 5px; align-items: center; min-width: 0; }
+      .gone { color: var(--dead); white-space: nowrap; }
       [role="tablist"] { display: flex; border-bottom: 1px solid var(--border); padding: 0 6px; position: sticky; top: 0; background: var(--bg); z-index: 1; overflow-x: auto; }
       [role="tab"] { border: 0; background: none; border-radius: 0; border-bottom: 2px solid transparent; padding: 6px 9px; min-height: 34px; color: var(--fg-muted); }
       [role="tab"][aria-selected="true"] { color: var(--fg); border-bottom-color: var(--accent); font-weight: 600; }
@@ -112,6 +118,10 @@ export class HogarNodePanel extends LitElement {
   }
 
   private pair(pair: PairView) {
+    const host = this.hosts.find((one) => one.name === pair.host);
+    if (host) {
+      return html`<div class="pair placed" title=${gist(pair.reason) || nothing}>${glyph(pair.state, 13)}<b>${pair.role}</b><span class="on">on ${rack(host.dead, 13)} <span class="cut">${host.name}</span>${host.dead ? html` <b class="gone">does not answer</b>` : nothing}</span><span class="mono cut">${pair.address}</span><span class="muted">${look(pair.state).word}</span></div>`;
+    }
     return html`<div class="pair" title=${gist(pair.reason) || nothing}>${glyph(pair.state, 13)}<b>${pair.role}</b><span class="mono cut">${pair.address || pair.host}</span><span class="muted">${look(pair.state).word}</span></div>`;
   }
 
@@ -156,7 +166,7 @@ export class HogarNodePanel extends LitElement {
         <dt>Requests</dt><dd>${count(node.requests)}, ${count(node.errors)} failed</dd>
         <dt>Exits</dt><dd>${node.exits ? `${node.exits} of its processes ended unasked` : "none"}</dd>
         <dt>Event loop lag</dt><dd>${ms(node.lag_ms)}</dd>
-        ${node.pairs.map((pair) => html`<dt>${pair.role}</dt><dd>${pair.address || "no address yet"} · ${pair.model_pids.filter(Boolean).length > 1 ? "models" : "model"} ${pair.model_pids.filter(Boolean).join(", ") || "–"} · proxy ${pair.proxy_pid || "–"}${pair.reason ? html`<br /><span class="muted">${gist(pair.reason)}</span>` : nothing}</dd>`)}
+        ${node.pairs.map((pair) => html`<dt>${pair.role}</dt><dd>${this.hosts.some((one) => one.name === pair.host) ? `on ${pair.host} · ` : ""}${pair.address || "no address yet"}${this.hosts.length && !pair.proxy_pid ? nothing : html` · ${pair.model_pids.filter(Boolean).length > 1 ? "models" : "model"} ${pair.model_pids.filter(Boolean).join(", ") || "–"} · proxy ${pair.proxy_pid || "–"}`}${pair.reason ? html`<br /><span class="muted">${gist(pair.reason)}</span>` : nothing}</dd>`)}
       </dl>`;
   }
 }

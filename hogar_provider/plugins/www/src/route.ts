@@ -13,6 +13,8 @@ export interface Route {
   dag: string;
   /** Part of the node panel. */
   part: string;
+  /** The host whose nodes alone are shown. */
+  host?: string;
   /** What of the trainings. */
   training?: TrainingChoice;
 }
@@ -30,6 +32,7 @@ export function read(fragment: string): Route {
     node: Number.isInteger(node) && node > 0 ? node : 0,
     dag: query.get("dag") ?? "",
     part: query.get("part") ?? "",
+    host: query.get("host") || undefined,
     training: readChoice(query),
   };
 }
@@ -39,6 +42,7 @@ export function write(route: Route): string {
   if (route.dag) query.set("dag", route.dag);
   if (route.view !== "graph") query.set("view", route.view);
   if (route.node) query.set("node", String(route.node));
+  if (route.host) query.set("host", route.host);
   if (route.node && route.part) query.set("part", route.part);
   if (route.view === "training" && route.training) writeChoice(query, route.training);
   const text = query.toString();

@@ -87,6 +87,16 @@ export interface NodeView {
   trouble?: Trouble | null;
 }
 
+/** A host of the engine. `nodes` are the names of the graph's nodes on it; of one that does not
+ * answer, also of those that were. */
+export interface HostView {
+  name: string;
+  dead: boolean;
+  reason: string;
+  since: number | null;
+  nodes: string[];
+}
+
 export interface FlowView {
   source: number;
   target: number;
@@ -110,6 +120,10 @@ export interface GraphView {
   nodes: NodeView[];
   flows: FlowView[];
   in_graph: number | null;
+  engine?: string;
+  /** Empty where the engine has the agent's own host alone. */
+  hosts?: HostView[];
+  frontend_host?: string;
 }
 
 export interface GraphSummary {
@@ -125,6 +139,9 @@ export interface GraphSummary {
   p95_ms: number | null;
   warnings: string[];
   orphaned: boolean;
+  engine?: string;
+  hosts?: number;
+  dead_hosts?: string[];
 }
 
 export interface GraphsReply {

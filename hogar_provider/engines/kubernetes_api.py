@@ -1,0 +1,410 @@
+"""The Kubernetes API, as far as the engine uses it: objects of one namespace as plain mappings.
+
+Source: the Kubernetes API concepts (server-side apply, label selectors) and the client
+``kubernetes_asyncio``, which reads kubeconfigs, asks credential plugins and renews tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes_asyncio.client.api_client import ApiClient
+from kubernetes_asyncio.client.configuration import Configuration
+from kubernetes_asyncio.config import ConfigException, load_kube_config, load_kube_config_from_dict
+from kubernetes_asyncio.config.incluster_config import (
+    SERVICE_CERT_FILENAME,
+    SERVICE_TOKEN_FILENAME,
+    InClusterConfigLoader,
+)
+from kubernetes_asyncio.config.kube_config import refresh_token
+
+from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+"""A Kubernetes object."""
+
+FIELD_MANAGER = "hogar"
+"""Who owns the fields that are applied here."""
+
+CALL_TIMEOUT = 15.0
+"""Seconds for one call to the API."""
+
+RENEW_INTERVAL = 60
+"""Seconds between two questions to a credential plugin."""
+
+PAGE = 500
+"""Objects in one answer of a list."""
+
+MOST_LISTED = 20_000
+"""Objects of one kind in one list: beyond that something is wrong."""
+
+LARGEST_LOG = 1024 * 1024
+"""Bytes of a pod's log that are asked for at most."""
+
+
+class ApiError(RuntimeError):
+    """What the API refuses, in its own words. ``status`` is the HTTP status, 0 where it could not
+    be asked; ``reason`` the API's word for it."""
+
+    def __init__(self, sentence: str, status: int = 0, reason: str = "", causes: Any = ()) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.reason = reason
+        self.causes = tuple(causes)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of objects, and where the API has them."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """Of one object, or of all in the namespace."""
+        root = (
+            f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        )
+        found = f"{root}/namespaces/{namespace}/{self.plural}"
+        return f"{found}/{name}" if name else found
+
+
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SECRET = Kind("v1", "Secret", "secrets")
+SERVICE = Kind("v1", "Service", "services")
+POD = Kind("v1", "Pod", "pods")
+EVENT = Kind("v1", "Event", "events")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+
+APPLIED = (
+    NETWORK_POLICY,
+    CONFIG_MAP,
+    SERVICE,
+    BUDGET,
+    STATEFUL_SET,
+    DEPLOYMENT,
+)
+"""The kinds that are applied, in the order in which they are: what confines pods, and what they
+mount and are called by, before the pods themselves."""
+
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*APPLIED, SECRET)}
+
+
+def kind_of(one: Object) -> Kind:
+    """An object's kind; raises :class:`ApiError` for one that is never applied here."""
+    key = (str(one.get("apiVersion")), str(one.get("kind")))
+    try:
+        return _BY_NAME[key]
+    except KeyError:
+        raise ApiError(f"objects of kind {key[1]} ({key[0]}) are not applied") from None
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """A label selector that all of ``labels`` must match."""
+    return ",".join(f"{name}={value}" for name, value in labels.items())
+
+
+class Api:
+    """The calls of one cluster, in one namespace. Each has a deadline and raises
+    :class:`ApiError`."""
+
+    def __init__(self, client: ApiClient, namespace: str, renewing: Any = None) -> None:
+        self._client = client
+        self._renewing = renewing
+        self.namespace = namespace
+
+    @classmethod
+    async def open(cls, settings: KubernetesSettings, folder: Path) -> Api:
+        """Read how to come to the API. Certificates of a kubeconfig lie in ``folder`` meanwhile,
+        which must be closed to others. Raises :class:`SettingsError` where they make no sense."""
+        configuration = Configuration()
+        renewing = None
+        try:
+            if settings.in_cluster:
+                InClusterConfigLoader(
+                    SERVICE_TOKEN_FILENAME,
+                    SERVICE_CERT_FILENAME,
+                    environ={
+                        "KUBERNETES_SERVICE_HOST": settings.service_host,
+                        "KUBERNETES_SERVICE_PORT": settings.service_port,
+                    },
+                ).load_and_set(configuration)
+            else:
+                loader = await _load_kubeconfig(settings, folder, configuration)
+                # What a credential plugin says holds for a while only.
+                renewing = asyncio.create_task(_renew(loader, configuration))
+            if not settings.verify:
+                configuration.verify_ssl = False
+            client = ApiClient(configuration)
+        except (ConfigException, OSError, ssl.SSLError, KeyError, TypeError) as error:
+            if renewing is not None:
+                renewing.cancel()
+            raise SettingsError(f"the cluster's configuration cannot be used: {error}") from None
+        return cls(client, settings.namespace, renewing)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        await self._client.close()
+
+    # --- objects ----------------------------------------------------------------------------
+
+    async def get(self, kind: Kind, name: str) -> Object | None:
+        """An object, None where there is none."""
+        try:
+            return await self._json("GET", kind.path(self.namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Object]:
+        """All objects with these labels, by their names."""
+        return await self._list(kind, [("labelSelector", selector(labels))])
+
+    async def events_of(self, name: str) -> list[Object]:
+        """The events of the object that is called so, the oldest first."""
+        found = await self._list(EVENT, [("fieldSelector", f"involvedObject.name={name}")])
+        return sorted(found, key=event_time)
+
+    async def warnings(self) -> list[Object]:
+        """All events of the namespace that are warnings, the oldest first."""
+        return sorted(await self._list(EVENT, [("fieldSelector", "type=Warning")]), key=event_time)
+
+    async def _list(self, kind: Kind, query: list[tuple[str, str]]) -> list[Object]:
+        found: list[Object] = []
+        more = ""
+        while len(found) < MOST_LISTED:
+            asked = [*query, ("limit", str(PAGE)), *([("continue", more)] if more else [])]
+            reply = await self._json("GET", kind.path(self.namespace), asked)
+            # The objects of a list do not say what they are.
+            own = {"apiVersion": kind.api_version, "kind": kind.kind}
+            found += [own | one for one in reply.get("items") or ()]
+            more = (reply.get("metadata") or {}).get("continue") or ""
+            if not more:
+                break
+        return sorted(found, key=name_of)
+
+    async def apply(self, one: Object, force: bool = False) -> Object:
+        """Server-side apply: what the object says becomes so, and nothing else of it changes."""
+        query = [("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict")]
+        if force:
+            query.append(("force", "true"))
+        return await self._json(
+            "PATCH",
+            kind_of(one).path(self.namespace, name_of(one)),
+            query,
+            one,
+            "application/apply-patch+yaml",
+        )
+
+    async def create(self, one: Object) -> Object:
+        """Create an object; one that is there is a conflict (409)."""
+        return await self._json(
+            "POST", kind_of(one).path(self.namespace), [("fieldManager", FIELD_MANAGER)], one
+        )
+
+    async def delete(self, kind: Kind, name: str) -> None:
+        """Delete an object and what belongs to it, if it is there; it is gone a while later."""
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
+        try:
+            await self._json("DELETE", kind.path(self.namespace, name), body=body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def log(self, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
+        """The last lines of a container; empty where it has not started."""
+        query = [
+            ("container", container),
+            ("tailLines", str(lines)),
+            ("limitBytes", str(LARGEST_LOG)),
+            *([("previous", "true")] if previous else []),
+        ]
+        path = f"{POD.path(self.namespace, pod)}/log"
+        try:
+            data = await self._call("GET", path, query)
+        except ApiError as error:
+            # There is none yet, or none any more.
+            if error.status in (400, 404):
+                return ""
+            raise
+        return data.decode("utf-8", errors="replace")
+
+    # --- the wire ---------------------------------------------------------------------------
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        data = await self._call(method, path, query, body, content_type)
+        try:
+            found = json.loads(data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ApiError(f"{self._client.configuration.host} answers no JSON: no Kubernetes API")
+        return found
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        host = self._client.configuration.host
+        try:
+            reply: aiohttp.ClientResponse = await self._client.call_api(
+                path,
+                method,
+                query_params=query or [],
+                header_params={"Accept": "application/json, */*", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=CALL_TIMEOUT,
+            )
+            async with reply:
+                data = await reply.read()
+        except TimeoutError:
+            raise ApiError(f"the Kubernetes API at {host} did not answer in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiError(f"the Kubernetes API at {host} cannot be reached: {error}") from None
+        if reply.status >= 400:
+            raise _refusal(reply.status, data)
+        return data
+
+    @asynccontextmanager
+    async def port_forward(
+        self, pod: str, port: int
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket to a port of a pod, in the protocol ``v4.channel.k8s.io``."""
+        headers: dict[str, str] = {}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        path = f"{POD.path(self.namespace, pod)}/portforward?ports={port}"
+        url = "ws" + self._client.configuration.host.removeprefix("http") + path
+        session = self._client.rest_client.pool_manager
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                socket = await session.ws_connect(
+                    url,
+                    headers=headers,
+                    protocols=("v4.channel.k8s.io",),
+                    max_msg_size=0,
+                    heartbeat=30.0,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise ApiError(
+                f"the Kubernetes API forwards no port of pod {pod}: {error.message}", error.status
+            ) from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ApiError(f"port {port} of pod {pod} cannot be reached: {error}") from None
+        try:
+            yield socket
+        finally:
+            with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                await socket.close()
+
+
+async def _renew(loader: Any, configuration: Configuration) -> None:
+    """Ask a credential plugin again before what it has said has expired, for ever; ends at once
+    where there is none."""
+    while True:
+        try:
+            await refresh_token(loader, configuration, RENEW_INTERVAL)
+            return
+        except Exception as error:
+            # It is a program of somebody else.
+            log.warning("the kubeconfig's credential plugin failed and is asked again: %s", error)
+
+
+async def _load_kubeconfig(
+    settings: KubernetesSettings, folder: Path, configuration: Configuration
+) -> Any:
+    context = settings.context or None
+    if settings.kubeconfig_path:
+        return await load_kube_config(
+            settings.kubeconfig_path,
+            context,
+            configuration,
+            persist_config=False,
+            temp_file_path=str(folder),
+        )
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(settings.kubeconfig)
+    except (yaml.YAMLError, RecursionError):
+        # Its text may hold keys: it is not told.
+        loaded = None
+    if not isinstance(loaded, dict):
+        raise ConfigException("the kubeconfig is no YAML mapping")
+    return await load_kube_config_from_dict(loaded, context, configuration, str(folder))
+
+
+def _refusal(status: int, data: bytes) -> ApiError:
+    try:
+        said = json.loads(data)
+        message, reason = str(said["message"]), str(said.get("reason") or "")
+        causes = (said.get("details") or {}).get("causes") or ()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, reason, causes = data[:500].decode(errors="replace").strip(), "", ()
+    sentence = f"the Kubernetes API answers {status}: {message or 'nothing more'}"
+    if status == 403:
+        sentence += " (see docs/kubernetes_role.yaml for what the engine's account must be allowed)"
+    if status == 401:
+        sentence += " (the connection's credentials are not accepted)"
+    return ApiError(sentence, status, reason, causes)
+
+
+# --- reading objects ------------------------------------------------------------------------
+
+
+def name_of(one: Object) -> str:
+    """An object's name."""
+    return str(one["metadata"]["name"])
+
+
+def labels_of(one: Object) -> dict[str, str]:
+    """An object's labels."""
+    return one["metadata"].get("labels") or {}
+
+
+def annotations_of(one: Object) -> dict[str, str]:
+    """An object's annotations."""
+    return one["metadata"].get("annotations") or {}
+
+
+def event_time(event: Object) -> str:
+    """When an event was seen last, as the API writes times."""
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )

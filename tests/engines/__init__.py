@@ -1,0 +1,1 @@
+"""The engines other than the local one."""

@@ -1,0 +1,155 @@
+"""The whole engine on two Docker hosts: its agent's process, a graph that serves, and what it does
+when one host dies with all that runs there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import udgl
+from earg.client import AgentClient
+from earg.home import Home
+from earg.images import Implementation
+from earg.status import GraphStatus, NodeState
+from hogar_provider.engines.agent_start import connect_to
+from hogar_provider.engines.docker_settings import DockerSettings
+from tests.containers.docker_host import GRAPH
+from tests.engines.docker_machines import Machine
+from udgl.targets.earg import lower
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+TOKEN = "fedcba9876543210" * 4
+PATIENCE = 90.0
+
+
+class Client(threading.Thread):
+    """Asks one request after the other, until told to end; what was answered, in order."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.url = url
+        self.answers: list[str] = []
+        self.failures: list[str] = []
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            try:
+                self.answers.append(ask(self.url, "you"))
+            except OSError as error:
+                self.failures.append(str(error))
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        self._end.set()
+        self.join(PATIENCE)
+        assert not self.is_alive()
+
+
+def ask(url: str, text: str) -> str:
+    headers = {"Content-Type": "text/plain", "Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"{url}/predict", text.encode(), headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+        return str(reply.read().decode())
+
+
+def eventually(look: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not done(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.3)
+    return found
+
+
+@pytest.fixture
+def agent(machines: list[Machine]) -> Iterator[AgentClient]:
+    """A client of the engine's agent, which runs as a process of its own."""
+    hosts = tuple(machine.host for machine in machines)
+    settings = DockerSettings("serves", hosts, dead_after=2.0, stop_grace=2, token=TOKEN)
+    # A socket's path is short.
+    home = Home(Path(tempfile.mkdtemp(prefix="hogar-agent-")))
+    client = connect_to(home, "docker", settings.to_json(), start=True)
+    try:
+        yield client
+    finally:
+        client.shutdown()
+        client.close()
+        print(home.log.read_text()[-20_000:])
+        shutil.rmtree(home.path, ignore_errors=True)
+
+
+def is_ready(graph: GraphStatus) -> bool:
+    return all(node.state is NodeState.READY for node in graph.nodes)
+
+
+def hosts_of(graph: GraphStatus, name: str) -> list[str]:
+    (node,) = (node for node in graph.nodes if node.name == name)
+    return [pair.host for pair in node.pairs]
+
+
+def test_a_host_that_dies_costs_no_reply_and_no_state(
+    agent: AgentClient, machines: list[Machine]
+) -> None:
+    made = lower(udgl.parse(GRAPH, "hello.udgl"))
+    implementation = Implementation("", "")
+    # The stateful one first: its primary is on the first host then.
+    for index in (2, 1):
+        agent.deploy_node(
+            *("Hello", "1", made.text, index, implementation),
+            extras=made.extras_text,
+            timeout=PATIENCE,
+        )
+    agent.wire("Hello", timeout=PATIENCE)
+    for index in (1, 2):
+        agent.probe("Hello", index, timeout=PATIENCE)
+    graph = agent.serve("Hello", timeout=PATIENCE)
+    assert hosts_of(graph, "Count") == ["one", "two"]
+    assert [(host.name, host.dead) for host in graph.hosts] == [("one", False), ("two", False)]
+    # What waits in a frontend is lost with it: the test lets the other host die.
+    assert graph.frontend_host == "two"
+    assert "on host" not in agent.node_log("Hello", 1, 5)
+    eventually(lambda: agent.graph("Hello"), is_ready)
+
+    client = Client(graph.url)
+    client.start()
+    try:
+        eventually(lambda: len(client.answers), lambda count: count >= 20)
+        machines[0].kill()
+        graph = eventually(lambda: agent.graph("Hello"), lambda graph: graph.hosts[0].dead)
+        assert "does not answer" in graph.hosts[0].reason
+        graph = eventually(
+            lambda: agent.graph("Hello"),
+            lambda graph: (
+                is_ready(graph)
+                and hosts_of(graph, "Greet") == ["two"]
+                and hosts_of(graph, "Count") == ["two", "two"]
+            ),
+        )
+        before = len(client.answers)
+        eventually(lambda: len(client.answers), lambda count: count >= before + 20)
+
+        machines[0].start()
+        eventually(lambda: agent.graph("Hello"), lambda graph: not graph.hosts[0].dead)
+        # What was replaced comes up with its host, and is taken away.
+        eventually(lambda: machines[0].docker.run("docker", "ps", "-aq"), lambda text: not text)
+        before = len(client.answers)
+        eventually(lambda: len(client.answers), lambda count: count >= before + 20)
+    finally:
+        client.end()
+        if machines[0].daemon is None:
+            machines[0].start()
+    assert client.failures == []
+    # Every request was counted once, on one state.
+    assert client.answers == [f"{n}: hello you" for n in range(1, len(client.answers) + 1)]
+    agent.down("Hello")
+    for machine in machines:
+        assert machine.docker.run("docker", "ps", "-aq") == ""

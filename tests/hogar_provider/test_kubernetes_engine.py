@@ -1,0 +1,221 @@
+"""The engine ``kubernetes``: what its connection means, and its agent's process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kmock
+import pytest
+
+from earg.client import AgentError, ModelFailed, NoAgentError
+from earg.images import Implementation
+from earg.ledger import started_at
+from hogar_provider.engines.kubernetes import KubernetesEngine, _credentials
+from hogar_provider.engines.kubernetes_settings import KubernetesSettings, Reach, SettingsError
+from hogar_provider.exceptions import AirflowException
+from hogar_provider.hooks.earg import EargHook
+from tests.kubernetes.cluster import Cluster, settings_of, unwired, waiting
+from tests.kubernetes.graphs import plan_of
+
+TOKEN = "a-token-that-nobody-else-may-see-4711"
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Cluster, str]]:
+    """A cluster, and the text of a kubeconfig to it; its loop runs in a thread."""
+    ready, done = threading.Event(), threading.Event()
+    found: dict[str, Any] = {}
+
+    async def serve() -> None:
+        async with Cluster() as one, kmock.Server(one) as server:
+            config = settings_of(f"http://127.0.0.1:{server.port}").kubeconfig
+            found.update(cluster=one, kubeconfig=config)
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield found["cluster"], found["kubeconfig"]
+    finally:
+        done.set()
+        thread.join(30)
+
+
+def define(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: dict[str, Any], password: str = "", **extra: Any
+) -> KubernetesEngine:
+    """The engine of a connection ``kube``, and of the connection to the API that it names."""
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": kubernetes})
+    )
+    own = {"engine": "kubernetes", "kubernetes_conn_id": "cluster"} | extra
+    value = {"conn_type": "earg", "password": password, "extra": own}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBE", json.dumps(value))
+    engine = EargHook("kube").engine()
+    assert isinstance(engine, KubernetesEngine)
+    return engine
+
+
+def test_a_connection_says_where_and_as_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARG_HOME", str(tmp_path / "earg"))
+    engine = define(
+        monkeypatch,
+        {"kube_config_path": "/etc/kube", "namespace": "team", "cluster_context": "prod"},
+        TOKEN,
+        url="https://ml.example/{graph}",
+    )
+    assert (engine.name, engine.runs_images, engine.token) == ("kubernetes", True, TOKEN)
+    assert engine.home.path == tmp_path / "earg" / "engines" / "kube"
+    assert engine.settings == KubernetesSettings(
+        "team",
+        kubeconfig_path="/etc/kube",
+        context="prod",
+        url="https://ml.example/{graph}",
+        token=TOKEN,
+    )
+    # The engine's namespace wins, and a folder that is named.
+    other = define(
+        monkeypatch,
+        {"kube_config": "{}", "namespace": "team", "disable_verify_ssl": True},
+        namespace="models",
+        reach="service",
+        home=str(tmp_path / "own"),
+    )
+    assert other.home.path == tmp_path / "own"
+    assert (other.settings.namespace, other.settings.verify) == ("models", False)
+    assert (other.settings.kubeconfig, other.settings.reach) == ("{}", Reach.SERVICE)
+
+
+def test_credentials_are_heeded_in_the_hooks_order() -> None:
+    cluster = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    inside = _credentials({"in_cluster": True}.get, cluster)
+    assert (inside["in_cluster"], inside["service_host"]) == (True, "10.0.0.1")
+    assert _credentials({}.get, {"KUBECONFIG": "/k"})["kubeconfig_path"] == "/k"
+    assert _credentials({"kube_config": {"a": 1}}.get, {})["kubeconfig"] == '{"a": 1}'
+    with pytest.raises(SettingsError, match="exclude each other"):
+        _credentials({"in_cluster": True, "kube_config": "{}"}.get, cluster)
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "password", "extra", "sentence"),
+    [
+        ({"kube_config": "{}"}, "", {"reach": "tunnel"}, "'reach' must be one of auto, service,"),
+        ({"kube_config": "{}"}, "", {"namespace": "A b"}, "is no name of a namespace"),
+        ({"kube_config": "{}"}, "", {"namespace": 1}, "'namespace' must be text, not 1"),
+        ({"kube_config": "{}"}, "", {"nodes": "x"}, "a key of the extra must be one of engine"),
+        ({"kube_config": "{}"}, "short", {}, "the token must be 32 to 1024 printable"),
+        ({"in_cluster": True}, "", {}, "KUBERNETES_SERVICE_HOST is not set here"),
+        ({"kube_config": "{}"}, "", {"url": "ftp://x"}, "'url' must be an http URL"),
+    ],
+)
+def test_a_connection_that_makes_no_sense_says_why(
+    kubernetes: dict[str, Any],
+    password: str,
+    extra: dict[str, Any],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(AirflowException) as caught:
+        define(monkeypatch, kubernetes, password, **extra)
+    assert str(caught.value).startswith("Connection 'kube': ")
+    assert sentence in str(caught.value)
+    assert "short" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "no JSON"),
+        ("[]", "no JSON object"),
+        ("{}", "'namespace' is missing"),
+        ('{"namespace": "a", "tokne": "secret"}', "unknown setting 'tokne'"),
+        ('{"namespace": "a", "verify": "secret"}', "'verify' must be true or false"),
+        ('{"namespace": "a"}', "say one of 'in_cluster', 'kubeconfig' and 'kubeconfig_path'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_without_their_values(
+    text: str, sentence: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        KubernetesSettings.from_json(text)
+    assert sentence in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_agents_process_needs_no_airflow() -> None:
+    code = "import sys, hogar_provider.engines.kubernetes_agent; print('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "kubernetes_asyncio" in loaded
+    # The engine's API is asked by one client: not by Airflow's, too.
+    assert loaded & {"airflow", "sqlalchemy", "kubernetes", "docker"} == set()
+
+
+@pytest.mark.slow
+def test_an_agent_is_started_deploys_and_comes_back_when_it_is_killed(
+    cluster: tuple[Cluster, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kube, kubeconfig = cluster
+    home = tmp_path / "home"
+    engine = define(monkeypatch, {"kube_config": kubeconfig, "namespace": "graphs"}, home=str(home))
+    assert engine.token == ""
+    with pytest.raises(NoAgentError):
+        engine.connect(start=False)
+    kube.says |= {"hello-greet": unwired}
+    plan = plan_of()
+    with engine.connect() as client:
+        deploy = {"extras": plan.extras_text, "timeout": 30.0}
+        try:
+            node = client.deploy_node("hello", "1", plan.text, 1, Implementation("", ""), **deploy)
+            assert (node.name, node.pairs[0].host[:5]) == ("Greet", "node-")
+            kube.says["hello-count"] = waiting("model", "InvalidImageName", "no such image")
+            with pytest.raises(ModelFailed, match="InvalidImageName: no such image"):
+                client.deploy_node("hello", "1", plan.text, 2, Implementation("", ""), **deploy)
+            # The token is the namespace's, for whoever asks a graph.
+            secret = kube.find("Secret", "hogar-token")
+            assert secret is not None
+            assert engine.token == base64.b64decode(secret["data"]["token"]).decode()
+            # Neither it nor the account's is in a file of the agent's.
+            for file in home.rglob("*"):
+                if file.is_file():
+                    text = file.read_bytes()
+                    assert engine.token.encode() not in text
+                    assert b"the-account's-own-token" not in text
+            _, pid = client.hello()
+            os.kill(pid, 9)
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    if client.hello()[1] != pid:
+                        break
+                except AgentError:
+                    pass
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert [graph.name for graph in client.graphs()] == ["hello"]
+            client.down("hello")
+            assert kube.names() == {("Secret", "hogar-token")}
+        finally:
+            _, pid = client.hello()
+            client.shutdown()
+    deadline = time.monotonic() + 30
+    while started_at(pid) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

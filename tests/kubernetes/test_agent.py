@@ -1,0 +1,381 @@
+"""The agent of the kubernetes engine deploys, tells and takes away, and keeps nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from earg.protos import hogar_pb2
+from earg.status import NodeState, Role
+from hogar_provider.engines import kubernetes_agent, kubernetes_apply, kubernetes_rollout
+from hogar_provider.engines.kubernetes_settings import KubernetesSettings
+from tests.kubernetes.agents import Client, running_agent
+from tests.kubernetes.cluster import (
+    Cluster,
+    Object,
+    read_role,
+    running,
+    running_cluster,
+    unwired,
+    waiting,
+)
+from tests.kubernetes.graphs import GRAPH
+
+ROLE = Path(__file__).parents[2] / "docs" / "kubernetes_role.yaml"
+Scenario = Callable[[Cluster, Client], Awaitable[None]]
+
+LONGER = GRAPH.replace(
+    "logical flow\ndistribute\n",
+    "operator Last\nimage team/last:1\nlogical flow\ndistribute\nCount -> Last\n",
+)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (kubernetes_agent, kubernetes_apply, kubernetes_rollout):
+        monkeypatch.setattr(module, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(kubernetes_agent, "EVENTS_AGE", 0.0)
+    monkeypatch.setattr(kubernetes_agent, "LIVE_TIMEOUT", 1.0)
+
+
+def run(folder: Path, scenario: Scenario, **fields: Any) -> None:
+    async def work() -> None:
+        # A Role that was too small would end every test here.
+        async with running_cluster(role=read_role(ROLE), **fields) as (cluster, settings):
+            cluster.says |= {"hello-greet": unwired, "hello-count": unwired, "hello-last": unwired}
+            async with running_agent(folder / "home", settings) as client:
+                await scenario(cluster, client)
+
+    asyncio.run(work())
+
+
+async def refusal(call: Awaitable[Any]) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    return str(caught.value.details())
+
+
+def model_of(cluster: Cluster, kind: str, name: str) -> Object:
+    one = cluster.find(kind, name)
+    assert one is not None
+    return dict(one["spec"]["template"]["spec"]["containers"][0])
+
+
+def test_nodes_are_deployed_one_by_one_and_told_with_their_hosts(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        hello = await client.stub.Hello(hogar_pb2.HelloRequest())
+        assert hello.engine == "kubernetes"
+        assert await client.graphs() == []
+        node = await client.deployed(2)
+        assert (node.name, node.state) == ("Count", NodeState.STARTING)
+        assert node.reason == "its proxy has no graph yet"
+        pods = cluster.pods_of("hello-count")
+        assert [pair.role for pair in node.pairs] == [Role.PRIMARY, Role.BACKUP]
+        assert [pair.host for pair in node.pairs] == [pod["spec"]["nodeName"] for pod in pods]
+        assert node.pairs[0].model_log == "pod/hello-count-0 -c model"
+        graph = await client.graph()
+        assert [one.name for one in graph.nodes] == ["Count"]
+        assert (graph.operators, graph.url, graph.version) == (2, "", "1")
+        await client.deployed(1, entrypoint="models:Greet")
+        graph = await client.graph()
+        assert [one.name for one in graph.nodes] == ["Greet", "Count"]
+        assert {host.name for host in graph.hosts} <= {"node-a", "node-b"}
+        # The class is told to the models of the node alone.
+        for kind, name in (("Deployment", "hello-greet"), ("StatefulSet", "hello-greet-more")):
+            env = model_of(cluster, kind, name)["env"]
+            assert {"name": "EARG_ENTRYPOINT", "value": "models:Greet"} in env
+        assert "models:Greet" not in str(model_of(cluster, "StatefulSet", "hello-count"))
+        # Nothing that needs the whole graph is there yet.
+        assert cluster.find("Deployment", "hello-wiring") is None
+        assert cluster.find("Deployment", "hello-frontend") is None
+        said = await refusal(client.stub.Wire(hogar_pb2.GraphRequest(graph="other"), timeout=5))
+        assert said == "no graph 'other' is deployed here (deployed: hello)"
+
+    run(tmp_path, scenario)
+
+
+def test_a_second_deploy_of_the_same_changes_nothing_and_force_replaces_the_pods(
+    tmp_path: Path,
+) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        def pods() -> set[str]:
+            return {pod["metadata"]["uid"] for pod in cluster.pods_of("hello-greet")}
+
+        await client.deployed(1)
+        before, versions = pods(), cluster.find("Deployment", "hello-greet")
+        await client.deployed(1)
+        assert pods() == before
+        assert cluster.find("Deployment", "hello-greet") == versions
+        await client.deployed(1, force=True)
+        assert pods() & before == set()
+        forced = pods()
+        # What was forced once is no change of the next deploy.
+        await client.deployed(1)
+        assert pods() == forced
+
+    run(tmp_path, scenario)
+
+
+def test_a_node_that_does_not_come_up_is_told_with_its_log_and_taken_away(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        crash = {"restartCount": 3, "lastState": {"terminated": {"exitCode": 1}}}
+        cluster.says["hello-count"] = waiting("model", "CrashLoopBackOff", "back-off", **crash)
+        cluster.logs["hello-count", "model", True] = "Traceback\nValueError: no weights\n"
+        reply = await client.deploy(2)
+        assert reply.failure.startswith("pod hello-count-0, container model: CrashLoopBackOff")
+        assert reply.log == "Traceback\nValueError: no weights"
+        # It is being deleted; its pods have their time to end.
+        cluster.control()
+        assert cluster.all("Pod") == []
+        cluster.says["hello-count"] = unwired
+        await client.deployed(2)
+        # One that replaces another is left to Kubernetes, which goes on trying.
+        cluster.says["hello-count"] = waiting("model", "CrashLoopBackOff", "back-off", **crash)
+        reply = await client.deploy(2, GRAPH.replace("count:1", "count:2"), version="2")
+        assert reply.failure
+        assert model_of(cluster, "StatefulSet", "hello-count")["image"] == "team/count:2"
+        (node,) = (await client.graph()).nodes
+        assert node.state is NodeState.DEAD
+        assert "CrashLoopBackOff: back-off; it ended with exit code 1" in node.reason
+
+    run(tmp_path, scenario)
+
+
+def test_the_graphs_token_is_the_namespaces_unless_somebody_has_given_another(
+    tmp_path: Path,
+) -> None:
+    def token(cluster: Cluster, name: str) -> str:
+        one = cluster.find("Secret", name)
+        assert one is not None
+        return base64.b64decode(one["data"]["token"]).decode()
+
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        own = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "other-token"},
+            "data": {"token": base64.b64encode(b"t" * 40).decode()},
+        }
+        cluster.put(own)
+        await client.deployed(1)
+        await client.deployed(1, graph="other")
+        assert token(cluster, "hello-token") == token(cluster, "hogar-token")
+        assert len(token(cluster, "hogar-token")) == 64
+        assert token(cluster, "other-token") == "t" * 40
+        await client.down("other")
+        await client.down()
+        # What others have made, and what is the namespace's, stays.
+        assert {one["metadata"]["name"] for one in cluster.all("Secret")} == {
+            "other-token",
+            "hogar-token",
+        }
+
+    run(tmp_path, scenario)
+
+
+def test_an_agent_that_follows_finds_everything_in_the_cluster(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running_cluster(role=read_role(ROLE)) as (cluster, settings):
+            async with running_agent(tmp_path / "home", settings) as client:
+                await client.deployed(1)
+                await client.deployed(2)
+                plan = await client.stub.Plan(hogar_pb2.GraphRequest(graph="hello"))
+            async with running_agent(tmp_path / "home", settings) as client:
+                graph = await client.graph()
+                assert [node.name for node in graph.nodes] == ["Greet", "Count"]
+                assert plan == await client.stub.Plan(hogar_pb2.GraphRequest(graph="hello"))
+                await client.down()
+                assert await client.graphs() == []
+                # Its own token is the namespace's: the next graph has the same.
+                assert cluster.names() == {("Secret", "hogar-token")}
+                assert cluster.all("Pod") == []
+                said = await refusal(client.down())
+                assert said == "no graph 'hello' is deployed here (deployed: none)"
+
+    asyncio.run(work())
+
+
+def test_a_graph_of_other_nodes_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        for index in (1, 2, 3):
+            await client.deployed(index, LONGER)
+        before = {pod["metadata"]["uid"] for pod in cluster.all("Pod")}
+        secret = cluster.find("Secret", "hello-token")
+        await client.deployed(1, version="2")
+        graph = await client.graph()
+        assert (graph.version, [node.name for node in graph.nodes]) == ("2", ["Greet"])
+        assert before & {pod["metadata"]["uid"] for pod in cluster.all("Pod")} == set()
+        assert secret != cluster.find("Secret", "hello-token")
+        told = [event.what for event in await client.events()]
+        assert "was taken down: its next config has other nodes or edges" in told
+
+    run(tmp_path, scenario)
+
+
+def test_two_configs_at_once_are_refused(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
+        first = asyncio.create_task(client.deploy(1))
+        while cluster.find("Deployment", "hello-greet") is None:
+            await asyncio.sleep(0.05)
+        said = await refusal(client.deploy(2, GRAPH.replace("batch 8", "batch 4")))
+        assert said.startswith("graph hello is being deployed with another config (version 1)")
+        cluster.says["hello-greet"] = unwired
+        assert not (await first).failure
+
+    run(tmp_path, scenario)
+
+
+def test_fewer_replicas_leave_nothing_of_those_there_were(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        await client.deployed(1)
+        assert len(cluster.pods_of("hello-greet-more")) == 1
+        more = GRAPH.replace("replicas 2", "replicas 4")
+        await client.deployed(1, more, version="2")
+        assert len(cluster.pods_of("hello-greet-more")) == 3
+        await client.deployed(1, GRAPH.replace("replicas 2\n", ""), version="3")
+        assert cluster.find("StatefulSet", "hello-greet-more") is None
+        assert cluster.find("Service", "hello-greet-more") is None
+        assert cluster.pods_of("hello-greet-more") == []
+
+    run(tmp_path, scenario)
+
+
+def test_logs_are_those_of_the_container_that_is_asked_for(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        await client.deployed(2)
+        cluster.logs["hello-count", "model", False] = "one\ntwo\nthree\n"
+        cluster.logs["hello-count", "proxy", False] = "proxied\n"
+        reply = await client.log(2, lines=2)
+        assert (reply.text, reply.path) == ("two\nthree\n", "pod/hello-count-0 -c model")
+        reply = await client.log(2, lines=5, proxy=True, backup=True)
+        assert (reply.text, reply.path) == ("proxied\n", "pod/hello-count-1 -c proxy")
+        # A run that has written nothing yet: the one before.
+        cluster.logs["hello-count", "model", False] = ""
+        cluster.logs["hello-count", "model", True] = "the last words\n"
+        assert (await client.log(2, lines=5)).text == "the last words\n"
+        await client.deployed(1)
+        assert await refusal(client.log(1, backup=True)) == "Greet of graph hello has no backup"
+        assert (await client.log(0, lines=5)).text == ""
+        assert "there is no node 7" in await refusal(client.log(7))
+
+    run(tmp_path, scenario)
+
+
+def test_warnings_of_kubernetes_are_events_of_the_node_once(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        await client.deployed(2)
+        pod = cluster.pods_of("hello-count")[0]
+        cluster.event(pod, "Unhealthy", "Readiness probe failed")
+        cluster.event(pod, "Pulled", "Image is there already", kind="Normal")
+        cluster.event({"metadata": {"name": "stranger-5"}}, "Failed", "not ours")
+        found = [event for event in await client.events() if event.node == "Count"]
+        assert found[0].what.startswith("Kubernetes: created ")
+        assert [event.what for event in found[1:]] == [
+            "hello-count-0: Unhealthy: Readiness probe failed"
+        ]
+        last = max(event.number for event in await client.events())
+        assert await client.events(newer_than=last) == []
+        cluster.event(pod, "FailedMount", "no volume")
+        (one,) = await client.events(newer_than=last)
+        assert (one.graph, one.node, one.number > last) == ("hello", "Count", True)
+        assert one.what == "hello-count-0: FailedMount: no volume"
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_whose_pods_are_all_marked_is_dead(tmp_path: Path) -> None:
+    def lost(pod: Object) -> Object:
+        status = running(pod, ready=False)
+        if pod["spec"]["nodeName"] == "node-a":
+            status["conditions"][-1] |= {
+                "reason": "NodeNotReady",
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }
+        return status
+
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        await client.deployed(2)
+        assert [host.dead for host in (await client.graph()).hosts] == [False, False]
+        cluster.says["hello-count"] = lost
+        graph = await client.graph()
+        assert {host.name: host.dead for host in graph.hosts} == {"node-a": True, "node-b": False}
+        dead = next(host for host in graph.hosts if host.dead)
+        assert dead.since == 1767323045.0
+        pairs = {pair.host: pair for pair in graph.nodes[0].pairs}
+        assert pairs["node-a"].reason.endswith("its node node-a is not ready")
+
+    run(tmp_path, scenario, hosts=("node-a", "node-b"))
+
+
+def test_what_the_account_may_not_do_is_named(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        assert cluster.role is not None
+        cluster.role = [rule for rule in cluster.role if "apps" not in rule["apiGroups"]]
+        said = await refusal(client.deploy(1))
+        assert 'cannot list resource "' in said
+        assert 'in API group "apps" in the namespace "graphs"' in said
+        assert "docs/kubernetes_role.yaml" in said
+
+    run(tmp_path, scenario)
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_applied(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        assert "there is no node 3" in await refusal(client.deploy(3))
+        assert "letters, digits" in await refusal(client.deploy(1, graph="a/b"))
+        only_class = GRAPH.replace("image team/greet:1", "entrypoint models:Greet")
+        said = await refusal(client.deploy(1, only_class, entrypoint="models:Greet"))
+        assert said.startswith("operator 'Greet' has no image, only the class models:Greet")
+        assert cluster.names() == set()
+
+    run(tmp_path, scenario)
+
+
+def test_a_start_that_its_client_ends_leaves_nothing(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
+        call = asyncio.create_task(client.deploy(1, timeout=100, start="s", start_timeout=100.0))
+        while cluster.find("Deployment", "hello-greet") is None:
+            await asyncio.sleep(0.05)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        async with asyncio.timeout(20):
+            while cluster.find("Deployment", "hello-greet") is not None:
+                cluster.control()
+                await asyncio.sleep(0.05)
+        joining = hogar_pb2.DeployNodeRequest(start="s")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.stub.DeployNode(joining, timeout=5)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+    run(tmp_path, scenario)
+
+
+def test_a_start_is_handed_over_to_who_asks_for_it_next(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.deploy(1, timeout=-1.0, start="s", start_timeout=100.0)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        cluster.says["hello-greet"] = unwired
+        joining = hogar_pb2.DeployNodeRequest(start="s")
+        reply = await client.stub.DeployNode(joining, timeout=20)
+        assert reply.node.name == "Greet"
+
+    run(tmp_path, scenario)
+
+
+def test_settings_survive_their_journey_and_show_no_secret() -> None:
+    settings = KubernetesSettings("graphs", kubeconfig="secret: text", token="t" * 40)
+    assert KubernetesSettings.from_json(settings.to_json()) == settings
+    assert "secret" not in repr(settings)
+    assert "ttt" not in repr(settings)
