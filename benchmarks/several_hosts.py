@@ -3,8 +3,8 @@
     PYTHONPATH=. .venv/bin/python benchmarks/several_hosts.py [--deaths N]
 
 The hosts are groups of processes on loopback addresses that are killed as a whole, so this measures
-HOGAR's own part: the agent's looks, the failover, the start elsewhere. What a platform adds to start
-a container is not in it. The peer is HOGAR's local engine in the same run: the agent at rest, and
+HOGAR's own part: the agent's looks, the failover, the start elsewhere. What a platform adds to
+start a container is not in it. The peer is HOGAR's local engine in the same run: the agent at rest, and
 the death of a stateful primary's processes.
 """
 
@@ -243,9 +243,8 @@ def main() -> None:
         (own_node, own_rest), own = local(folder, options.deaths)
         (node, rest), felt = hosted(folder, options.deaths)
     print("agent at rest, ms of CPU a second   local  hosts  ratio")
-    print(
-        f"  a node                          {own_node * 1e3:7.1f}{node * 1e3:7.1f}{node / own_node:7.2f}"
-    )
+    both = f"{own_node * 1e3:7.1f}{node * 1e3:7.1f}{node / own_node:7.2f}"
+    print(f"  a node                          {both}")
     print(f"  beside nodes                    {own_rest * 1e3:7.1f}{rest * 1e3:7.1f}")
     print("longest wait of a client at a death, s (median, most)")
     for what, one in (("local: its processes", own), ("hosts: all of its host", felt)):
