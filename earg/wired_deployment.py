@@ -640,14 +640,19 @@ class WiredDeployment:
         """What Prometheus is to scrape of it."""
         targets = [
             MetricsTarget(
-                f"{pair.address}:{self._ports.metrics}", self.name, node.spec.name, pair.role.value
+                f"{pair.address}:{self._ports.metrics}",
+                self.name,
+                node.spec.name,
+                pair.role.value,
+                pair.found.host,
             )
             for _, node in sorted(self._nodes.items())
             for pair in node.pairs
         ]
         if self._frontend is not None and self._frontend.url:
             address = self._frontend.url.partition("://")[2]
-            targets.append(MetricsTarget(address, self.name, "", "frontend"))
+            host = self._frontend.host
+            targets.append(MetricsTarget(address, self.name, "", "frontend", host))
         return targets
 
     def retry_files(self) -> None:

@@ -175,7 +175,7 @@ class Api:
                 return None
             raise
 
-    async def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Object]:
+    async def list_objects(self, kind: Kind, labels: Mapping[str, str]) -> list[Object]:
         """All objects with these labels, by their names."""
         return await self._list(kind, [("labelSelector", selector(labels))])
 
@@ -305,13 +305,15 @@ class Api:
         headers: dict[str, str] = {}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"])
         path = f"{POD.path(self.namespace, pod)}/portforward?ports={port}"
-        url = "ws" + self._client.configuration.host.removeprefix("http") + path
-        session = self._client.rest_client.pool_manager
+        url = "ws" + str(self._client.configuration.host).removeprefix("http") + path
+        rest = self._client.rest_client
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
-                socket = await session.ws_connect(
+                socket = await rest.pool_manager.ws_connect(
                     url,
                     headers=headers,
+                    proxy=rest.proxy,
+                    proxy_headers=rest.proxy_headers,
                     protocols=("v4.channel.k8s.io",),
                     max_msg_size=0,
                     heartbeat=30.0,

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 from earg.client import AgentError, ModelFailed, NoAgentError
 from earg.images import Implementation
 from earg.ledger import started_at
+from hogar_provider.engines.agent import marker_of
 from hogar_provider.engines.kubernetes import KubernetesEngine, _credentials
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, Reach, SettingsError
 from hogar_provider.exceptions import AirflowException
@@ -206,7 +208,7 @@ def test_an_agent_is_started_deploys_and_comes_back_when_it_is_killed(
     kube.says |= {"hello-greet": unwired}
     plan = plan_of()
     with engine.connect() as client:
-        deploy = {"extras": plan.extras_text, "timeout": 30.0}
+        deploy: dict[str, Any] = {"extras": plan.extras_text, "timeout": 30.0}
         try:
             node = client.deploy_node("hello", "1", plan.text, 1, Implementation("", ""), **deploy)
             assert (node.name, node.pairs[0].host[:5]) == ("Greet", "node-")
@@ -238,9 +240,11 @@ def test_an_agent_is_started_deploys_and_comes_back_when_it_is_killed(
             client.down("hello")
             assert kube.names() == {("Secret", "hogar-token")}
         finally:
-            _, pid = client.hello()
-            client.shutdown()
-    deadline = time.monotonic() + 30
-    while started_at(pid) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+            # The supervisor, which ends its agent.
+            _, pid, _, _ = marker_of(engine.home)
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + 60
+            while started_at(pid) is not None:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    assert not engine.home.socket.exists()

@@ -179,7 +179,7 @@ class Cluster(kmock.KubernetesEmulator):
             for one in self.all(kind)
         }
 
-    def put(self, one: Object) -> None:
+    def add(self, one: Object) -> None:
         """An object that somebody else has made, who owns all of its fields."""
         state = Applied()
         state.apply("kubectl-create", one, force=True)

@@ -110,7 +110,7 @@ def test_an_object_that_is_not_the_graphs_is_left_and_named(tmp_path: Path) -> N
             "metadata": {"name": "hello", "labels": {"app": "else"}},
             "spec": {"ports": [{"name": "http", "port": 99}]},
         }
-        cluster.put(dict(foreign))
+        cluster.add(dict(foreign))
         with pytest.raises(OwnerError, match="Service hello is there already and is not of this"):
             await apply_all(api, "hello", hello().all)
         assert (cluster.find("Service", "hello") or {})["spec"] == foreign["spec"]
@@ -121,12 +121,12 @@ def test_an_object_that_is_not_the_graphs_is_left_and_named(tmp_path: Path) -> N
 def test_what_kubectl_applied_from_the_same_files_is_taken_over(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, api: Api) -> None:
         for one in hello().all:
-            cluster.put({**one, "metadata": {**one["metadata"]}})
+            cluster.add({**one, "metadata": {**one["metadata"]}})
         await apply_all(api, "hello", hello(GRAPH.replace("greet:1", "greet:2")).all)
-        one = cluster.find("Deployment", "hello-greet")
-        assert one is not None
-        assert one["metadata"]["labels"]["hogar/engine"] == "kubernetes"
-        model, _ = one["spec"]["template"]["spec"]["containers"]
+        greet = cluster.find("Deployment", "hello-greet")
+        assert greet is not None
+        assert greet["metadata"]["labels"]["hogar/engine"] == "kubernetes"
+        model, _ = greet["spec"]["template"]["spec"]["containers"]
         assert model["image"] == "team/greet:2"
 
     run(tmp_path, scenario)
@@ -145,7 +145,7 @@ def test_what_an_operator_had_is_pruned_with_it_and_nothing_else(tmp_path: Path)
             "metadata": {"name": "own", "labels": {"hogar/graph": "hello"}},
             "data": {"a": "b"},
         }
-        cluster.put(mine)
+        cluster.add(mine)
         shorter = hello()
         await apply_all(api, "hello", shorter.all)
         gone = await prune(api, "hello", shorter.kept)
