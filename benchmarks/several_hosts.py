@@ -4,8 +4,8 @@
 
 The hosts are groups of processes on loopback addresses that are killed as a whole, so this measures
 HOGAR's own part: the agent's looks, the failover, the start elsewhere. What a platform adds to
-start a container is not in it. The peer is HOGAR's local engine in the same run: the agent at rest, and
-the death of a stateful primary's processes.
+start a container is not in it. The peer is HOGAR's local engine in the same run: the agent at rest,
+and the death of a stateful primary's processes.
 """
 
 from __future__ import annotations
