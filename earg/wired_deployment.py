@@ -156,7 +156,10 @@ class WiredDeployment:
                 )
                 for one in known.places
             ]
-            node = WiredNode(known.index, known.spec, known.implementation, pairs, self.plan, self)
+            if not pairs:
+                continue
+            plan = self._plan_with(known.index, known.spec)
+            node = WiredNode(known.index, known.spec, known.implementation, pairs, plan, self)
             limit = known.batch_limit
             if record.wired and has_served:
                 node.adopt(None if limit is None else hogar_pb2.BatchLimit(**asdict(limit)))
@@ -169,6 +172,12 @@ class WiredDeployment:
             self._begin_wiring()
             if record.draining:
                 self._start(self._admit_again())
+
+    def _plan_with(self, index: int, spec: NodeSpec) -> Plan:
+        """The plan by which a node runs: of one that was to be replaced next, not the last one."""
+        config = self.plan.config
+        nodes = (*config.nodes[: index - 1], spec, *config.nodes[index:])
+        return replace(self.plan, config=replace(config, nodes=nodes))
 
     async def _admit_again(self) -> None:
         for _ in range(20):
@@ -675,12 +684,14 @@ class WiredDeployment:
             if self._wiring is None or self._wiring.frontend_is_silent:
                 # One that answers is told the version: those who wait at it would lose their reply.
                 await self._start_frontend()
-            if self._wiring is None:
-                self._begin_wiring()
+            wiring = self._wiring
+            if wiring is None:
+                wiring = self._begin_wiring()
             else:
-                self._wiring.replan(self.plan, self.version)
+                wiring.replan(self.plan, self.version)
             self.changed()
             await self._wait_until_wired()
+            await wiring.tell_frontend()
 
     async def _start_frontend(self) -> None:
         try:
@@ -701,7 +712,7 @@ class WiredDeployment:
             await self._wiring.put_frontend(found.address)
         self.changed()
 
-    def _begin_wiring(self) -> None:
+    def _begin_wiring(self) -> Wiring:
         assert self._frontend is not None
         nodes = tuple(
             tuple((pair.number, pair.found.place) for pair in self._nodes[index].pairs)
@@ -722,6 +733,7 @@ class WiredDeployment:
             tell=self._happened,
         )
         self._start(self._run_wiring(self._wiring))
+        return self._wiring
 
     async def _run_wiring(self, wiring: Wiring) -> None:
         while True:
@@ -866,14 +878,19 @@ class WiredDeployment:
         """What Prometheus is to scrape of it."""
         targets = [
             MetricsTarget(
-                f"{pair.address}:{self._ports.metrics}", self.name, node.spec.name, pair.role.value
+                f"{pair.address}:{self._ports.metrics}",
+                self.name,
+                node.spec.name,
+                pair.role.value,
+                pair.found.host,
             )
             for _, node in sorted(self._nodes.items())
             for pair in node.pairs
         ]
         if self._frontend is not None and self._frontend.url:
             address = self._frontend.url.partition("://")[2]
-            targets.append(MetricsTarget(address, self.name, "", "frontend"))
+            host = self._frontend.host
+            targets.append(MetricsTarget(address, self.name, "", "frontend", host))
         return targets
 
     def retry_files(self) -> None:

@@ -88,6 +88,8 @@ class Daemon:
         if self._pinging is None or self._pinging.done():
             loop = asyncio.get_running_loop()
             self._pinging = loop.run_in_executor(self._ping_thread, self._ping)
+            # One that ends too late is asked for by nobody.
+            self._pinging.add_done_callback(lambda one: one.cancelled() or one.exception())
         pinging = self._pinging
         await asyncio.wait([pinging], timeout=PING_TIMEOUT)
         if not pinging.done():
@@ -135,7 +137,8 @@ class Daemon:
 
     async def ask(self, call: Callable[[Any], _T], timeout: float = CALL_TIMEOUT) -> _T:
         """What ``call`` returns, given the SDK's client; raises :class:`DaemonError`."""
-        return await self._run(self._threads, lambda: call(self._client(CALL_TIMEOUT)), timeout)
+        patience = LOOK_TIMEOUT if timeout <= LOOK_TIMEOUT else CALL_TIMEOUT
+        return await self._run(self._threads, lambda: call(self._client(patience)), timeout)
 
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], _T], timeout: float) -> _T:
         loop = asyncio.get_running_loop()
@@ -292,12 +295,15 @@ def reason_of(error: BaseException) -> str:
     """What went wrong, in Docker's or the system's own words, in one line."""
     explanation = getattr(error, "explanation", None)
     text = explanation.decode(errors="replace") if isinstance(explanation, bytes) else explanation
-    text = str(text or error or type(error).__name__)
-    if "Connection aborted" in text or "Error while fetching server API version" in text:
-        # requests wraps what the system said several times.
-        inner: BaseException | None = error
-        while inner is not None:
-            if isinstance(inner, OSError) and inner.strerror:
-                return inner.strerror
-            inner = inner.__context__ or inner.__cause__
-    return " ".join(text.split())[:1000]
+    if text:
+        return " ".join(text.split())[:1000]
+    # requests, urllib3 and the SDK wrap what the system said several times.
+    words = ""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, TimeoutError):
+            words = "it does not answer in time"
+        elif isinstance(inner, OSError) and inner.strerror:
+            words = inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return " ".join((words or str(error) or type(error).__name__).split())[:1000]

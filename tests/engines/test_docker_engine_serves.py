@@ -74,7 +74,7 @@ def eventually(look: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
 def agent(machines: list[Machine]) -> Iterator[AgentClient]:
     """A client of the engine's agent, which runs as a process of its own."""
     hosts = tuple(machine.host for machine in machines)
-    settings = DockerSettings("serves", hosts, dead_after=2.0, stop_grace=2, token=TOKEN)
+    settings = DockerSettings("serves", hosts, dead_after=5.0, stop_grace=2, token=TOKEN)
     # A socket's path is short.
     home = Home(Path(tempfile.mkdtemp(prefix="hogar-agent-")))
     client = connect_to(home, "docker", settings.to_json(), start=True)
@@ -150,6 +150,31 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
     assert client.failures == []
     # Every request was counted once, on one state.
     assert client.answers == [f"{n}: hello you" for n in range(1, len(client.answers) + 1)]
+
+    # With both hosts there its pairs are parted again, and the state goes with them.
+    agent.deploy_node(
+        *("Hello", "1", made.text, 2, implementation),
+        extras=made.extras_text,
+        timeout=PATIENCE,
+        force=True,
+    )
+    eventually(
+        lambda: agent.graph("Hello"),
+        lambda graph: is_ready(graph) and sorted(hosts_of(graph, "Count")) == ["one", "two"],
+    )
+    counted = len(client.answers) + 1
+    assert ask(graph.url, "all") == f"{counted}: hello all"
+
+    # The frontend dies with its host: another one serves elsewhere, under another URL.
+    machines[1].kill()
+    try:
+        graph = eventually(
+            lambda: agent.graph("Hello"),
+            lambda graph: graph.frontend_host == "one" and is_ready(graph),
+        )
+        assert ask(graph.url, "elsewhere") == f"{counted + 1}: hello elsewhere"
+    finally:
+        machines[1].start()
     agent.down("Hello")
     for machine in machines:
-        assert machine.docker.run("docker", "ps", "-aq") == ""
+        eventually(lambda m=machine: m.docker.run("docker", "ps", "-aq"), lambda text: not text)  # type: ignore[misc]
