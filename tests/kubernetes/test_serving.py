@@ -52,8 +52,7 @@ async def start_wiring(cluster: Cluster, processes: Processes) -> None:
     config = cluster.find("ConfigMap", "hello-config")
     assert one is not None
     assert config is not None
-    (container,) = one["spec"]["template"]["spec"]["containers"]
-    processes.start_wiring(config, container["command"])
+    processes.start_wiring(one, config)
 
 
 async def serves(cluster: Cluster, client: Client, processes: Processes) -> str:
