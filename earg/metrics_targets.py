@@ -17,12 +17,14 @@ from pathlib import Path
 @dataclass(frozen=True, slots=True)
 class MetricsTarget:
     """One process to scrape, at ``address`` ("ip:port"). ``role`` is "primary", "backup" or
-    "frontend"; a frontend has no ``node``."""
+    "frontend"; a frontend has no ``node``. ``host`` is which of the engine's hosts it is on, empty
+    where there is one alone."""
 
     address: str
     graph: str
     node: str
     role: str
+    host: str = ""
 
 
 def targets_text(targets: Iterable[MetricsTarget]) -> str:
@@ -32,6 +34,8 @@ def targets_text(targets: Iterable[MetricsTarget]) -> str:
         labels = {"graph": target.graph, "role": target.role}
         if target.node:
             labels["node"] = target.node
+        if target.host:
+            labels["host"] = target.host
         groups.append({"targets": [target.address], "labels": labels})
     return json.dumps(groups, indent=1) + "\n"
 

@@ -32,6 +32,7 @@ from earg.config import MODEL_PORT, PROXY_PORT, Pair, RuntimeConfig, RuntimeNode
 from earg.lease import LEASE, boot_clock
 from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.sender import RECONNECT_AFTER
 from earg.status import PingStatus, QueueLoad
 from earg.status_wire import read_load
 from earg.wiring_places import PairPlace, Places
@@ -90,6 +91,7 @@ class _Process:
     port: int
     ip: str = ""
     channel: grpc.aio.Channel | None = None
+    opened: float = 0.0
 
     async def resolve(self) -> bool:
         """Look its address up; whether it has another one than before. A host that has none any
@@ -117,6 +119,13 @@ class _Process:
         self.ip = ip
         await self.close()
         self.channel = open_channel(f"{ip}:{self.port}")
+        self.opened = time.monotonic()
+
+    async def reach_again(self) -> None:
+        """It does not answer. TCP tries a connection that was cut off again after longer and longer
+        pauses, as long as it was cut off; another one is there at once."""
+        if time.monotonic() > self.opened + RECONNECT_AFTER:
+            await self._reach(self.ip)
 
     async def close(self) -> None:
         channel, self.channel = self.channel, None
@@ -140,6 +149,8 @@ class _Pair(_Process):
     word: Word | None = None
     stamp: float = 0.0
     word_at: float | None = None
+    asked: int = 0
+    heard: int = 0
     asking: asyncio.Task[None] | None = None
     answered_at: float = field(default_factory=time.monotonic)
     wired: bool = False
@@ -389,6 +400,12 @@ class Wiring:
             self._entry_told = ("", 0.0)
             await old.close()
 
+    async def tell_frontend(self) -> None:
+        """Tell the frontend now where the entry is, and the graph's version."""
+        async with self._looking:
+            if self._nodes[0][0].wired:
+                await self._retarget_frontend(self._nodes[0][0].ip)
+
     def give_up(self, index: int, number: int, dead: bool = True) -> None:
         """Take a pair for dead as soon as it is silent: its host is known to be."""
         for pair in self._nodes[index - 1]:
@@ -466,6 +483,7 @@ class Wiring:
             await answered(stub.ping(prediction_pb2.ping_req(), timeout=PING_TIMEOUT))
         except (grpc.aio.AioRpcError, OSError):
             self._frontend_answers = False
+            await self._frontend.reach_again()
         else:
             self._frontend_answers = True
 
@@ -481,6 +499,8 @@ class Wiring:
             metadata = await answered(call.trailing_metadata())
         except (grpc.aio.AioRpcError, OSError):
             pair.status = None
+            if pair.task is None or pair.task.done():
+                await pair.reach_again()
             return
         if pair.status is None and _is_silent(pair):
             # What was under way to it and from it may have been given up.
@@ -647,13 +667,20 @@ class Wiring:
             )
         if word is not None and pair is not node[0] and word.follows and roles.expect:
             request = hogar_pb2.LeaseRequest(process=word.process, epoch=roles.expect)
+        pair.asked += 1
+        asked = pair.asked
         call = hogar_pb2_grpc.ControlStub(channel).Lease(request, timeout=PING_TIMEOUT)
         try:
             reply = await answered(call)
         except (grpc.aio.AioRpcError, OSError):
-            pair.word = None
+            reply = None
+        if pair.channel is not channel or asked < pair.heard:
+            # How it was before what it has said since.
             return
-        if pair.channel is channel:
+        pair.heard = asked
+        if reply is None:
+            pair.word = None
+        else:
             pair.word, pair.stamp = _word(reply), reply.stamp
             pair.word_at = time.monotonic()
 
@@ -668,7 +695,8 @@ class Wiring:
         step = roles.decide(boot_clock(), _seen(first), None if second is None else _seen(second))
         if step is Step.TAKE_AWAY:
             await self._take_away(index, first)
-            self._say(index, "%s has lost its backup", first.host)
+            lost = "" if second is None else second.host
+            self._say(index, "%s has lost its backup %s", first.host, lost)
         elif step is Step.END_FIRST:
             await self._end(roles, first)
         elif second is not None and step is not Step.WAIT:
@@ -720,7 +748,8 @@ class Wiring:
 
     async def _promote(self, index: int, node: list[_Pair], roles: Roles, *, surely: bool) -> None:
         primary, backup = node
-        if backup.channel is None or backup.word is None:
+        word = backup.word
+        if backup.channel is None or word is None:
             return
         started = time.monotonic()
         if not surely:
@@ -728,7 +757,7 @@ class Wiring:
                 index, "%s goes on with the state that it has, perhaps an old one", backup.host
             )
         self._epoch += 1
-        request = hogar_pb2.PromoteRequest(held=backup.word.epoch, epoch=self._epoch)
+        request = hogar_pb2.PromoteRequest(held=word.epoch, epoch=self._epoch)
         roles.promoting()
         control = hogar_pb2_grpc.ControlStub(backup.channel)
         try:
@@ -736,7 +765,7 @@ class Wiring:
         except (grpc.aio.AioRpcError, OSError) as error:
             log.error("%s does not take over: %s", backup.host, _details(error))
             return
-        roles.promoted(backup.word.process, self._epoch)
+        roles.promoted(word.process, request.epoch)
         node.reverse()
         self._synced.discard(index)
         primary.wired = False

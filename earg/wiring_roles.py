@@ -229,9 +229,10 @@ class Roles:
                 return Step.SWAP
             if self.leader is not None:
                 return Step.END_SECOND
-            if theirs.is_leased or theirs.is_followed or not self._is_fresh(now, first):
+            if theirs.is_leased or theirs.is_followed:
+                self.leader = theirs.process
                 return Step.SWAP
-            return Step.WAIT
+            return Step.WAIT if self._is_fresh(now, first) else Step.SWAP
         if ours.alone != theirs.alone:
             # Whose backup has taken its place.
             return Step.END_SECOND if ours.alone else Step.END_FIRST

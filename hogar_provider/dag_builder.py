@@ -206,7 +206,8 @@ def describe(graph: ServingGraph, text: str, warnings: Sequence[Diagnostic] = ()
         text = f"{text[:MOST_DOCS]}\n# ... {len(text) - MOST_DOCS} more characters in the file"
     parts = [
         f"Serving graph **{graph.name}** version {graph.version}, "
-        f"{len(graph.operators)} operator{'s' if len(graph.operators) > 1 else ''}."
+        f"{len(graph.operators)} operator{'s' if len(graph.operators) > 1 else ''}"
+        + (f", on the engine {graph.engine}." if graph.engine else ".")
     ]
     if graph.description:
         parts.append(graph.description)

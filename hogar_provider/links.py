@@ -121,4 +121,12 @@ def _metrics_address(home: Path, graph: str, node: str) -> str:
     wanted = {"graph": graph, "role": "primary" if node else "frontend"}
     if node:
         wanted["node"] = node
-    return next((str(group["targets"][0]) for group in groups if group["labels"] == wanted), "")
+    # Those of an engine with several hosts have the host as well.
+    return next(
+        (
+            str(group["targets"][0])
+            for group in groups
+            if wanted.items() <= dict(group["labels"]).items()
+        ),
+        "",
+    )

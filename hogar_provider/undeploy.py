@@ -24,7 +24,8 @@ airflow dags trigger hogar_undeploy --conf '{"graph": "SentiAnalyzer"}'
 
 `how` is `drain` (take no new requests, answer what was accepted, then stop) or `at once`. Where a
 drain takes longer than `timeout` seconds the graph serves again and the run fails, unless `force`
-is set. A graph that is not deployed is no failure: it is down already. To see what is deployed:
+is set. A graph that is not deployed is no failure: it is down already. One that runs on another
+engine than the default needs `engine`, such as `"engine": "docker"`. To see what is deployed:
 `airflow hogar status`.
 """
 
@@ -64,7 +65,7 @@ def undeploy(params: dict[str, Any]) -> dict[str, Any]:
     wanted = params["graph"].strip()
     timeout = drain_timeout() if params["timeout"] is None else float(params["timeout"])
     now = params["how"] == AT_ONCE
-    engine = EargHook(params["earg_conn_id"]).engine()
+    engine = EargHook(params["earg_conn_id"] or params["engine"]).engine()
     try:
         client = engine.connect(start=False)
     except NoAgentError as error:
@@ -77,7 +78,7 @@ def undeploy(params: dict[str, Any]) -> dict[str, Any]:
             graph = graphs.get(wanted) or graphs.get(deployed_as(wanted))
             if graph is None:
                 known = ", ".join(graphs) or "none"
-                return _nothing_to_do(wanted, f"deployed: {known}")
+                return _nothing_to_do(wanted, f"on the engine {engine.name} are: {known}")
             log.info("Take down %s %s (%s).", graph.name, graph.version, params["how"])
             left = take_down(client, graph.name, now=now, timeout=timeout, force=params["force"])
     except AgentError as error:
@@ -94,6 +95,8 @@ def _nothing_to_do(graph: str, why: str) -> dict[str, Any]:
 def undeploy_dag() -> DAG:
     """The DAG ``hogar_undeploy``: one task, with the graph as a parameter of the run."""
     from airflow.sdk import DAG, Param, task
+
+    from hogar_provider.engines.registry import ENGINES
 
     dag = DAG(
         DAG_ID,
@@ -130,11 +133,19 @@ def undeploy_dag() -> DAG:
                 title="By force",
                 description="Stop it all the same when these seconds have passed",
             ),
+            "engine": Param(
+                None,
+                type=["null", "string"],
+                enum=[None, *ENGINES],
+                title="Engine",
+                description="What it runs on: the connection of this name. Empty: that of "
+                "[hogar] default_conn_id",
+            ),
             "earg_conn_id": Param(
                 None,
                 type=["null", "string"],
                 title="Connection",
-                description="The engine it runs on. Empty: [hogar] default_conn_id",
+                description="Another connection that it runs on. Empty: that of the engine",
             ),
         },
     )

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs what the tests of containers need: Debian's Docker daemon and docker-compose. They need
-# root to run, as the daemon does; without it, or without apt-get, they are skipped and say so.
+# Installs what the tests of containers and of several hosts need: Debian's Docker daemon,
+# docker-compose and ip. They need root to run, as the daemon and network namespaces do; without it,
+# or without apt-get, they are skipped and say so.
 set -eu
 
-PACKAGES="docker.io docker-compose"
+PACKAGES="docker.io docker-compose iproute2"
 
-command -v dockerd >/dev/null && command -v docker-compose >/dev/null && exit 0
+command -v dockerd >/dev/null && command -v docker-compose >/dev/null && command -v ip >/dev/null && exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     printf '%s\n' "No Docker daemon here, and none is installed: the tests of containers are skipped."
     exit 0

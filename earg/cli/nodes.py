@@ -10,6 +10,7 @@ from earg.cli.printing import Commands, add_json, print_json, print_table
 from earg.status import GraphStatus, NodeState, Role
 
 HEADER = ("NODE", "VERSION", "STATE", "ROLE", "PAIR", "ADDRESS", "MODEL", "PROXY", "")
+HEADER_WITH_HOST = (*HEADER[:6], "HOST", "")
 
 
 def add(commands: Commands) -> None:
@@ -37,6 +38,9 @@ def run(options: argparse.Namespace) -> None:
         where = _where(graph) + (f", {missing} missing" if missing else "")
         print(f"{graph.name} {graph.version} {where}")
         print_table(rows(graph))
+        for host in graph.hosts:
+            if host.dead:
+                print(f"  host {host.name} is dead: {host.reason}")
         for warning in graph.warnings:
             print(f"  warning: {warning}")
 
@@ -48,8 +52,9 @@ def _where(graph: GraphStatus) -> str:
 
 
 def rows(graph: GraphStatus) -> list[tuple[str, ...]]:
-    """A header and a row for each pair; the node's own cells are in its primary's."""
-    found: list[tuple[str, ...]] = [HEADER]
+    """A header and a row for each pair; the node's own cells are in its primary's. Where the engine
+    has hosts, the pair's stands in the place of pids."""
+    found: list[tuple[str, ...]] = [HEADER_WITH_HOST if graph.hosts else HEADER]
     for node in graph.nodes:
         for pair in node.pairs:
             own = ("", "", "")
@@ -58,8 +63,8 @@ def rows(graph: GraphStatus) -> list[tuple[str, ...]]:
                 own = (node.name, node.version, node.state.value)
                 # A model's traceback is in its log.
                 reason = node.reason.partition("\n")[0]
-            processes = (str(pair.model_pid or "-"), str(pair.proxy_pid or "-"))
-            found.append(
-                (*own, pair.role.value, pair.state.value, pair.address, *processes, reason)
-            )
+            where: tuple[str, ...] = (str(pair.model_pid or "-"), str(pair.proxy_pid or "-"))
+            if graph.hosts:
+                where = (pair.host,)
+            found.append((*own, pair.role.value, pair.state.value, pair.address, *where, reason))
     return found

@@ -17,6 +17,7 @@ import math
 import os
 import signal
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
@@ -101,11 +102,14 @@ client: that one's clock was ahead."""
 GRAPHS_AGE = 2.0
 """Seconds for which which graphs there are is known well enough to ask their wirings."""
 
-EVENTS_AGE = 1.0
+EVENTS_AGE = 2.0
 """Seconds for which what was read of events is new enough."""
 
 LONGEST_DETAILS = 3000
 """Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
+
+FIRST_PORT, PORTS = 20_000, 10_000
+"""The ports of the loopback interface of which one leads to a frontend."""
 
 LONGEST_SOCKET = 100
 """Bytes of a Unix socket's path."""
@@ -210,7 +214,10 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
                     return name_of(pod), HTTP_PORT
 
                 forward = Forward(self._api, find)
-                known = self._frontends[objects.name] = (forward, await forward.listen())
+                # The same one after the agent was started anew, where it is free.
+                named = f"{self._home.path} {objects.name}".encode()
+                port = FIRST_PORT + zlib.crc32(named) % PORTS
+                known = self._frontends[objects.name] = (forward, await forward.listen(port))
             return f"http://{known[1]}"
 
     # --- the status -------------------------------------------------------------------------
@@ -256,7 +263,7 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
         return found[0]
 
     async def _pods(self, objects: GraphObjects) -> list[Object]:
-        return await self._api.list(POD, {GRAPH_LABEL: label_name(objects.name)})
+        return await self._api.list_objects(POD, {GRAPH_LABEL: label_name(objects.name)})
 
     async def _node(self, objects: GraphObjects, index: int) -> NodeStatus:
         status = await self._status(objects)
@@ -531,19 +538,19 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
         self, request: hogar_pb2.RequestsQuery, context: Context
     ) -> hogar_pb2.RequestsReply:
         work = self._live(request.graph, "Requests", request)
-        return await self._answer(context, work)  # type: ignore[no-any-return]
+        return await self._answer(context, work)
 
     async def RecordedRequests(
         self, request: hogar_pb2.RequestsQuery, context: Context
     ) -> hogar_pb2.TracesReply:
         work = self._live(request.graph, "RecordedRequests", request)
-        return await self._answer(context, work)  # type: ignore[no-any-return]
+        return await self._answer(context, work)
 
     async def SetBatchLimit(
         self, request: hogar_pb2.NodeBatchLimit, context: Context
     ) -> hogar_pb2.BatchLimit:
         work = self._live(request.graph, "SetBatchLimit", request)
-        return await self._answer(context, work)  # type: ignore[no-any-return]
+        return await self._answer(context, work)
 
     async def Down(self, request: hogar_pb2.GraphRequest, context: Context) -> hogar_pb2.Done:
         async def work() -> hogar_pb2.Done:

@@ -1,7 +1,6 @@
 """The Kubernetes API, as far as the engine uses it: objects of one namespace as plain mappings.
 
-Source: the Kubernetes API concepts (server-side apply, label selectors) and the client
-``kubernetes_asyncio``, which reads kubeconfigs, asks credential plugins and renews tokens.
+Source: the Kubernetes API concepts (server-side apply, label selectors).
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,15 +17,8 @@ from typing import Any
 
 import aiohttp
 from kubernetes_asyncio.client.api_client import ApiClient
-from kubernetes_asyncio.client.configuration import Configuration
-from kubernetes_asyncio.config import ConfigException, load_kube_config, load_kube_config_from_dict
-from kubernetes_asyncio.config.incluster_config import (
-    SERVICE_CERT_FILENAME,
-    SERVICE_TOKEN_FILENAME,
-    InClusterConfigLoader,
-)
-from kubernetes_asyncio.config.kube_config import refresh_token
 
+from hogar_provider.engines.kubernetes_login import Login, log_in
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -40,8 +32,11 @@ FIELD_MANAGER = "hogar"
 CALL_TIMEOUT = 15.0
 """Seconds for one call to the API."""
 
-RENEW_INTERVAL = 60
-"""Seconds between two questions to a credential plugin."""
+PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before each further try of a call."""
+
+LOGIN_INTERVAL = 10.0
+"""Seconds between two looks at credentials that the API has refused."""
 
 PAGE = 500
 """Objects in one answer of a list."""
@@ -123,46 +118,48 @@ class Api:
     """The calls of one cluster, in one namespace. Each has a deadline and raises
     :class:`ApiError`."""
 
-    def __init__(self, client: ApiClient, namespace: str, renewing: Any = None) -> None:
-        self._client = client
-        self._renewing = renewing
-        self.namespace = namespace
+    def __init__(self, settings: KubernetesSettings, folder: Path, login: Login) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._login = login
+        self._earlier: list[Login] = []
+        self._logged_in_at = time.monotonic()
+        self._logging_in = asyncio.Lock()
+        self.namespace = settings.namespace
 
     @classmethod
     async def open(cls, settings: KubernetesSettings, folder: Path) -> Api:
-        """Read how to come to the API. Certificates of a kubeconfig lie in ``folder`` meanwhile,
-        which must be closed to others. Raises :class:`SettingsError` where they make no sense."""
-        configuration = Configuration()
-        renewing = None
-        try:
-            if settings.in_cluster:
-                InClusterConfigLoader(
-                    SERVICE_TOKEN_FILENAME,
-                    SERVICE_CERT_FILENAME,
-                    environ={
-                        "KUBERNETES_SERVICE_HOST": settings.service_host,
-                        "KUBERNETES_SERVICE_PORT": settings.service_port,
-                    },
-                ).load_and_set(configuration)
-            else:
-                loader = await _load_kubeconfig(settings, folder, configuration)
-                # What a credential plugin says holds for a while only.
-                renewing = asyncio.create_task(_renew(loader, configuration))
-            if not settings.verify:
-                configuration.verify_ssl = False
-            client = ApiClient(configuration)
-        except (ConfigException, OSError, ssl.SSLError, KeyError, TypeError) as error:
-            if renewing is not None:
-                renewing.cancel()
-            raise SettingsError(f"the cluster's configuration cannot be used: {error}") from None
-        return cls(client, settings.namespace, renewing)
+        """Read how to come to the API; as :func:`log_in`."""
+        return cls(settings, folder, await log_in(settings, folder))
+
+    @property
+    def _client(self) -> ApiClient:
+        return self._login.client
+
+    async def _log_in_again(self, refused: Login) -> bool:
+        """Read the credentials anew, as they may be others now; whether they were read."""
+        async with self._logging_in:
+            if self._login is not refused:
+                return True
+            if time.monotonic() - self._logged_in_at < LOGIN_INTERVAL:
+                return False
+            self._logged_in_at = time.monotonic()
+            try:
+                fresh = await log_in(self._settings, self._folder)
+            except SettingsError as error:
+                log.warning("%s", error)
+                return False
+            # Calls may be under way on the one before.
+            while self._earlier:
+                await self._earlier.pop().close()
+            self._earlier.append(self._login)
+            self._login = fresh
+            return True
 
     async def close(self) -> None:
         """Close what is open."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
-        await self._client.close()
+        for login in (self._login, *self._earlier):
+            await login.close()
 
     # --- objects ----------------------------------------------------------------------------
 
@@ -175,7 +172,7 @@ class Api:
                 return None
             raise
 
-    async def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Object]:
+    async def list_objects(self, kind: Kind, labels: Mapping[str, str]) -> list[Object]:
         """All objects with these labels, by their names."""
         return await self._list(kind, [("labelSelector", selector(labels))])
 
@@ -275,9 +272,37 @@ class Api:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> bytes:
-        host = self._client.configuration.host
+        """A call; one that may be repeated is, where the API is busy, restarts or cannot be
+        reached, and one whose credentials are refused once with those that hold now."""
+        pauses, refused = list(PAUSES), False
+        while True:
+            login = self._login
+            try:
+                return await self._call_once(login, method, path, query, body, content_type)
+            except ApiError as error:
+                if error.status == 401 and not refused and await self._log_in_again(login):
+                    refused = True
+                    continue
+                # Too many requests: it has not been looked at.
+                again = error.status == 429 or (
+                    method != "POST" and (error.status == 0 or error.status >= 500)
+                )
+                if not again or not pauses:
+                    raise
+            await asyncio.sleep(pauses.pop(0))
+
+    @staticmethod
+    async def _call_once(
+        login: Login,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]] | None,
+        body: Object | None,
+        content_type: str,
+    ) -> bytes:
+        host = login.client.configuration.host
         try:
-            reply: aiohttp.ClientResponse = await self._client.call_api(
+            reply: aiohttp.ClientResponse = await login.client.call_api(
                 path,
                 method,
                 query_params=query or [],
@@ -305,13 +330,15 @@ class Api:
         headers: dict[str, str] = {}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"])
         path = f"{POD.path(self.namespace, pod)}/portforward?ports={port}"
-        url = "ws" + self._client.configuration.host.removeprefix("http") + path
-        session = self._client.rest_client.pool_manager
+        url = "ws" + str(self._client.configuration.host).removeprefix("http") + path
+        rest = self._client.rest_client
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
-                socket = await session.ws_connect(
+                socket = await rest.pool_manager.ws_connect(
                     url,
                     headers=headers,
+                    proxy=rest.proxy,
+                    proxy_headers=rest.proxy_headers,
                     protocols=("v4.channel.k8s.io",),
                     max_msg_size=0,
                     heartbeat=30.0,
@@ -327,42 +354,6 @@ class Api:
         finally:
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
                 await socket.close()
-
-
-async def _renew(loader: Any, configuration: Configuration) -> None:
-    """Ask a credential plugin again before what it has said has expired, for ever; ends at once
-    where there is none."""
-    while True:
-        try:
-            await refresh_token(loader, configuration, RENEW_INTERVAL)
-            return
-        except Exception as error:
-            # It is a program of somebody else.
-            log.warning("the kubeconfig's credential plugin failed and is asked again: %s", error)
-
-
-async def _load_kubeconfig(
-    settings: KubernetesSettings, folder: Path, configuration: Configuration
-) -> Any:
-    context = settings.context or None
-    if settings.kubeconfig_path:
-        return await load_kube_config(
-            settings.kubeconfig_path,
-            context,
-            configuration,
-            persist_config=False,
-            temp_file_path=str(folder),
-        )
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(settings.kubeconfig)
-    except (yaml.YAMLError, RecursionError):
-        # Its text may hold keys: it is not told.
-        loaded = None
-    if not isinstance(loaded, dict):
-        raise ConfigException("the kubeconfig is no YAML mapping")
-    return await load_kube_config_from_dict(loaded, context, configuration, str(folder))
 
 
 def _refusal(status: int, data: bytes) -> ApiError:

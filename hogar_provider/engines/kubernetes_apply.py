@@ -142,8 +142,7 @@ async def _settled(api: Api, one: Object) -> Object | None:
                 await asyncio.sleep(LOOK_INTERVAL)
     except TimeoutError:
         raise ApiError(
-            f"{title(one)} is being deleted since {before['metadata']['deletionTimestamp']} and "
-            "not gone yet"
+            f"{title(one)} is being deleted, and not gone after {GONE_TIMEOUT:.0f} s"
         ) from None
 
 
@@ -191,10 +190,14 @@ def is_applied(before: Object | None, one: Object, graph: str) -> bool:
 
 
 async def find_all(
-    api: Api, graph: str, kinds: Sequence[Kind] = APPLIED
+    api: Api,
+    graph: str,
+    kinds: Sequence[Kind] = APPLIED,
+    labels: Mapping[str, str] | None = None,
 ) -> list[tuple[Kind, Object]]:
-    """Everything of a graph that this engine has applied."""
-    lists = await asyncio.gather(*(api.list(kind, owner(graph)) for kind in kinds))
+    """Everything of a graph that this engine has applied; with ``labels`` what carries them."""
+    wanted = owner(graph) | dict(labels or {})
+    lists = await asyncio.gather(*(api.list_objects(kind, wanted) for kind in kinds))
     return [(kind, one) for kind, found in zip(kinds, lists, strict=True) for one in found]
 
 
@@ -208,10 +211,8 @@ async def prune(
     """Delete what this engine has applied of a graph and ``kept``, pairs of kind and name, has not;
     with ``labels`` only what carries them. The workloads go first. Answers what was deleted."""
     gone = []
-    for kind, one in reversed(await find_all(api, graph, kinds)):
+    for kind, one in reversed(await find_all(api, graph, kinds, labels)):
         if (kind.kind, name_of(one)) in kept:
-            continue
-        if labels and not labels.items() <= labels_of(one).items():
             continue
         if "deletionTimestamp" in one["metadata"]:
             continue
@@ -229,7 +230,7 @@ async def wait_gone(api: Api, graph: str, timeout: float, kinds: Sequence[Kind] 
             while True:
                 found = [
                     *(one for _, one in await find_all(api, graph, kinds)),
-                    *await api.list(POD, {GRAPH_LABEL: label_name(graph)}),
+                    *await api.list_objects(POD, {GRAPH_LABEL: label_name(graph)}),
                 ]
                 left = [title(one) for one in found if "deletionTimestamp" in one["metadata"]]
                 if not left:

@@ -10,7 +10,7 @@ import datetime
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from earg.config import StaticConfig
@@ -97,7 +97,7 @@ class Deployer:
             return {one.name: one for _, one in self._read.values()}
         found: dict[str, GraphObjects] = {}
         read: dict[str, tuple[str, GraphObjects]] = {}
-        for one in await self._api.list(CONFIG_MAP, ENGINE):
+        for one in await self._api.list_objects(CONFIG_MAP, ENGINE):
             if "deletionTimestamp" in one["metadata"]:
                 continue
             key, version = name_of(one), str(one["metadata"].get("resourceVersion"))
@@ -122,11 +122,14 @@ class Deployer:
             known = ", ".join(found) or "none"
             raise DeployError(f"no graph {name!r} is deployed here (deployed: {known})") from None
 
-    async def workloads(self, graph: str) -> dict[Name, Object]:
-        """The workloads of a graph that are not being deleted."""
+    async def workloads(
+        self, graph: str, labels: Mapping[str, str] | None = None
+    ) -> dict[Name, Object]:
+        """The workloads of a graph that are not being deleted; with ``labels`` those that carry
+        them."""
         return {
             (kind.kind, name_of(one)): one
-            for kind, one in await find_all(self._api, graph, WORKLOADS)
+            for kind, one in await find_all(self._api, graph, WORKLOADS, labels)
             if "deletionTimestamp" not in one["metadata"]
         }
 
@@ -202,11 +205,15 @@ class Deployer:
         if before is None:
             return
         self._tell(name, "graph", f"is being redeployed as version {wanted.version}")
-        wiring = ("Deployment", wanted.wiring)
-        if wiring in await self.workloads(name):
+        if await self._is_wired(wanted):
             # A proxy takes a graph once: what comes back from now on must get the new one.
             await apply_all(self._api, name, wanted.wiring_objects)
-            await self._wait(name, [wiring], Level.READY, until)
+            await self._wait([(DEPLOYMENT.kind, wanted.wiring)], Level.READY, until)
+
+    async def _is_wired(self, objects: GraphObjects) -> bool:
+        """Whether somebody gives the graph's proxies their graph."""
+        found = await self._api.get(DEPLOYMENT, objects.wiring)
+        return found is not None and "deletionTimestamp" not in found["metadata"]
 
     async def _roll_out(
         self,
@@ -219,22 +226,27 @@ class Deployer:
         name, spec = wanted.name, wanted.plan.config.nodes[index - 1]
         objects = with_implementation(wanted.nodes[index - 1], implementation)
         names = [(o["kind"], name_of(o)) for o in objects if o["kind"] in _KINDS]
-        there = await self.workloads(name)
+        label = {OPERATOR_LABEL: labels_of(objects[0])[OPERATOR_LABEL]}
+        there = await self.workloads(name, label)
         is_new = not any(one in there for one in names)
-        await self._make_way(wanted, objects, there)
+        await self._make_way(wanted, index, objects, there)
         restart = datetime.datetime.now(datetime.UTC).isoformat() if force and not is_new else ""
         try:
             applied = await apply_all(self._api, name, objects, restart=restart)
             if applied.created or applied.changed:
                 self._tell(name, spec.name, f"Kubernetes: {applied}")
-            await self._wait(name, names, Level.UP, until)
+            await self._wait(names, Level.UP, until)
         except BaseException as error:
             if is_new and not isinstance(error, ApiError):
                 await asyncio.shield(self._take_away(name, names))
             raise
 
     async def _make_way(
-        self, wanted: GraphObjects, objects: tuple[Object, ...], there: dict[Name, Object]
+        self,
+        wanted: GraphObjects,
+        index: int,
+        objects: tuple[Object, ...],
+        there: dict[Name, Object],
     ) -> None:
         """Delete what the operator had and has no more; and, of a graph that nobody wires, pods
         that could not be replaced one by one: none of them becomes ready."""
@@ -242,8 +254,9 @@ class Deployer:
         label = {OPERATOR_LABEL: labels_of(objects[0])[OPERATOR_LABEL]}
         gone = await prune(self._api, name, wanted.kept, labels=label)
         if gone:
-            self._tell(name, label[OPERATOR_LABEL], f"Kubernetes: removed {', '.join(gone)}")
-        if ("Deployment", wanted.wiring) in there:
+            node = wanted.plan.config.nodes[index - 1].name
+            self._tell(name, node, f"Kubernetes: removed {', '.join(gone)}")
+        if await self._is_wired(wanted):
             return
         for one in objects:
             before = there.get((one["kind"], name_of(one)))
@@ -258,8 +271,8 @@ class Deployer:
         except ApiError as error:
             log.warning("graph %s: a node that did not come up is still there: %s", name, error)
 
-    async def _wait(self, name: str, names: list[Name], level: Level, until: float) -> None:
-        await wait_rollout(self._api, name, names, level, max(0.0, until - time.monotonic()))
+    async def _wait(self, names: list[Name], level: Level, until: float) -> None:
+        await wait_rollout(self._api, names, level, max(0.0, until - time.monotonic()))
 
     # --- wiring -----------------------------------------------------------------------------
 
@@ -286,8 +299,8 @@ class Deployer:
             if gone:
                 self._tell(name, "graph", f"Kubernetes: removed {', '.join(gone)}")
         # Two waits: the frontend is ready once the whole graph is.
-        await self._wait(name, [("Deployment", objects.wiring)], Level.READY, until)
-        await self._wait(name, [("Deployment", objects.frontend)], Level.UP, until)
+        await self._wait([(DEPLOYMENT.kind, objects.wiring)], Level.READY, until)
+        await self._wait([(DEPLOYMENT.kind, objects.frontend)], Level.UP, until)
         return objects
 
     def _check_nodes(self, objects: GraphObjects, there: dict[Name, Object]) -> None:

@@ -47,9 +47,13 @@ class Forward:
         self._server = await asyncio.start_unix_server(self._connected, socket)
         return f"unix://{socket}"
 
-    async def listen(self) -> str:
-        """Listen on a free port of the loopback interface; ``127.0.0.1:port``."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+    async def listen(self, wished: int) -> str:
+        """Listen on a port of the loopback interface, the ``wished`` one if it is free;
+        ``127.0.0.1:port``."""
+        try:
+            self._server = await asyncio.start_server(self._connected, "127.0.0.1", wished)
+        except OSError:
+            self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"{host}:{port}"
 

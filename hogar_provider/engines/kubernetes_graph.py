@@ -190,11 +190,12 @@ def _service_of(host: str) -> str:
 
 
 def _selects(one: Object, label: str) -> bool:
-    return one["kind"] == "Service" and one["spec"].get("selector", {}).get(NODE_LABEL) == label
+    selected = one["spec"].get("selector", {}) if one["kind"] == "Service" else {}
+    return bool(selected.get(NODE_LABEL) == label)
 
 
 def _is_public(service: Object) -> bool:
-    return service["spec"].get("clusterIP") != "None"
+    return bool(service["spec"].get("clusterIP") != "None")
 
 
 def read_config_map(one: Object) -> GraphObjects:

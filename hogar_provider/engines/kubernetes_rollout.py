@@ -19,11 +19,11 @@ from hogar_provider.engines.kubernetes_api import (
     STATEFUL_SET,
     Api,
     Object,
+    event_time,
     labels_of,
     name_of,
 )
-from hogar_provider.engines.kubernetes_apply import GRAPH_LABEL, NODE_LABEL, title
-from udgl.targets._manifest import label_name
+from hogar_provider.engines.kubernetes_apply import NODE_LABEL, title
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks at a rollout."""
@@ -36,6 +36,10 @@ CRASHES = 3
 
 LOG_LINES = 30
 """The last lines of a container to blame."""
+
+
+EVENT_LINES = 10
+"""The newest events of an object to blame."""
 
 
 class Level(Enum):
@@ -51,16 +55,24 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is in the way of a pod, or of a whole workload where ``pod`` is empty. ``container`` is
-    the one to blame, empty for the pod as a whole; ``previous`` whether its log is that of its last
-    run. ``patience`` is how many seconds this may go on before it is called hopeless, None where
-    only the deadline ends it."""
+    """What is in the way of a pod, or of a whole ``workload`` where ``pod`` is empty.
+
+    ``container`` is the one to blame, empty for the pod as a whole; ``previous`` whether its log is
+    that of its last run. ``patience`` is how many seconds this may go on before it is called
+    hopeless, None where only the deadline ends it.
+    """
 
     sentence: str
     pod: str = ""
     container: str = ""
     previous: bool = False
     patience: float | None = None
+    workload: str = ""
+
+    @property
+    def about(self) -> str:
+        """The name of the object that it is about."""
+        return self.pod or self.workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ class RolloutError(RuntimeError):
 
 
 def judge(workloads: Iterable[Object], pods: Sequence[Object], level: Level) -> Rollout:
-    """How far the rollout of ``workloads`` is, of whose graph ``pods`` are."""
+    """How far the rollout of ``workloads`` is, whose ``pods`` these are."""
     missing: list[str] = []
     troubles: list[Trouble] = []
     for workload in workloads:
@@ -152,10 +164,12 @@ def _workload_troubles(workload: Object) -> list[Trouble]:
     found = []
     failing = condition(workload, "ReplicaFailure")
     if failing.get("status") == "True":
-        found.append(Trouble(f"{title(workload)}: {_said(failing)}"))
+        sentence = f"{title(workload)}: {_said(failing)}"
+        found.append(Trouble(sentence, workload=name_of(workload)))
     progress = condition(workload, "Progressing")
     if progress.get("status") == "False":
-        found.append(Trouble(f"{title(workload)}: {_said(progress)}", patience=0.0))
+        sentence = f"{title(workload)}: {_said(progress)}"
+        found.append(Trouble(sentence, patience=0.0, workload=name_of(workload)))
     return found
 
 
@@ -235,9 +249,9 @@ def _said(one: Object) -> str:
 
 
 async def wait_rollout(
-    api: Api, graph: str, names: Collection[tuple[str, str]], level: Level, timeout: float
+    api: Api, names: Collection[tuple[str, str]], level: Level, timeout: float
 ) -> None:
-    """Wait until the workloads ``names`` (kind and name) of a graph have rolled out.
+    """Wait until the workloads ``names`` (kind and name) have rolled out.
 
     Raises :class:`RolloutError` after ``timeout`` seconds, or as soon as there is no hope, with
     what is in the way and the last lines of the container to blame.
@@ -246,7 +260,7 @@ async def wait_rollout(
     since: dict[tuple[str, str, str], float] = {}
     found = Rollout("nothing is known of it yet")
     while True:
-        found = await look(api, graph, names, level)
+        found = await look(api, names, level)
         if found.done:
             return
         now = time.monotonic()
@@ -265,16 +279,17 @@ async def wait_rollout(
         await asyncio.sleep(min(LOOK_INTERVAL, max(0.05, deadline - now)))
 
 
-async def look(api: Api, graph: str, names: Collection[tuple[str, str]], level: Level) -> Rollout:
+async def look(api: Api, names: Collection[tuple[str, str]], level: Level) -> Rollout:
     """How far the rollout of these workloads is now."""
     kinds = {DEPLOYMENT.kind: DEPLOYMENT, STATEFUL_SET.kind: STATEFUL_SET}
-    workloads = []
+    workloads, pods = [], []
     for kind, name in sorted(names):
         one = await api.get(kinds[kind], name)
         if one is None:
             return Rollout(f"{kind} {name} is not there any more")
         workloads.append(one)
-    return judge(workloads, await api.list(POD, {GRAPH_LABEL: label_name(graph)}), level)
+        pods += await api.list_objects(POD, one["spec"]["selector"]["matchLabels"])
+    return judge(workloads, pods, level)
 
 
 def _kind(trouble: Trouble) -> str:
@@ -289,22 +304,31 @@ async def _failure(
     if trouble is None:
         return RolloutError(f"{late}{found.missing}")
     sentence, log = f"{late}{trouble.sentence}", ""
-    if trouble.pod:
-        told = await why(api, trouble.pod)
-        if told and told not in sentence:
-            sentence += f" ({told})"
+    events = await api.events_of(trouble.about)
+    told = why(events)
+    if told and told not in sentence:
+        sentence += f" ({told})"
     if trouble.pod and trouble.container:
         for previous in (trouble.previous, not trouble.previous):
             log = await api.log(trouble.pod, trouble.container, LOG_LINES, previous=previous)
             if log.strip():
                 break
-    return RolloutError(sentence, log.rstrip())
+    # What the container has written last stands last: it says why.
+    lines = [*map(event_line, events[-EVENT_LINES:]), *log.rstrip().splitlines()]
+    return RolloutError(sentence, "\n".join(lines))
 
 
-async def why(api: Api, name: str) -> str:
-    """What the newest warning about an object says."""
-    for event in reversed(await api.events_of(name)):
+def why(events: Sequence[Object]) -> str:
+    """What the newest warning among an object's events says; they are the oldest first."""
+    for event in reversed(events):
         # "Back-off ..." says less than what it backs off from.
-        if event.get("type") == "Warning" and event.get("reason") not in ("BackOff",):
+        if event.get("type") == "Warning" and event.get("reason") != "BackOff":
             return f"{event.get('reason', '')}: {event.get('message', '')}".strip(": \n")
     return ""
+
+
+def event_line(event: Object) -> str:
+    """An event as ``kubectl describe`` has it, on one line."""
+    about = (event.get("involvedObject") or {}).get("name", "")
+    said = " ".join(str(event.get("message") or "").split())
+    return f"{event_time(event)} {event.get('type', '')} {event.get('reason', '')} {about}: {said}"

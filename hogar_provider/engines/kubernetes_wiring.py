@@ -75,7 +75,7 @@ async def pod_of(api: Api, graph: str, label: str) -> Object:
     labels = {GRAPH_LABEL: label_name(graph), NODE_LABEL: label}
     pods = [
         pod
-        for pod in await api.list(POD, labels)
+        for pod in await api.list_objects(POD, labels)
         if "deletionTimestamp" not in pod["metadata"]
         and (pod.get("status") or {}).get("phase") == "Running"
     ]

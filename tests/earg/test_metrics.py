@@ -34,7 +34,7 @@ from earg.lane import LaneServer
 from earg.lane_client import LaneClient
 from earg.metrics import EXPORTED_LATENCY_BOUNDS, LATENCY_STEP, cumulative_buckets, thinned
 from earg.metrics_proxy import families, on_loop, serve_metrics
-from earg.metrics_targets import MetricsTarget, TargetsFile
+from earg.metrics_targets import MetricsTarget, TargetsFile, targets_text
 from earg.model_usage import pid_namespace, read_model_usage
 from earg.pair import Commands, RunningPair
 from earg.protos import (
@@ -606,6 +606,15 @@ def test_an_agent_that_cannot_write_the_targets_says_so_and_serves(home: Path) -
         told = [event.what for event in agent.events() if "targets.json" in event.what]
         assert len(told) == 1
         assert "Prometheus does not learn" in told[0]
+
+
+def test_a_target_has_its_host_where_there_are_several() -> None:
+    there = MetricsTarget("10.0.0.7:22224", "g", "n", "primary", "box-1")
+    here = MetricsTarget("127.0.0.1:1", "g", "", "frontend")
+    assert [group["labels"] for group in json.loads(targets_text([there, here]))] == [
+        {"graph": "g", "role": "primary", "node": "n", "host": "box-1"},
+        {"graph": "g", "role": "frontend"},
+    ]
 
 
 def test_a_full_disk_keeps_the_old_targets_and_is_reported_once(tmp_path: Path) -> None:

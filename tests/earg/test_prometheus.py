@@ -58,7 +58,7 @@ def test_the_scrape_config_and_the_alerts_are_valid(tmp_path: Path) -> None:
     assert "SUCCESS: 1 rule files found" in promtool(
         "check", "config", "prometheus.yml", cwd=tmp_path
     )
-    assert "SUCCESS: 10 rules found" in promtool("check", "rules", "alerts.yml", cwd=tmp_path)
+    assert "SUCCESS: 11 rules found" in promtool("check", "rules", "alerts.yml", cwd=tmp_path)
 
 
 ALERT_TESTS = """
@@ -71,6 +71,12 @@ tests:
         values: '1x5 0x30'
       - series: 'up{job="earg", graph="g", node="c2", role="primary"}'
         values: '1x5 0x1 1x30'
+      - series: 'up{job="earg", graph="g", node="c1", role="backup", host="box-1"}'
+        values: '1x5 0x30'
+      - series: 'up{job="earg", graph="g", node="c2", role="backup", host="box-2"}'
+        values: '1x5 0x30'
+      - series: 'up{job="earg", graph="g", node="c3", role="primary", host="box-2"}'
+        values: '1x40'
       - series: 'up{job="earg", graph="g", role="frontend"}'
         values: '1x40'
       - series: 'earg_ready{graph="g", node="c2", role="primary"}'
@@ -117,6 +123,8 @@ tests:
         ("EargNodeDown", 60, {"node": "c1", "role": "primary", "job": "earg"}),
         ("EargNodeDown", 25, None),
         ("EargFrontendDown", 60, None),
+        ("EargHostDown", 60, {"host": "box-1"}),
+        ("EargHostDown", 25, None),
         ("EargNodeNotReady", 60, {"node": "c2", "role": "primary"}),
         ("EargNodeDegraded", 120, {"node": "c2", "role": "primary"}),
         ("EargNodeDegraded", 60, None),

@@ -20,6 +20,8 @@ from earg.wiring_roles import FAIL_OVER_AFTER, Roles, Seen, Step, Word
 RUNS, STEPS = 150, 250
 LOOK = 0.5
 
+TWO = r"two processes have a lease|answers as well"
+
 
 class Clock:
     def __init__(self) -> None:
@@ -183,17 +185,16 @@ class World:
         while one.sent < len(one.history):
             one.sent += 1
             told = one.history[: one.sent]
-            assert one.life >= self.life, f"{one.lease.process} answers with a state that was lost"
-            shorter = 0 if one.life > self.life else min(len(told), len(self.last))
-            if told[:shorter] != self.last[:shorter]:
+            is_later = one.life > self.life
+            shorter = min(len(told), len(self.last))
+            goes_on = one.life == self.life and told[:shorter] == self.last[:shorter]
+            if not is_later and not goes_on:
                 # What they knew whose processes are gone, nobody can.
                 assert not any(self.knows(other) for other in self.places), (
                     f"{one.lease.process} answers as well"
                 )
-                self.last = told
-            if one.life > self.life or len(told) > len(self.last):
-                self.last = told
-            self.life = one.life
+            if not goes_on or len(told) > len(self.last):
+                self.last, self.life = told, one.life
             self.answers += 1
         self.say("answers", one.lease.process, "of", len(one.history))
 
@@ -282,6 +283,11 @@ class World:
         one, other = self.places[first], self.places[second]
         leader = self.roles.leader
         step = self.roles.decide(self.clock.now, self.seen(first), self.seen(second))
+        word = self.words[first]
+        acts = step is Step.TAKE_AWAY or self.roles.entitled is not None
+        if acts and second not in self.known and word is not None and not word.is_leased:
+            # It takes the silent one for dead, which it knows nothing of.
+            one.begin()
         if self.roles.leader != leader and self.words[second] is None:
             # Two that were cut off together and replaced would serve on: nobody can tell them.
             for old in self.gone:
@@ -379,7 +385,11 @@ class World:
             self.cut ^= {(names[0], names[1])}
             self.say("link", *names, "cut" if (names[0], names[1]) in self.cut else "mended")
         elif roll < 0.94:
-            self.cut.clear()
+            # One host is cut off, and those that were are back; or all are.
+            alone = self.random.choice(("", "0", "1", "w"))
+            others = {"w", "0", "1"} - {alone} if alone else set()
+            self.cut = {(alone, one) for one in others} | {(one, alone) for one in others}
+            self.say("cut off:", alone or "nobody")
         elif roll < 0.96:
             self.die(self.random.choice(self.places), "it was killed")
         elif roll < 0.965:
@@ -434,7 +444,7 @@ def holds(one: Process) -> bool:
 def test_whatever_fails_one_history_is_told_and_in_the_end_one_answers() -> None:
     worlds = run_all()
     # It is no proof where nothing happens.
-    assert sum(world.answers for world in worlds) > 10 * RUNS
+    assert sum(world.answers for world in worlds) > 5 * RUNS
     assert sum("promote" in line for world in worlds for line in world.trace) > RUNS / 4
 
 
@@ -445,7 +455,7 @@ def test_without_the_wait_for_a_lease_to_end_two_would_answer(
         roles.lease_ends = now
 
     monkeypatch.setattr(Roles, "granting", hasty)
-    with pytest.raises(AssertionError, match="answers"):
+    with pytest.raises(AssertionError, match=TWO):
         run_all()
 
 
@@ -453,7 +463,7 @@ def test_without_the_word_that_a_backup_expects_two_would_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Roles, "_may_lead", lambda roles, now, word, second: None)
-    with pytest.raises(AssertionError, match="answers"):
+    with pytest.raises(AssertionError, match=TWO):
         run_all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,6 +164,10 @@ def test_a_graph_on_a_platform_is_changed_adopted_and_drained(engine: Engine) ->
     again = pids_on(engine.hosts.folder, "east") | pids_on(engine.hosts.folder, "west")
     assert again == running
 
+    def limits() -> list[int]:
+        nodes = client.statistics("g").nodes
+        return [node.statistics.batch_limit for node in nodes if node.statistics is not None]
+
     with Client(graph.url) as asking:
         changed = CONFIG.replace("first,1,", "first,2,").replace("second,1,", "second,2,")
         assert engine.deploy("2", changed).version == "2"
@@ -186,6 +191,12 @@ def test_a_graph_on_a_platform_is_changed_adopted_and_drained(engine: Engine) ->
         now = pids_on(engine.hosts.folder, "west") | pids_on(engine.hosts.folder, "east")
         assert now == before
 
+        # A proxy that the platform starts again gets the graph, and the limit that was set.
+        (proxy,) = [pid for name, pid in now.items() if name.startswith("g.1.") and "proxy" in name]
+        os.kill(proxy, signal.SIGKILL)
+        engine.until(lambda: "has come back" in engine.told(), "the proxy is back")
+        engine.until(lambda: limits() == [16, 4], "its limit is set")
+
         engine.kill()
         engine.start()
         engine.until(engine.is_ready, "the graph is adopted")
@@ -193,8 +204,7 @@ def test_a_graph_on_a_platform_is_changed_adopted_and_drained(engine: Engine) ->
     assert asking.check(0) > 50
 
     nodes = client.statistics("g", history_seconds=30).nodes
-    limits = [node.statistics.batch_limit for node in nodes if node.statistics is not None]
-    assert limits == [16, 4]
+    assert limits() == [16, 4]
     assert all(node.state in SERVING and not node.processes for node in nodes)
     assert sum(one.requests for one in nodes[0].history) > 0
     assert client.plan("g") == (batched, "")

@@ -75,6 +75,7 @@ def test_the_trigger_form_says_which_engine_is_meant_where_none_is_chosen() -> N
     assert "[hogar] default_conn_id" in str(built().params.get_param("engine").description)
     docker = built("engine docker\n").params.get_param("engine")
     assert "Empty: docker, as the graph says." in str(docker.description)
+    assert ", on the engine docker." in (built("engine docker\n").doc_md or "")
     assert docker.schema["enum"] == [None, "local", "docker", "kubernetes"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from earg.extras import Extras
 from earg.home import Home
 from hogar_provider.cli.status import hosts_of
 from hogar_provider.hooks.earg import EargHook
+from hogar_provider.links import shown
 from hogar_provider.plugins.api.datamodels.graphs import GraphView
 from hogar_provider.plugins.api.declared import Declared
 from hogar_provider.plugins.api.graph_view import graph_view, summary
@@ -78,6 +80,16 @@ def test_tasks_say_where_nodes_are_and_the_view_marks_a_host_that_dies(
         node.name for node in whole.nodes if "west" in [pair.host for pair in node.pairs]
     ]
     assert "B" in there
+
+    targets = json.loads(hosted.home.metrics_targets.read_text(encoding="utf-8"))
+    placed = {(one["labels"].get("node"), one["labels"].get("host")) for one in targets}
+    assert placed == {
+        (None, "east"),
+        *((node.name, pair.host) for node in whole.nodes for pair in node.pairs),
+    }
+
+    links = shown(hosted.home.path, "Small", whole.url, "A")
+    assert links["metrics"] == f"http://{first['address']}:22224/metrics"
 
     hosted.hosts.kill("west")
     hosted.until(lambda: view().hosts[0].dead, "the host is dead")

@@ -6,26 +6,32 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import kmock
 import pytest
 
-from earg.client import AgentError, ModelFailed, NoAgentError
-from earg.images import Implementation
+import udgl
+from earg.addresses import AddressPool
+from earg.client import AgentClient, AgentError, NoAgentError
 from earg.ledger import started_at
+from hogar_provider.dag_builder import build_dag
+from hogar_provider.engines.agent import marker_of
 from hogar_provider.engines.kubernetes import KubernetesEngine, _credentials
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, Reach, SettingsError
-from hogar_provider.exceptions import AirflowException
+from hogar_provider.exceptions import AirflowException, AirflowFailException
 from hogar_provider.hooks.earg import EargHook
+from tests.hogar_provider.running import run
 from tests.kubernetes.cluster import Cluster, settings_of, unwired, waiting
-from tests.kubernetes.graphs import plan_of
+from tests.kubernetes.graphs import GRAPH
+from tests.kubernetes.processes import Processes
 
 TOKEN = "a-token-that-nobody-else-may-see-4711"
 
@@ -54,16 +60,20 @@ def cluster() -> Iterator[tuple[Cluster, str]]:
 
 
 def define(
-    monkeypatch: pytest.MonkeyPatch, kubernetes: dict[str, Any], password: str = "", **extra: Any
+    monkeypatch: pytest.MonkeyPatch,
+    kubernetes: dict[str, Any],
+    password: str = "",
+    conn_id: str = "kube",
+    **extra: Any,
 ) -> KubernetesEngine:
-    """The engine of a connection ``kube``, and of the connection to the API that it names."""
+    """The engine of a connection, and of the connection to the API that it names."""
     monkeypatch.setenv(
         "AIRFLOW_CONN_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": kubernetes})
     )
     own = {"engine": "kubernetes", "kubernetes_conn_id": "cluster"} | extra
     value = {"conn_type": "earg", "password": password, "extra": own}
-    monkeypatch.setenv("AIRFLOW_CONN_KUBE", json.dumps(value))
-    engine = EargHook("kube").engine()
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))
+    engine = EargHook(conn_id).engine()
     assert isinstance(engine, KubernetesEngine)
     return engine
 
@@ -193,54 +203,122 @@ def test_a_connections_test_says_that_the_api_is_away(monkeypatch: pytest.Monkey
     assert sentence.startswith("The Kubernetes API cannot be asked: ")
 
 
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_another(client: AgentClient, pid: int) -> bool:
+    try:
+        return client.hello()[1] != pid
+    except AgentError:
+        return False
+
+
+def token_of(kube: Cluster) -> str:
+    secret = kube.find("Secret", "hogar-token")
+    assert secret is not None
+    return base64.b64decode(secret["data"]["token"]).decode()
+
+
+@pytest.fixture
+def processes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Processes]:
+    """What runs in the pods."""
+    pool = AddressPool(f"{request.node.nodeid} {os.getpid()}")
+    found = Processes(tmp_path / "pods", pool)
+    try:
+        yield found
+    finally:
+        found.close()
+        pool.close()
+
+
 @pytest.mark.slow
-def test_an_agent_is_started_deploys_and_comes_back_when_it_is_killed(
-    cluster: tuple[Cluster, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_tasks_of_a_dag_bring_a_graph_up_in_a_cluster_and_the_agent_outlives_a_kill(
+    cluster: tuple[Cluster, str],
+    processes: Processes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     kube, kubeconfig = cluster
+    kube.says |= dict.fromkeys(("hello-greet", "hello-count", "hello-frontend"), unwired)
+    kube.ips |= processes.ips
+    kube.ports |= processes.ports
+    text = GRAPH.replace("replicas 2\n", "").replace("meta\n", "meta\nengine kubernetes\n")
+    text = text.replace("team/greet:1\n", "team/greet:1\nentrypoint counting_models:Greet\n")
+    (tmp_path / "hello.udgl").write_text(text)
+    dag = build_dag(udgl.load(tmp_path / "hello.udgl"), tmp_path / "hello.udgl", text)
     home = tmp_path / "home"
-    engine = define(monkeypatch, {"kube_config": kubeconfig, "namespace": "graphs"}, home=str(home))
+    # The graph names its engine, and that the connection of its name.
+    define(
+        monkeypatch,
+        {"kube_config": kubeconfig, "namespace": "graphs"},
+        conn_id="kubernetes",
+        home=str(home),
+    )
+    hook = EargHook("kubernetes")
+    engine = hook.engine()
     assert engine.token == ""
     with pytest.raises(NoAgentError):
         engine.connect(start=False)
-    kube.says |= {"hello-greet": unwired}
-    plan = plan_of()
+
     with engine.connect() as client:
-        deploy = {"extras": plan.extras_text, "timeout": 30.0}
         try:
-            node = client.deploy_node("hello", "1", plan.text, 1, Implementation("", ""), **deploy)
-            assert (node.name, node.pairs[0].host[:5]) == ("Greet", "node-")
+            (greet,) = run(dag, "deploy.Greet")
+            assert greet["change"] == "started as version 1"
             kube.says["hello-count"] = waiting("model", "InvalidImageName", "no such image")
-            with pytest.raises(ModelFailed, match="InvalidImageName: no such image"):
-                client.deploy_node("hello", "1", plan.text, 2, Implementation("", ""), **deploy)
-            # The token is the namespace's, for whoever asks a graph.
-            secret = kube.find("Secret", "hogar-token")
-            assert secret is not None
-            assert engine.token == base64.b64decode(secret["data"]["token"]).decode()
-            # Neither it nor the account's is in a file of the agent's.
+            kube.event(kube.pods_of("hello-greet")[0], "Pulled", "not of this pod", "Normal")
+            with pytest.raises(AirflowFailException, match="InvalidImageName: no such image"):
+                run(dag, "deploy.Count")
+            kube.says["hello-count"] = unwired
+            run(dag, "deploy.Count")
+            log = capfd.readouterr().out
+            assert "Count: primary on 127." in log
+            assert "Count: backup on 127." in log
+
+            # The token is the namespace's, for whoever asks a graph, and in no file here.
+            token = token_of(kube)
+            assert engine.token == token
             for file in home.rglob("*"):
                 if file.is_file():
-                    text = file.read_bytes()
-                    assert engine.token.encode() not in text
-                    assert b"the-account's-own-token" not in text
+                    written = file.read_bytes()
+                    assert token.encode() not in written
+                    assert b"the-account's-own-token" not in written
+
             _, pid = client.hello()
-            os.kill(pid, 9)
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    if client.hello()[1] != pid:
-                        break
-                except AgentError:
-                    pass
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: is_another(client, pid))
+
+            processes.give_token(token)
+            processes.start_pods()
+
+            def start_wiring() -> None:
+                eventually(lambda: kube.find("Deployment", "hello-wiring") is not None)
+                one = kube.find("Deployment", "hello-wiring")
+                config = kube.find("ConfigMap", "hello-config")
+                assert one is not None
+                assert config is not None
+                processes.start_wiring(one, config)
+
+            starting = threading.Thread(target=start_wiring)
+            starting.start()
+            run(dag, "wire")
+            starting.join()
+            (*_, url) = run(dag, "probe.Greet", "probe.Count", "serve")
+            assert url.startswith("http://127.0.0.1:")
+            assert hook.send(url, b"a", "text/plain") == (b"1: hello a", "text/plain")
             assert [graph.name for graph in client.graphs()] == ["hello"]
             client.down("hello")
             assert kube.names() == {("Secret", "hogar-token")}
+        except BaseException:
+            print(processes.logs(), (home / "agent.log").read_text())
+            raise
         finally:
-            _, pid = client.hello()
-            client.shutdown()
-    deadline = time.monotonic() + 30
-    while started_at(pid) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+            # The supervisor, which ends its agent.
+            _, pid, _, _ = marker_of(engine.home)
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda: started_at(pid) is None)
+    assert not engine.home.socket.exists()

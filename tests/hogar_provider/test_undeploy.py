@@ -11,7 +11,9 @@ import pytest
 from earg.client import AgentClient
 from earg.config import write_static
 from earg.images import implementation_of, read_images
+from hogar_provider.engines.engine import Engine
 from hogar_provider.exceptions import AirflowException
+from hogar_provider.hooks.earg import EargHook
 from hogar_provider.undeploy import AT_ONCE, DRAIN, undeploy, undeploy_dag
 from tests.hogar_provider.folders import MODELS, ROOT, chain, parse
 from udgl import parser
@@ -41,6 +43,7 @@ def test_the_form_asks_for_the_graph_and_knows_the_rest() -> None:
         "how": DRAIN,
         "timeout": None,
         "force": False,
+        "engine": None,
         "earg_conn_id": None,
     }
     for wrong in ({}, {"graph": ""}, {"graph": "G", "how": "soon"}, {"graph": "G", "timeout": -1}):
@@ -59,6 +62,23 @@ def test_a_graph_that_is_not_deployed_is_no_failure(agent: AgentClient) -> None:
 def test_no_agent_is_started_to_take_nothing_down(connection: Path) -> None:
     assert undeploy(params(graph="Nowhere"))["was_deployed"] is False
     assert not connection.exists()
+
+
+def test_a_graph_is_looked_for_on_the_engine_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, agent: AgentClient
+) -> None:
+    asked: list[str] = []
+    of_the_hook = EargHook.engine
+
+    def engine(self: EargHook) -> Engine:
+        asked.append(self.earg_conn_id)
+        return of_the_hook(EargHook())
+
+    monkeypatch.setattr(EargHook, "engine", engine)
+    undeploy(params(graph="G", engine="docker"))
+    undeploy(params(graph="G", engine="docker", earg_conn_id="boxes"))
+    undeploy(params(graph="G"))
+    assert asked == ["docker", "boxes", "earg_default"]
 
 
 def test_a_connection_that_is_not_defined_fails(agent: AgentClient) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ from earg.status_wire import read_event, read_graph, read_node
 from hogar_provider.engines.kubernetes_agent import KubernetesAgent, open_kubernetes
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings
 from tests.kubernetes.graphs import GRAPH, plan_of
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
 
 
 @dataclass

@@ -144,6 +144,12 @@ class Cluster(kmock.KubernetesEmulator):
     used: set[Used] = attrs.field(factory=set)
     applied: list[Object] = attrs.field(factory=list)
     deleted: list[str] = attrs.field(factory=list)
+    token: str = API_TOKEN
+    """What callers must show."""
+
+    busy: list[int] = attrs.field(factory=list)
+    """What the next calls are answered with, in the place of an answer."""
+
     refuses: dict[str, tuple[int, str]] = attrs.field(factory=dict)
     """A status and a message by ``Kind/name`` that an apply of that object gets."""
 
@@ -179,7 +185,7 @@ class Cluster(kmock.KubernetesEmulator):
             for one in self.all(kind)
         }
 
-    def put(self, one: Object) -> None:
+    def add(self, one: Object) -> None:
         """An object that somebody else has made, who owns all of its fields."""
         state = Applied()
         state.apply("kubectl-create", one, force=True)
@@ -320,7 +326,9 @@ class Cluster(kmock.KubernetesEmulator):
             return self._review(request)
         if resource is None or resource.plural not in PLURALS:
             return await super()._handle(request)
-        if request.headers.get("Authorization") != f"Bearer {API_TOKEN}":
+        if self.busy:
+            return _status(self.busy.pop(0), "ServiceUnavailable", "the server is busy")
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _status(401, "Unauthorized", "Unauthorized")
         refused = self._authorize(request)
         if refused is not None:

@@ -84,10 +84,11 @@ class Processes:
         }
         self._start("frontend", ["-m", "earg.frontend"], "hello-frontend", more)
 
-    def start_wiring(self, config_map: dict[str, Any], command: list[str]) -> None:
+    def start_wiring(self, deployment: dict[str, Any], config_map: dict[str, Any]) -> None:
         """Start the wiring with the files of its ConfigMap, by its pod's command; only the
         addresses are others."""
-        data = config_map["data"]
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        command, data = container["command"], config_map["data"]
         places = yaml.safe_load(data[PLACES])
         places["frontend"] = self.ips["hello-frontend"]
         for pairs in places["nodes"].values():

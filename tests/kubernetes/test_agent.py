@@ -17,10 +17,9 @@ from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import NodeState, Role
 from hogar_provider.engines import kubernetes_agent, kubernetes_apply, kubernetes_rollout
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings
-from tests.kubernetes.agents import Client, running_agent
+from tests.kubernetes.agents import Client, running_agent, until
 from tests.kubernetes.cluster import (
     Cluster,
-    Object,
     read_role,
     running,
     running_cluster,
@@ -28,6 +27,7 @@ from tests.kubernetes.cluster import (
     waiting,
 )
 from tests.kubernetes.graphs import GRAPH
+from tests.kubernetes.server_side_apply import Object
 from udgl.targets._pairs import WIRING_PORT
 
 pytestmark = pytest.mark.slow
@@ -191,7 +191,7 @@ def test_the_graphs_token_is_the_namespaces_unless_somebody_has_given_another(
             "metadata": {"name": "other-token"},
             "data": {"token": base64.b64encode(b"t" * 40).decode()},
         }
-        cluster.put(own)
+        cluster.add(own)
         await client.deployed(1)
         await client.deployed(1, graph="other")
         assert token(cluster, "hello-token") == token(cluster, "hogar-token")
@@ -251,8 +251,7 @@ def test_two_configs_at_once_are_refused(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, client: Client) -> None:
         cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
         first = asyncio.create_task(client.deploy(1))
-        while cluster.find("Deployment", "hello-greet") is None:
-            await asyncio.sleep(0.05)
+        await until(lambda: cluster.find("Deployment", "hello-greet") is not None)
         said = await refusal(client.deploy(2, GRAPH.replace("batch 8", "batch 4")))
         assert said.startswith("graph hello is being deployed with another config (version 1)")
         cluster.says["hello-greet"] = unwired
@@ -320,7 +319,7 @@ def test_what_the_wiring_found_gone_is_pruned_when_it_is_wired(tmp_path: Path) -
             "app.kubernetes.io/managed-by": "hogar",
         }
         for kind, version in (("Service", "v1"), ("ConfigMap", "v1")):
-            cluster.put(
+            cluster.add(
                 {
                     "apiVersion": version,
                     "kind": kind,
@@ -372,7 +371,7 @@ def test_a_secret_without_a_token_is_named_and_its_content_is_not_told(tmp_path:
     async def scenario(cluster: Cluster, client: Client) -> None:
         data = {"token": base64.b64encode(b"too-short-a-secret").decode()}
         about = {"name": "hello-token"}
-        cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": about, "data": data})
+        cluster.add({"apiVersion": "v1", "kind": "Secret", "metadata": about, "data": data})
         said = await refusal(client.deploy(1))
         assert said == (
             "the token in Secret hello-token is of 18 characters; 32 to 1024 are admitted"
@@ -476,14 +475,15 @@ def test_a_start_that_its_client_ends_leaves_nothing(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, client: Client) -> None:
         cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
         call = asyncio.create_task(client.deploy(1, timeout=100, start="s", start_timeout=100.0))
-        while cluster.find("Deployment", "hello-greet") is None:
-            await asyncio.sleep(0.05)
+        await until(lambda: cluster.find("Deployment", "hello-greet") is not None)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        async with asyncio.timeout(20):
-            while cluster.find("Deployment", "hello-greet") is not None:
-                cluster.control()
-                await asyncio.sleep(0.05)
+
+        def is_gone() -> bool:
+            cluster.control()
+            return cluster.find("Deployment", "hello-greet") is None
+
+        await until(is_gone)
         joining = hogar_pb2.DeployNodeRequest(start="s")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.stub.DeployNode(joining, timeout=5)

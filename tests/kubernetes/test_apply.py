@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hogar_provider.engines import kubernetes_api
 from hogar_provider.engines.kubernetes_api import DEPLOYMENT, Api, ApiError
 from hogar_provider.engines.kubernetes_apply import (
     Applied,
@@ -18,7 +19,8 @@ from hogar_provider.engines.kubernetes_apply import (
     wait_gone,
 )
 from hogar_provider.engines.kubernetes_graph import GraphObjects, compile_objects
-from tests.kubernetes.cluster import Cluster, running_cluster
+from hogar_provider.engines.kubernetes_settings import KubernetesSettings
+from tests.kubernetes.cluster import API_TOKEN, Cluster, running_cluster
 from tests.kubernetes.graphs import GRAPH, plan_of
 
 Scenario = Callable[[Cluster, Api], Awaitable[None]]
@@ -110,7 +112,7 @@ def test_an_object_that_is_not_the_graphs_is_left_and_named(tmp_path: Path) -> N
             "metadata": {"name": "hello", "labels": {"app": "else"}},
             "spec": {"ports": [{"name": "http", "port": 99}]},
         }
-        cluster.put(dict(foreign))
+        cluster.add(dict(foreign))
         with pytest.raises(OwnerError, match="Service hello is there already and is not of this"):
             await apply_all(api, "hello", hello().all)
         assert (cluster.find("Service", "hello") or {})["spec"] == foreign["spec"]
@@ -121,12 +123,12 @@ def test_an_object_that_is_not_the_graphs_is_left_and_named(tmp_path: Path) -> N
 def test_what_kubectl_applied_from_the_same_files_is_taken_over(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, api: Api) -> None:
         for one in hello().all:
-            cluster.put({**one, "metadata": {**one["metadata"]}})
+            cluster.add({**one, "metadata": {**one["metadata"]}})
         await apply_all(api, "hello", hello(GRAPH.replace("greet:1", "greet:2")).all)
-        one = cluster.find("Deployment", "hello-greet")
-        assert one is not None
-        assert one["metadata"]["labels"]["hogar/engine"] == "kubernetes"
-        model, _ = one["spec"]["template"]["spec"]["containers"]
+        greet = cluster.find("Deployment", "hello-greet")
+        assert greet is not None
+        assert greet["metadata"]["labels"]["hogar/engine"] == "kubernetes"
+        model, _ = greet["spec"]["template"]["spec"]["containers"]
         assert model["image"] == "team/greet:2"
 
     run(tmp_path, scenario)
@@ -145,7 +147,7 @@ def test_what_an_operator_had_is_pruned_with_it_and_nothing_else(tmp_path: Path)
             "metadata": {"name": "own", "labels": {"hogar/graph": "hello"}},
             "data": {"a": "b"},
         }
-        cluster.put(mine)
+        cluster.add(mine)
         shorter = hello()
         await apply_all(api, "hello", shorter.all)
         gone = await prune(api, "hello", shorter.kept)
@@ -204,7 +206,54 @@ def test_what_the_api_refuses_is_told_in_its_words(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_an_api_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_an_api_that_is_busy_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "PAUSES", (0.01, 0.01))
+
+    async def scenario(cluster: Cluster, api: Api) -> None:
+        cluster.busy += [503, 429]
+        await apply_all(api, "hello", [hello().config])
+        assert cluster.busy == []
+        cluster.busy += [503, 503, 503]
+        with pytest.raises(ApiError, match="answers 503: the server is busy"):
+            await apply_all(api, "hello", [hello().config])
+        # What may have been done is not done twice.
+        cluster.busy += [500]
+        with pytest.raises(ApiError, match="answers 500"):
+            await api.create(hello().config)
+
+    run(tmp_path, scenario)
+
+
+def test_credentials_that_were_renewed_in_their_file_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with running_cluster() as (cluster, settings):
+            file = tmp_path / "kubeconfig"
+            file.write_text(settings.kubeconfig)
+            api = await Api.open(KubernetesSettings("graphs", kubeconfig_path=str(file)), tmp_path)
+            try:
+                await find_all(api, "hello")
+                cluster.token = "renewed"
+                with pytest.raises(ApiError, match="credentials are not accepted"):
+                    await find_all(api, "hello")
+                monkeypatch.setattr(kubernetes_api, "LOGIN_INTERVAL", 0.0)
+                with pytest.raises(ApiError, match="credentials are not accepted"):
+                    # The file still has the old ones.
+                    await find_all(api, "hello")
+                file.write_text(settings.kubeconfig.replace(API_TOKEN, "renewed"))
+                assert await find_all(api, "hello") == []
+            finally:
+                await api.close()
+
+    asyncio.run(work())
+
+
+def test_an_api_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes_api, "PAUSES", (0.01,))
+
     async def work() -> None:
         async with running_cluster() as (_, settings):
             pass

@@ -52,31 +52,31 @@ def run(folder: Path, scenario: Scenario, text: str = GRAPH) -> None:
 
 async def failure(api: Api, names: Any, timeout: float = 1.0) -> RolloutError:
     with pytest.raises(RolloutError) as caught:
-        await wait_rollout(api, "hello", names, Level.UP, timeout)
+        await wait_rollout(api, names, Level.UP, timeout)
     return caught.value
 
 
 def test_pods_without_a_graph_are_up_and_not_ready(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, api: Api) -> None:
         cluster.says["hello-greet"] = unwired
-        await wait_rollout(api, "hello", GREET, Level.UP, 20)
+        await wait_rollout(api, GREET, Level.UP, 20)
         with pytest.raises(RolloutError) as caught:
-            await wait_rollout(api, "hello", GREET, Level.READY, 0.2)
+            await wait_rollout(api, GREET, Level.READY, 0.2)
         said = "not there after 0 s: Deployment hello-greet: 0 of 1 pods are ready"
         assert str(caught.value) == said
         cluster.says["hello-greet"] = running
-        await wait_rollout(api, "hello", GREET, Level.READY, 20)
+        await wait_rollout(api, GREET, Level.READY, 20)
 
     run(tmp_path, scenario)
 
 
 def test_a_change_is_waited_for_until_the_old_pods_are_gone(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, api: Api) -> None:
-        await wait_rollout(api, "hello", COUNT, Level.UP, 20)
+        await wait_rollout(api, COUNT, Level.UP, 20)
         before = {pod["metadata"]["uid"] for pod in cluster.pods_of("hello-count")}
         plan = plan_of(GRAPH.replace("count:1", "count:2"))
         await apply_all(api, "hello", compile_objects("hello", "1", plan).nodes[1])
-        await wait_rollout(api, "hello", COUNT, Level.UP, 20)
+        await wait_rollout(api, COUNT, Level.UP, 20)
         pods = cluster.pods_of("hello-count")
         assert before & {pod["metadata"]["uid"] for pod in pods} == set()
         assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {"team/count:2"}
@@ -103,6 +103,10 @@ def test_an_image_that_cannot_be_pulled_ends_the_wait_early_with_why(
         assert str(error) == (
             f"pod hello-count-0, container model: ImagePullBackOff: {message} (Failed: {why})"
         )
+        # The pod's events are for the task's log.
+        failed, backed_off = error.log.splitlines()
+        assert failed.endswith(f"Z Warning Failed hello-count-0: {why}")
+        assert backed_off.endswith(f"Z Warning BackOff hello-count-0: {message}")
 
     run(tmp_path, scenario)
 
@@ -111,7 +115,7 @@ def test_an_image_that_can_be_pulled_after_all_is_waited_for(tmp_path: Path) -> 
     async def scenario(cluster: Cluster, api: Api) -> None:
         cluster.says["hello-count"] = waiting("model", "ErrImagePull", "registry is away")
         asyncio.get_running_loop().call_later(0.5, cluster.says.__setitem__, "hello-count", running)
-        await wait_rollout(api, "hello", COUNT, Level.UP, 20)
+        await wait_rollout(api, COUNT, Level.UP, 20)
 
     run(tmp_path, scenario)
 

@@ -16,7 +16,7 @@ from earg.addresses import AddressPool
 from earg.protos import hogar_pb2
 from earg.status import SERVING, NodeState, Role
 from hogar_provider.engines import kubernetes_agent
-from tests.kubernetes.agents import Client, running_agent
+from tests.kubernetes.agents import Client, running_agent, until
 from tests.kubernetes.cluster import Cluster, read_role, running, running_cluster, unwired
 from tests.kubernetes.graphs import GRAPH
 from tests.kubernetes.processes import Processes
@@ -47,12 +47,12 @@ def ask(url: str, token: str, text: str) -> str:
 
 async def start_wiring(cluster: Cluster, processes: Processes) -> None:
     """What a kubelet does once the wiring's Deployment is there."""
-    while (one := cluster.find("Deployment", "hello-wiring")) is None:
-        await asyncio.sleep(0.05)
+    await until(lambda: cluster.find("Deployment", "hello-wiring") is not None, 90)
+    one = cluster.find("Deployment", "hello-wiring")
     config = cluster.find("ConfigMap", "hello-config")
+    assert one is not None
     assert config is not None
-    (container,) = one["spec"]["template"]["spec"]["containers"]
-    processes.start_wiring(config, container["command"])
+    processes.start_wiring(one, config)
 
 
 async def serves(cluster: Cluster, client: Client, processes: Processes) -> str:

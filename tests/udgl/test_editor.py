@@ -105,6 +105,7 @@ def test_every_word_of_the_language_is_proposed_where_it_stands() -> None:
     assert set(labels("|")) == {*SECTIONS, "logical flow"} - {"logical"}
     assert {*ENTRIES} <= set(labels("meta\n|"))
     assert {*FACTORS} <= set(labels("meta\nname A, version 1\noperator A\n|"))
+    assert labels("meta\nengine |") == ["local", "docker", "kubernetes"]
     assert labels("flow\n|")[:4] == [*BLOCKS]
     assert {*BLOCKS} <= set(labels("flow\ndistribute\nA -> B\n|"))
     assert labels("flow\nswitch\nA -> B |") == ["when", "otherwise"]
