@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from udgl.targets._pairs import NODE_IMAGE
 
@@ -114,7 +115,7 @@ class DockerHost:
             return self.address
         if self.is_local:
             return "127.0.0.1"
-        return self.url.partition("://")[2].partition("/")[0].rpartition(":")[0]
+        return urlsplit(self.url).hostname or ""
 
 
 @dataclass(frozen=True, slots=True)

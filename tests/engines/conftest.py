@@ -14,6 +14,13 @@ from tests.containers.docker_host import NODE_IMAGE
 from tests.engines.docker_machines import Machine, share_images, two_machines
 
 IMAGES = {"test/greet:1": "Greet", "test/count:1": "Count"}
+FOREIGN = "test/foreign:1"
+
+FOREIGN_DOCKERFILE = """\
+FROM hogar/node:1
+COPY foreign_model.py /
+CMD ["python", "/foreign_model.py"]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +35,12 @@ def machines() -> Iterator[list[Machine]]:
             models = Path(docker_host.__file__).parent / "models.py"
             for image, name in IMAGES.items():
                 first.make_model_image(folder / name, image, models, name)
-            share_images(first, second, (NODE_IMAGE, *IMAGES))
+            foreign = folder / "foreign"
+            foreign.mkdir()
+            shutil.copy(Path(__file__).with_name("foreign_model.py"), foreign)
+            (foreign / "Dockerfile").write_text(FOREIGN_DOCKERFILE)
+            first.run("docker", "build", "-q", "-t", FOREIGN, ".", cwd=foreign)
+            share_images(first, second, (NODE_IMAGE, *IMAGES, FOREIGN))
             yield machines
     finally:
         shutil.rmtree(folder, ignore_errors=True)

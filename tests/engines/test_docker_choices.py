@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -103,6 +105,16 @@ def test_a_login_is_shown_to_its_own_registry_alone() -> None:
     own = RegistryLogin("registry.test:5000", "ann", "x")
     assert login_for(own, "registry.test:5000/greet") is not None
     assert login_for(own, "python") is None
+
+
+def test_the_engines_agent_loads_no_airflow() -> None:
+    code = "import sys, hogar_provider.engines.docker_agent; print('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "hogar_provider" in loaded
+    assert loaded & {"airflow", "lark", "networkx"} == set()
 
 
 # --- where a pair is started ----------------------------------------------------------------------

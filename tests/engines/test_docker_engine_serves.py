@@ -30,6 +30,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 TOKEN = "fedcba9876543210" * 4
 PATIENCE = 90.0
 
+GRAPH_WITH_FOREIGN = GRAPH.replace(
+    "operator Count", "operator Shout\nimage test/foreign:1\noperator Count"
+).replace("Greet -> Count", "Greet -> Shout\nShout -> Count")
+"""Greet, a model that knows nothing of HOGAR, and Count with its state."""
+
 
 class Client(threading.Thread):
     """Asks one request after the other, until told to end; what was answered, in order."""
@@ -99,17 +104,17 @@ def hosts_of(graph: GraphStatus, name: str) -> list[str]:
 def test_a_host_that_dies_costs_no_reply_and_no_state(
     agent: AgentClient, machines: list[Machine]
 ) -> None:
-    made = lower(udgl.parse(GRAPH, "hello.udgl"))
+    made = lower(udgl.parse(GRAPH_WITH_FOREIGN, "hello.udgl"))
     implementation = Implementation("", "")
     # The stateful one first: its primary is on the first host then.
-    for index in (2, 1):
+    for index in (3, 1, 2):
         agent.deploy_node(
             *("Hello", "1", made.text, index, implementation),
             extras=made.extras_text,
             timeout=PATIENCE,
         )
     agent.wire("Hello", timeout=PATIENCE)
-    for index in (1, 2):
+    for index in (1, 2, 3):
         agent.probe("Hello", index, timeout=PATIENCE)
     graph = agent.serve("Hello", timeout=PATIENCE)
     assert hosts_of(graph, "Count") == ["one", "two"]
@@ -149,7 +154,7 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
             machines[0].start()
     assert client.failures == []
     # Every request was counted once, on one state.
-    assert client.answers == [f"{n}: hello you" for n in range(1, len(client.answers) + 1)]
+    assert client.answers == [f"{n}: HELLO YOU" for n in range(1, len(client.answers) + 1)]
 
     # With both hosts there its pairs are parted again, and the state goes with them.
     eventually(
@@ -157,7 +162,7 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
         lambda graph: is_ready(graph) and sorted(hosts_of(graph, "Count")) == ["one", "two"],
     )
     counted = len(client.answers) + 1
-    assert ask(graph.url, "all") == f"{counted}: hello all"
+    assert ask(graph.url, "all") == f"{counted}: HELLO ALL"
 
     # The frontend dies with its host: another one serves elsewhere, under another URL.
     machines[1].kill()
@@ -167,7 +172,7 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
             lambda graph: graph.frontend_host == "one" and is_ready(graph),
         )
         graph = agent.serve("Hello", timeout=PATIENCE)
-        assert ask(graph.url, "elsewhere") == f"{counted + 1}: hello elsewhere"
+        assert ask(graph.url, "elsewhere") == f"{counted + 1}: HELLO ELSEWHERE"
     finally:
         machines[1].start()
     agent.down("Hello")
