@@ -218,6 +218,15 @@ def check_what_is_told(machine: Machine) -> None:
     assert proxy["Config"]["Labels"]["app.kubernetes.io/managed-by"] == "hogar"
 
 
+def make_eater(machine: Machine) -> None:
+    """An image whose process takes all the memory that there is."""
+    text = 'FROM hogar/node:1\nCMD ["python", "-c", "x = b\'x\' * 2**30"]\n'
+    folder = machine.folder / "eater"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(text)
+    machine.docker.run("docker", "build", "-q", "-t", "test/eater:1", ".", cwd=folder)
+
+
 def test_what_cannot_be_started_is_told_and_leaves_nothing(machines: list[Machine]) -> None:
     async def scenario() -> None:
         async with emptied(machines) as platform:
@@ -246,6 +255,21 @@ def test_what_cannot_be_started_is_told_and_leaves_nothing(machines: list[Machin
             with pytest.raises(PlatformError, match="executable file not found"):
                 await platform.start_pair(order_of(wrong, 1))
             assert (await platform.look()).get("Hello") is None
+            # What ends is told with how it ended.
+            make_eater(machines[1])
+            eater = plan_of(
+                GRAPH.replace("test/greet:1", "test/eater:1").replace(
+                    "replicas 2", "host zone=two\nmemory 32MiB"
+                )
+            )
+            await platform.start_pair(order_of(eater, 1))
+            graphs = await eventually(
+                platform.look, lambda graphs: "OOM" in graphs["Hello"].pairs[1, 0].failure
+            )
+            failure = graphs["Hello"].pairs[1, 0].failure
+            assert failure.startswith("model container hogar-")
+            assert "(137)" in failure
+            await platform.stop("Hello")
         async with opened(settings_of(machines, pull="never")) as platform:
             with pytest.raises(PlatformError, match=r"there is no image 127\.0\.0\.1:1/greet:1"):
                 await platform.start_pair(order_of(nowhere, 1))
