@@ -207,6 +207,7 @@ class Wiring:
         # Those that finish what they hold, by node.
         self._retired: dict[int, _Pair] = {}
         self._refusals: dict[int, str] = {}
+        self._unattached: dict[int, str] = {}
         # A pair is not exchanged while it is being looked at.
         self._looking = asyncio.Lock()
         self._replaying = asyncio.Lock()
@@ -273,8 +274,12 @@ class Wiring:
         return self._plan
 
     def refusal(self, index: int) -> str:
-        """Why a node's primary got no backup when it was told of one last; empty where it did."""
+        """Why a node's backup has refused a state since it was put there; empty: it has not."""
         return self._refusals.get(index, "")
+
+    def unattached(self, index: int) -> str:
+        """Why a node's primary got no backup when it was told of one last; empty where it did."""
+        return self._unattached.get(index, "")
 
     @property
     def frontend_address(self) -> str:
@@ -301,8 +306,10 @@ class Wiring:
             fresh = _Pair(place.proxy, self._frontend.port, index=index, number=number, place=place)
             fresh.is_new = True
             if at is None:
+                self._refusals.pop(index, None)
                 node.append(fresh)
                 return
+            self._refusals.pop(index, None)
             old, node[at] = node[at], fresh
             # Others need something to write until it has been looked up.
             fresh.ip = old.ip
@@ -694,6 +701,8 @@ class Wiring:
         first, second = node[0], node[1] if len(node) > 1 else None
         step = roles.decide(boot_clock(), _seen(first), None if second is None else _seen(second))
         if step is Step.TAKE_AWAY:
+            if first.word is not None and first.word.refused:
+                self._refusals[index] = first.word.refused
             await self._take_away(index, first)
             lost = "" if second is None else second.host
             self._say(index, "%s has lost its backup %s", first.host, lost)
@@ -804,10 +813,10 @@ class Wiring:
             await answered(control.SetBackup(request, timeout=timeout))
         except (grpc.aio.AioRpcError, OSError) as error:
             log.warning("%s has no backup: %s", primary.host, _details(error))
-            self._refusals[primary.index] = _details(error)
+            self._unattached[primary.index] = _details(error)
             return False
         if address:
-            self._refusals.pop(primary.index, None)
+            self._unattached.pop(primary.index, None)
         return True
 
     # --- neighbours -------------------------------------------------------------------------
