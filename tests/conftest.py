@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 TOGETHER = ("e2e/test_docker_engine.py", "engines/", "containers/", "www/", "e2e/test_live_view.py")
-"""What makes network interfaces, as Docker does, and what has a browser. Chromium gives up what it is
-loading when an interface comes or goes: these are done by one process, one after the other."""
+"""What makes network interfaces, as Docker does, and what has a browser: done by one process, one
+after the other. Chromium gives up what it is loading when an interface comes or goes."""
 
 FIRST = ("e2e/", "network/", "hogar_provider/test_airflow.py", "hogar_provider/test_api")
 """Then what takes long, so that no process has it left at the end."""
