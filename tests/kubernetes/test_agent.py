@@ -349,6 +349,27 @@ def test_two_graphs_whose_names_make_one_are_not_mixed(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_all_graphs_are_looked_at_with_as_many_calls_as_one(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        async def calls() -> int:
+            before = len(cluster)
+            await client.graphs()
+            return len(cluster) - before
+
+        await client.deployed(1)
+        one = await calls()
+        for name in ("second", "third"):
+            await client.deployed(1, graph=name)
+        assert await calls() == one
+        assert [graph.name for graph in await client.graphs()] == ["hello", "second", "third"]
+        # What is new enough is not asked for again.
+        before = len(cluster)
+        await client.stub.Graphs(hogar_pb2.GraphsRequest(age=600.0), timeout=20)
+        assert len(cluster) - before <= one
+
+    run(tmp_path, scenario)
+
+
 def test_what_a_node_asks_of_its_host_reaches_its_pods(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, client: Client) -> None:
         asking = GRAPH.replace(
