@@ -34,6 +34,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
 """Seconds between attempts to reach a peer that does not answer."""
 
 
+RECONNECT_AFTER = 2.0
+"""Seconds that a connection to a peer that does not answer is kept: TCP tries one that was cut off
+again after longer and longer pauses, as long as it was cut off."""
+
+
 class Sender:
     """A queue of requests and the task that sends them to the proxy or frontend at ``address``.
 
@@ -77,6 +82,7 @@ class Sender:
 
     def _connect(self, address: str) -> None:
         self.address = address
+        self._connected = time.monotonic()
         self._channel = open_channel(address)
         self._lane = LaneClient(self._channel, address.rpartition(":")[0], self._timeout)
         self._original = prediction_pb2_grpc.ProxyServerStub(self._channel)
@@ -95,8 +101,10 @@ class Sender:
 
     def retarget(self, address: str) -> None:
         """Send to another address from now on; what was not answered yet goes there, too."""
-        if address == self.address:
-            return
+        if address != self.address:
+            self._reconnect(address)
+
+    def _reconnect(self, address: str) -> None:
         self._lane.close()
         # Its end is waited for aside: who retargets must not wait for a peer that is dead.
         closing = asyncio.get_running_loop().create_task(self._channel.close())
@@ -168,6 +176,8 @@ class Sender:
                     reason,
                 )
                 return
+            if self.failed and time.monotonic() > self._connected + RECONNECT_AFTER:
+                self._reconnect(self.address)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 

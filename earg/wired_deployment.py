@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ import grpc.aio
 
 from earg.addresses import EARG_PORTS, Ports
 from earg.answered import answered
-from earg.channel import open_channel
 from earg.config import NodeSpec, StaticConfig
 from earg.deployed import DeploymentError, Tell
 from earg.extras import Extras
@@ -33,6 +32,7 @@ from earg.images import Implementation
 from earg.ledger import GraphRecord, PlaceRecord
 from earg.metrics_targets import MetricsTarget
 from earg.pair import CALL_TIMEOUT, StartError
+from earg.pair_starts import PairStarts
 from earg.plan import Plan
 from earg.platform import FrontendFound, PairFound, PairOrder, Part, Platform, PlatformError
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
@@ -43,7 +43,8 @@ from earg.survey import Survey
 from earg.warning import Warnings
 from earg.wired_keeper import Keeper
 from earg.wired_node import WiredNode, WiredPair
-from earg.wiring import MODEL_TIMEOUT, PairView, Wiring, model_info
+from earg.wired_replacement import Replacement
+from earg.wiring import PairView, Wiring
 from earg.wiring_places import PairPlace, Places
 
 log = logging.getLogger(__name__)
@@ -51,29 +52,14 @@ log = logging.getLogger(__name__)
 POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
 
-START_INTERVAL = 1.0
-"""Seconds between looks at what the platform says of a pair that starts."""
-
 STATE_INTERVAL = 0.5
 """Seconds between looks for changes of state: as often as the wiring looks."""
 
 WIRE_TIMEOUT = 25.0
 """Seconds until every proxy has the graph, once it has its model."""
 
-TAKE_IN_LEAST, SYNC_LEAST = 10.0, 30.0
-"""Seconds in any case for a new version to become ready, and to take a state over."""
-
-FINISH_PATIENCE = 10.0
-"""Seconds that a pair whose place was taken may finish what it holds."""
-
-HAND_OVER_TIMEOUT = 30.0
-"""Seconds for a backup to take the place of a primary that was stopped for it."""
-
 REFUSING = 1.0
 """Seconds that a drained graph's frontend still refuses requests; see :mod:`earg.deployment`."""
-
-TAIL_LINES = 60
-"""Lines of a process's log that are shown when it could not start."""
 
 
 class WiredDeployment:
@@ -113,11 +99,12 @@ class WiredDeployment:
         self._warnings = Warnings(partial(tell, "agent"))
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._starts = PairStarts(name, platform, survey, ports)
         self._keeper = Keeper(self, survey, self._warnings)
         if record is not None:
             self._adopt(record, has_served)
-        self._start(self._watch_states())
-        self._start(self._keeper.run())
+        self.begin(self._watch_states())
+        self.begin(self._keeper.run())
 
     # --- a new agent ------------------------------------------------------------------------
 
@@ -171,7 +158,7 @@ class WiredDeployment:
         if record.wired and all_there and self._frontend is not None:
             self._begin_wiring()
             if record.draining:
-                self._start(self._admit_again())
+                self.begin(self._admit_again())
 
     def _plan_with(self, index: int, spec: NodeSpec) -> Plan:
         """The plan by which a node runs: of one that was to be replaced next, not the last one."""
@@ -193,6 +180,11 @@ class WiredDeployment:
     def wired(self) -> bool:
         """Whether the proxies were given the graph."""
         return self._wiring is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is being taken down, or left."""
+        return self._closed
 
     @property
     def wiring(self) -> Wiring | None:
@@ -222,13 +214,9 @@ class WiredDeployment:
                 if not pair.failure:
                     # Perhaps nobody reaches what is there.
                     others.add(pair.found.host)
-            order = replace(
-                self._order(node.index, number, node.implementation),
-                plan=node.plan,
-                version=self.version,
-            )
-            found = await self._start_pair(order, others)
-            await self._put(node, number, found)
+            order = self.order_again(node, number)
+            found = await self._starts.start(order, others)
+            await self.put(node, number, found)
             where = f" on host {found.host}" if found.host else ""
             self.tell(node.spec.name, f"its {pair.role.value} was started again{where}")
 
@@ -239,20 +227,16 @@ class WiredDeployment:
             pair = node.pair(number)
             if self._closed or pair is None or pair is node.pairs[0] or pair.is_silent:
                 return
-            order = replace(
-                self._order(node.index, number, node.implementation),
-                plan=node.plan,
-                version=self.version,
-            )
-            found = await self._start_pair(order, {node.pairs[0].found.host})
+            order = self.order_again(node, number)
+            found = await self._starts.start(order, {node.pairs[0].found.host})
             if not pair.is_at(found):
-                await self._put(node, number, found)
+                await self.put(node, number, found)
                 self.tell(node.spec.name, f"its backup was moved to host {found.host}")
 
     async def move_pair(self, node: WiredNode, number: int) -> None:
         """Take over that the platform has a pair elsewhere than it was known to be."""
         found = self._survey.found[self.name].pairs[node.index, number]
-        await self._put(node, number, found)
+        await self.put(node, number, found)
         self.tell(node.spec.name, f"was found on host {found.host}" if found.host else "was found")
 
     async def move_frontend(self, found: FrontendFound) -> None:
@@ -282,7 +266,8 @@ class WiredDeployment:
             return ()
         return self._wiring.pairs_of(index)
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something that is to be finished, whoever has asked for it."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -353,13 +338,16 @@ class WiredDeployment:
             spec = self.spec(index)
             runs = self.plan.implementation(index, implementation)
             present = self._nodes.get(index)
-            deadline = time.monotonic() + timeout
             differs = force or present is None or not present.runs_as(spec, runs)
             try:
                 if present is None or not self.wired:
-                    await self._deploy_anew(index, implementation, deadline, force=force)
+                    await self._deploy_anew(index, implementation, timeout, force=force)
                 elif differs:
-                    await self._replace(present, implementation, deadline)
+                    assert self._wiring is not None
+                    replacement = Replacement(
+                        *(self, present, implementation, self._platform, self._starts, self._wiring)
+                    )
+                    await replacement.run(timeout)
                 else:
                     await self._mend(present, implementation)
                     await present.set_config_batch(spec, wired=True)
@@ -371,284 +359,58 @@ class WiredDeployment:
             self.changed()
             return self._nodes[index].status()
 
-    def _order(self, index: int, number: int, implementation: Implementation) -> PairOrder:
+    def order(self, index: int, number: int, implementation: Implementation) -> PairOrder:
+        """A pair as it is to be."""
         token = security().token
         return PairOrder(
             self.name, self.next_version, self.plan, index, number, implementation, token
         )
+
+    def order_again(self, node: WiredNode, number: int) -> PairOrder:
+        """A pair as the node runs."""
+        order = self.order(node.index, number, node.implementation)
+        return replace(order, plan=node.plan, version=self.version)
 
     def _numbers(self, index: int) -> range:
         spec = self.spec(index)
         return range(2 if spec.stateful and not self.plan.without_backup(index) else 1)
 
     async def _deploy_anew(
-        self, index: int, implementation: Implementation, deadline: float, *, force: bool
+        self, index: int, implementation: Implementation, timeout: float, *, force: bool
     ) -> None:
         spec, runs = self.spec(index), self.plan.implementation(index, implementation)
         pairs: list[WiredPair] = []
+        waits = []
         self._nodes.pop(index, None)
         numbers = self._numbers(index)
         try:
             for number in numbers:
                 if force:
                     await self._platform.stop_pair(self.name, index, number)
-                order = self._order(index, number, implementation)
-                found = await self._start_pair(order, {pair.found.host for pair in pairs})
+                order = self.order(index, number, implementation)
+                found = await self._starts.start(order, {pair.found.host for pair in pairs})
                 pairs.append(WiredPair(number, found, Role.PRIMARY if not pairs else Role.BACKUP))
-            await _all(
-                [self._wait_for_model(index, pair.number, pair.found, deadline) for pair in pairs]
-            )
+                waits.append((order, found))
+            await _all([self._starts.wait_for_model(*one, timeout) for one in waits])
         except BaseException:
-            await asyncio.shield(self._discard(index, numbers))
+            await asyncio.shield(self._starts.discard(index, *numbers))
             raise
         self._nodes[index] = WiredNode(index, spec, runs, pairs, self.plan, self)
-
-    async def _start_pair(self, order: PairOrder, avoid: Collection[str] = ()) -> PairFound:
-        wanted = {host for host in avoid if host} | self._survey.dead
-        found = await self._platform.start_pair(order, wanted)
-        if found.failure:
-            raise await self._failed(order.index, order.number, found.failure)
-        return found
-
-    async def _failed(self, index: int, number: int, failure: str) -> StartError:
-        """What is raised for a pair of which the platform says that it does not run."""
-        what = "proxy" if failure.startswith("proxy") else "model"
-        part = Part.PROXY if what == "proxy" else Part.MODEL
-        tail = await self._tail(index, number, part)
-        name = self.spec(index).name
-        return StartError(f"{name} of graph {self.name} does not run: {failure}", tail)
-
-    async def _tail(self, index: int, number: int, part: Part) -> str:
-        try:
-            return await self._platform.tail(self.name, index, number, part, TAIL_LINES)
-        except PlatformError:
-            return ""
-
-    async def _discard(self, index: int, numbers: Collection[int]) -> None:
-        for number in numbers:
-            try:
-                await self._platform.stop_pair(self.name, index, number)
-            except PlatformError as error:
-                log.warning("%s", error)
-
-    async def _wait_for_model(
-        self, index: int, number: int, found: PairFound, deadline: float
-    ) -> None:
-        """Wait until the pair's proxy has its model; raises :class:`StartError` for one that has
-        not in time, or of which the platform says before that it does not run."""
-        answering = asyncio.ensure_future(self._give_model(index, found))
-        try:
-            while True:
-                since = time.monotonic()
-                left = max(0.0, deadline - since)
-                done, _ = await asyncio.wait({answering}, timeout=min(START_INTERVAL, left))
-                if done:
-                    answering.result()
-                    return
-                failure = await self._failure(index, number, since)
-                if failure:
-                    raise await self._failed(index, number, failure)
-                if time.monotonic() >= deadline:
-                    name = self.spec(index).name
-                    tail = await self._tail(index, number, Part.MODEL)
-                    raise StartError(f"the model of {name} did not answer in time", tail)
-        finally:
-            answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
-
-    async def _failure(self, index: int, number: int, since: float) -> str:
-        try:
-            graphs = await self._survey.look(since)
-        except (PlatformError, TimeoutError):
-            # Its own words come where it is asked to start something.
-            return ""
-        graph = graphs.get(self.name)
-        found = None if graph is None else graph.pairs.get((index, number))
-        return "it is not there any more" if found is None else found.failure
-
-    async def _give_model(self, index: int, found: PairFound) -> None:
-        """SetModel, until it is taken; the wiring gives the rest."""
-        place = found.place
-        info = model_info(place, index, 0, place.models[0], self._ports.model)
-        async with open_channel(f"{place.proxy}:{self._ports.proxy}") as channel:
-            stub = prediction_pb2_grpc.ProxyServerStub(channel)
-            while True:
-                try:
-                    await answered(stub.SetModel(info, timeout=MODEL_TIMEOUT))
-                    return
-                except grpc.aio.AioRpcError as error:
-                    if error.details() == "Model Already Set":
-                        return
-                    code = error.code()
-                    if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                        name = self.spec(index).name
-                        raise StartError(
-                            f"the proxy of {name} refuses its model: {error.details()}"
-                        ) from None
-                except OSError:
-                    pass
-                await asyncio.sleep(POLL_INTERVAL * 4)
 
     async def _mend(self, node: WiredNode, implementation: Implementation) -> None:
         """Let the platform start what does not run of a node that is as asked."""
         for pair in list(node.pairs):
             others = {one.found.host for one in node.pairs if one is not pair}
-            order = self._order(node.index, pair.number, implementation)
-            found = await self._start_pair(order, others)
+            order = self.order(node.index, pair.number, implementation)
+            found = await self._starts.start(order, others)
             if not pair.is_at(found):
-                await self._put(node, pair.number, found)
+                await self.put(node, pair.number, found)
 
-    async def _put(self, node: WiredNode, number: int, found: PairFound) -> None:
+    async def put(self, node: WiredNode, number: int, found: PairFound) -> None:
         """A pair of a node that is wired has another place."""
         node.put(number, found)
         if self._wiring is not None:
             await self._wiring.put(node.index, number, found.place)
-        self.changed()
-
-    async def _replace(
-        self, node: WiredNode, implementation: Implementation, deadline: float
-    ) -> None:
-        """Let another version take the place of a node that serves."""
-        if node.spec.stateful:
-            await self._replace_stateful(node, implementation, deadline)
-        else:
-            await self._replace_stateless(node, implementation, deadline)
-
-    async def _replace_stateless(
-        self, node: WiredNode, implementation: Implementation, deadline: float
-    ) -> None:
-        """The new pair is started beside the old one, and takes its place when it is ready."""
-        assert self._wiring is not None
-        index, before = node.index, node.pairs[0].number
-        after, plan_before = 1 - before, self._wiring.plan
-        try:
-            found = await self._start_pair(self._order(index, after, implementation))
-            await self._wait_for_model(index, after, found, deadline)
-            self._wiring.replan(self.plan, self.version)
-            latest = max(deadline, time.monotonic() + TAKE_IN_LEAST)
-            await self._wiring.take_in(index, after, found.place, latest)
-        except BaseException as error:
-            self._wiring.replan(plan_before, self.version)
-            await asyncio.shield(self._discard(index, [after]))
-            if isinstance(error, TimeoutError):
-                raise StartError(str(error)) from None
-            raise
-        node.put(after, found)
-        node.drop(before)
-        self._becomes(node, implementation)
-        await asyncio.shield(self._start(self._retire(index, before)))
-
-    async def _retire(self, index: int, number: int) -> None:
-        assert self._wiring is not None
-        await self._wiring.finish(index, FINISH_PATIENCE)
-        await self._discard(index, [number])
-        # What it had computed may have been on its way to the next proxy.
-        await self._wiring.replay()
-
-    async def _replace_stateful(
-        self, node: WiredNode, implementation: Implementation, deadline: float
-    ) -> None:
-        """The new version takes the backup's place and with it the state, then the primary's. The
-        old primary is stopped before: of a node one pair acts at a time."""
-        assert self._wiring is not None
-        index = node.index
-        primary = node.pairs[0]
-        old, new = primary.number, 1 - primary.number
-        had_backup = len(node.pairs) > 1
-        runs_before, plan_before = node.implementation, self._wiring.plan
-        try:
-            self._wiring.replan(self.plan, self.version)
-            # First, so that the primary does not hold its outputs back for it.
-            await self._wiring.drop(index, new)
-            await self._platform.stop_pair(self.name, index, new)
-            order = self._order(index, new, implementation)
-            found = await self._start_pair(order, {primary.found.host})
-            await self._wait_for_model(index, new, found, deadline)
-            await self._put(node, new, found)
-            latest = max(deadline, time.monotonic() + SYNC_LEAST)
-            await self._wait_until_followed(node, latest)
-        except BaseException:
-            self._wiring.replan(plan_before, self.version)
-            await asyncio.shield(self._start(self._roll_back(node, new, had_backup, runs_before)))
-            raise
-        await asyncio.shield(self._start(self._hand_over(node, old, implementation)))
-
-    async def _wait_until_followed(self, node: WiredNode, deadline: float) -> None:
-        """Until the backup's model has the primary's state; raises :class:`StartError`."""
-        assert self._wiring is not None
-        name = node.spec.name
-        while True:
-            views = self.views(node.index)
-            if len(views) > 1 and views[1].synced and views[1].channel is not None:
-                control = hogar_pb2_grpc.ControlStub(views[1].channel)
-                left = max(1.0, deadline - time.monotonic())
-                try:
-                    await answered(control.CatchUp(hogar_pb2.Done(), timeout=left))
-                except grpc.aio.AioRpcError as error:
-                    raise StartError(
-                        f"the new version of {name} does not take its state over: {error.details()}"
-                    ) from None
-                except OSError as error:
-                    raise StartError(
-                        f"the new version of {name} does not take its state over: {error}"
-                    ) from None
-                return
-            if time.monotonic() > deadline:
-                said = self._wiring.refusal(node.index) or "it does not follow the old one in time"
-                raise StartError(f"the new version of {name} does not take its state over: {said}")
-            await asyncio.sleep(POLL_INTERVAL)
-
-    async def _roll_back(
-        self, node: WiredNode, number: int, had_backup: bool, implementation: Implementation
-    ) -> None:
-        """The version that serves goes on, with a backup if it had one."""
-        if self._closed:
-            return
-        index = node.index
-        await self._discard(index, [number])
-        if not had_backup:
-            if self._wiring is not None:
-                await self._wiring.drop(index, number)
-            node.drop(number)
-            return
-        order = replace(
-            self._order(index, number, implementation), plan=node.plan, version=self.version
-        )
-        try:
-            found = await self._start_pair(order, {node.pairs[0].found.host})
-            await self._put(node, number, found)
-        except (PlatformError, StartError) as error:
-            # It is tried again by the keeper.
-            self.tell(node.spec.name, f"its backup did not come back: {error}")
-
-    async def _hand_over(self, node: WiredNode, old: int, implementation: Implementation) -> None:
-        assert self._wiring is not None
-        index = node.index
-        host = next(pair.found.host for pair in node.pairs if pair.number != old)
-        self._wiring.give_up(index, old)
-        await self._platform.stop_pair(self.name, index, old)
-        deadline = time.monotonic() + HAND_OVER_TIMEOUT
-        while (views := self.views(index))[0].number == old:
-            if time.monotonic() > deadline:
-                raise StartError(
-                    f"the new version of {node.spec.name} has its state, but did not take over "
-                    f"within {HAND_OVER_TIMEOUT:g} s: {views[0].status}"
-                )
-            await asyncio.sleep(POLL_INTERVAL)
-        self._becomes(node, implementation)
-        if not node.wants_backup:
-            await self._wiring.drop(index, old)
-            node.drop(old)
-            return
-        found = await self._start_pair(self._order(index, old, implementation), {host})
-        await self._put(node, old, found)
-
-    def _becomes(self, node: WiredNode, implementation: Implementation) -> None:
-        before, spec = node.spec, self.spec(node.index)
-        runs = self.plan.implementation(node.index, implementation)
-        node.become(spec, runs, self.plan)
-        what = f"version {spec.version} takes the place of version {before.version}"
-        self.tell(spec.name, what)
         self.changed()
 
     # --- the graph --------------------------------------------------------------------------
@@ -701,7 +463,7 @@ class WiredDeployment:
         except PlatformError as error:
             raise StartError(str(error), error.log) from None
         if found.failure:
-            tail = await self._tail(0, 0, Part.PROXY)
+            tail = await self._starts.tail(0, 0, Part.PROXY)
             raise StartError(f"the frontend of {self.name} does not run: {found.failure}", tail)
         await self._put_frontend(found)
 
@@ -732,7 +494,7 @@ class WiredDeployment:
             numbers=[[number for number, _ in pairs] for pairs in nodes],
             tell=self._happened,
         )
-        self._start(self._run_wiring(self._wiring))
+        self.begin(self._run_wiring(self._wiring))
         return self._wiring
 
     async def _run_wiring(self, wiring: Wiring) -> None:
@@ -927,7 +689,7 @@ class WiredDeployment:
         finally:
             self._drained = stays_closed
             if not stays_closed and not self._closed:
-                await asyncio.shield(self._start(self._reopen()))
+                await asyncio.shield(self.begin(self._reopen()))
         return left
 
     async def _wait_until_drained(self, timeout: float) -> int:

@@ -32,6 +32,7 @@ from earg.config import MODEL_PORT, PROXY_PORT, Pair, RuntimeConfig, RuntimeNode
 from earg.lease import LEASE, boot_clock
 from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
+from earg.sender import RECONNECT_AFTER
 from earg.status import PingStatus, QueueLoad
 from earg.status_wire import read_load
 from earg.wiring_places import PairPlace, Places
@@ -90,6 +91,7 @@ class _Process:
     port: int
     ip: str = ""
     channel: grpc.aio.Channel | None = None
+    opened: float = 0.0
 
     async def resolve(self) -> bool:
         """Look its address up; whether it has another one than before. A host that has none any
@@ -117,6 +119,13 @@ class _Process:
         self.ip = ip
         await self.close()
         self.channel = open_channel(f"{ip}:{self.port}")
+        self.opened = time.monotonic()
+
+    async def reach_again(self) -> None:
+        """It does not answer. TCP tries a connection that was cut off again after longer and longer
+        pauses, as long as it was cut off; another one is there at once."""
+        if time.monotonic() > self.opened + RECONNECT_AFTER:
+            await self._reach(self.ip)
 
     async def close(self) -> None:
         channel, self.channel = self.channel, None
@@ -474,6 +483,7 @@ class Wiring:
             await answered(stub.ping(prediction_pb2.ping_req(), timeout=PING_TIMEOUT))
         except (grpc.aio.AioRpcError, OSError):
             self._frontend_answers = False
+            await self._frontend.reach_again()
         else:
             self._frontend_answers = True
 
@@ -489,6 +499,8 @@ class Wiring:
             metadata = await answered(call.trailing_metadata())
         except (grpc.aio.AioRpcError, OSError):
             pair.status = None
+            if pair.task is None or pair.task.done():
+                await pair.reach_again()
             return
         if pair.status is None and _is_silent(pair):
             # What was under way to it and from it may have been given up.

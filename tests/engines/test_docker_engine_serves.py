@@ -74,7 +74,7 @@ def eventually(look: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
 def agent(machines: list[Machine]) -> Iterator[AgentClient]:
     """A client of the engine's agent, which runs as a process of its own."""
     hosts = tuple(machine.host for machine in machines)
-    settings = DockerSettings("serves", hosts, dead_after=5.0, stop_grace=2, token=TOKEN)
+    settings = DockerSettings("serves", hosts, dead_after=3.0, stop_grace=2, token=TOKEN)
     # A socket's path is short.
     home = Home(Path(tempfile.mkdtemp(prefix="hogar-agent-")))
     client = connect_to(home, "docker", settings.to_json(), start=True)
@@ -152,12 +152,6 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
     assert client.answers == [f"{n}: hello you" for n in range(1, len(client.answers) + 1)]
 
     # With both hosts there its pairs are parted again, and the state goes with them.
-    agent.deploy_node(
-        *("Hello", "1", made.text, 2, implementation),
-        extras=made.extras_text,
-        timeout=PATIENCE,
-        force=True,
-    )
     eventually(
         lambda: agent.graph("Hello"),
         lambda graph: is_ready(graph) and sorted(hosts_of(graph, "Count")) == ["one", "two"],
