@@ -285,8 +285,9 @@ async def look(api: Api, names: Collection[tuple[str, str]], level: Level) -> Ro
     workloads, pods = [], []
     for kind, name in sorted(names):
         one = await api.get(kinds[kind], name)
-        if one is None:
-            return Rollout(f"{kind} {name} is not there any more")
+        if one is None or "deletionTimestamp" in one["metadata"]:
+            sentence = f"{kind} {name} was deleted meanwhile"
+            return Rollout(sentence, (Trouble(sentence, patience=0.0, workload=name),))
         workloads.append(one)
         pods += await api.list_objects(POD, one["spec"]["selector"]["matchLabels"])
     return judge(workloads, pods, level)

@@ -513,6 +513,20 @@ def test_a_start_that_its_client_ends_leaves_nothing(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_graph_that_is_taken_down_ends_the_deploy_of_its_nodes(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
+        call = asyncio.create_task(client.deploy(1, timeout=100))
+        await until(lambda: cluster.find("Deployment", "hello-greet") is not None)
+        await client.down()
+        async with asyncio.timeout(30):
+            reply = await call
+        assert reply.failure == "Deployment hello-greet was deleted meanwhile"
+        assert cluster.names() == {("Secret", "hogar-token")}
+
+    run(tmp_path, scenario)
+
+
 def test_a_start_is_handed_over_to_who_asks_for_it_next(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, client: Client) -> None:
         cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
