@@ -521,7 +521,9 @@ def test_a_graph_that_is_taken_down_ends_the_deploy_of_its_nodes(tmp_path: Path)
         await client.down()
         async with asyncio.timeout(30):
             reply = await call
-        assert reply.failure == "Deployment hello-greet was deleted meanwhile"
+        # Whichever of its workloads went first.
+        assert reply.failure.endswith(" was deleted meanwhile")
+        assert "hello-greet" in reply.failure
         assert cluster.names() == {("Secret", "hogar-token")}
 
     run(tmp_path, scenario)
