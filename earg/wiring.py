@@ -149,6 +149,7 @@ class _Pair(_Process):
     word: Word | None = None
     stamp: float = 0.0
     word_at: float | None = None
+    led: bool = False
     asked: int = 0
     heard: int = 0
     asking: asyncio.Task[None] | None = None
@@ -683,6 +684,7 @@ class Wiring:
         else:
             pair.word, pair.stamp = _word(reply), reply.stamp
             pair.word_at = time.monotonic()
+            pair.led = pair.word.leads
 
     async def _give_lease(self, pair: _Pair) -> None:
         """At once: first it has to tell a stamp."""
@@ -744,7 +746,7 @@ class Wiring:
             return
         if reply.process == process and reply.fenced:
             roles.ended(process)
-            pair.word = None
+            pair.word, pair.led = None, False
 
     async def _promote(self, index: int, node: list[_Pair], roles: Roles, *, surely: bool) -> None:
         primary, backup = node
@@ -907,7 +909,7 @@ def _has_graph(pair: _Pair) -> bool:
 def _seen(pair: _Pair) -> Seen:
     at = pair.answered_at if pair.word_at is None else pair.word_at
     is_silent = pair.word is None and (pair.given_up or time.monotonic() - at > FAIL_OVER_AFTER)
-    return Seen(pair.word, is_silent, pair.word_at is not None, pair.is_new)
+    return Seen(pair.word, is_silent, pair.word_at is not None, pair.is_new, pair.led)
 
 
 def _word(reply: hogar_pb2.LeaseReply) -> Word:
