@@ -61,6 +61,9 @@ address that it had."""
 FRONTEND = 0
 """The frontend's index where nodes are counted from 1."""
 
+# How long an attempt to connect may take: on a machine with too much to do it is no short time.
+_PATIENT = ("grpc.min_reconnect_backoff_ms", 1000)
+
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}\Z", re.ASCII)
 
 
@@ -118,7 +121,7 @@ class _Process:
     async def _reach(self, ip: str) -> None:
         self.ip = ip
         await self.close()
-        self.channel = open_channel(f"{ip}:{self.port}")
+        self.channel = open_channel(f"{ip}:{self.port}", _PATIENT)
         self.opened = time.monotonic()
 
     async def reach_again(self) -> None:
