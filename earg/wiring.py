@@ -61,6 +61,9 @@ address that it had."""
 FRONTEND = 0
 """The frontend's index where nodes are counted from 1."""
 
+# How long an attempt to connect may take: on a machine with too much to do it is no short time.
+_PATIENT = ("grpc.min_reconnect_backoff_ms", 1000)
+
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}\Z", re.ASCII)
 
 
@@ -118,7 +121,7 @@ class _Process:
     async def _reach(self, ip: str) -> None:
         self.ip = ip
         await self.close()
-        self.channel = open_channel(f"{ip}:{self.port}")
+        self.channel = open_channel(f"{ip}:{self.port}", _PATIENT)
         self.opened = time.monotonic()
 
     async def reach_again(self) -> None:
@@ -149,6 +152,7 @@ class _Pair(_Process):
     word: Word | None = None
     stamp: float = 0.0
     word_at: float | None = None
+    led: bool = False
     asked: int = 0
     heard: int = 0
     asking: asyncio.Task[None] | None = None
@@ -690,6 +694,7 @@ class Wiring:
         else:
             pair.word, pair.stamp = _word(reply), reply.stamp
             pair.word_at = time.monotonic()
+            pair.led = pair.word.leads
 
     async def _give_lease(self, pair: _Pair) -> None:
         """At once: first it has to tell a stamp."""
@@ -753,7 +758,7 @@ class Wiring:
             return
         if reply.process == process and reply.fenced:
             roles.ended(process)
-            pair.word = None
+            pair.word, pair.led = None, False
 
     async def _promote(self, index: int, node: list[_Pair], roles: Roles, *, surely: bool) -> None:
         primary, backup = node
@@ -916,7 +921,7 @@ def _has_graph(pair: _Pair) -> bool:
 def _seen(pair: _Pair) -> Seen:
     at = pair.answered_at if pair.word_at is None else pair.word_at
     is_silent = pair.word is None and (pair.given_up or time.monotonic() - at > FAIL_OVER_AFTER)
-    return Seen(pair.word, is_silent, pair.word_at is not None, pair.is_new)
+    return Seen(pair.word, is_silent, pair.word_at is not None, pair.is_new, pair.led)
 
 
 def _word(reply: hogar_pb2.LeaseReply) -> Word:
