@@ -171,10 +171,11 @@ class DeployNodeOperator(EargOperator):
         )
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any], before: dict[str, Any]
+        self, context: Context, event: dict[str, Any], before: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """After the trigger. Where the triggerer or the agent has ended meanwhile, and the start
-        with it, the node is started again."""
+        with it, the node is started again. ``airflow dags test``, which runs triggers itself, does
+        not hand on what was ``before``: then it is not told what has changed."""
         if event["status"] == "gone":
             self.log.warning("Start again: %s.", event["error"])
             return self.perform(context)
@@ -182,25 +183,27 @@ class DeployNodeOperator(EargOperator):
         with self.agent() as agent:
             return self._report(agent, before)
 
-    def _report(self, agent: AgentClient, before: dict[str, Any]) -> dict[str, Any]:
+    def _report(self, agent: AgentClient, before: dict[str, Any] | None) -> dict[str, Any]:
         from hogar_provider.changes import change
 
         graph = agent.graph(self.graph)
         status = next(node for node in graph.nodes if node.index == self.index)
-        changed = change(agent, self.graph, before, status)
+        if before is None:
+            changed = took = f"deployed as version {status.version}"
+        else:
+            changed = change(agent, self.graph, before, status)
+            took = f"deployed after {time.time() - before['begin']:.2f} s: {changed}"
         for pair in status.pairs:
             log = f"; log {pair.model_log}" if pair.model_log else ""
             self.log.info("%s: %s%s", status.name, describe_pair(pair), log)
         for line in agent.node_log(self.graph, self.index, FIRST_LINES).splitlines():
             self.log.info("%s | %s", status.name, line)
-        self.log.info(
-            "%s is deployed after %.2f s: %s", status.name, time.time() - before["begin"], changed
-        )
+        self.log.info("%s is %s", status.name, took)
         self.shown = shown(agent.home.path, self.graph, graph.url, status.name)
         return {
             "node": status.name,
             "change": changed,
-            "difference": before["difference"],
+            "difference": None if before is None else before["difference"],
             "address": status.pairs[0].address,
             "pairs": [
                 {

@@ -95,20 +95,22 @@ class ProbeNodeOperator(EargOperator):
             timeout=timedelta(seconds=self.timeout) + MARGIN,
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any], begin: float) -> None:
-        """After the trigger."""
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], begin: float | None = None
+    ) -> None:
+        """After the trigger; ``airflow dags test`` does not hand on when the task began."""
         self.resumed(event)
         with self.agent() as agent:
             self._report(agent, begin)
 
-    def _report(self, agent: AgentClient, begin: float) -> None:
+    def _report(self, agent: AgentClient, begin: float | None) -> None:
         graph = agent.graph(self.graph)
         status = next(node for node in graph.nodes if node.index == self.index)
         for pair in status.pairs:
             self.log.info("%s: %s", status.name, describe_pair(pair))
+        after = "" if begin is None else f" after {time.time() - begin:.2f} s"
         self.log.info(
-            "%s of graph %s is %s after %.2f s.",
-            *(status.name, self.graph, status.state.value, time.time() - begin),
+            "%s of graph %s is %s%s.", *(status.name, self.graph, status.state.value, after)
         )
         self.shown = shown(agent.home.path, self.graph, graph.url, status.name)
 

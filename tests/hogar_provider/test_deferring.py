@@ -99,6 +99,9 @@ def test_a_model_that_warms_up_is_waited_for_in_the_triggerer(
     assert result["change"] == "started as version 1"
     # It is what the task had begun to start, not a second one.
     assert result["pairs"][0]["model_pid"] in before
+    # `airflow dags test` hands on the event alone.
+    again = prepared(warming.dag, "deploy.A").execute_complete({}, event=event)
+    assert again == {**result, "change": "deployed as version 1", "difference": None}
     assert "the triggerer waits for it" in capfd.readouterr().out
 
 

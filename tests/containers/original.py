@@ -1,7 +1,4 @@
-"""A model that knows nothing of HOGAR: it serves EARG's ``modeltest.PredictService`` and no more.
-
-It listens on all addresses, asks nobody for a token, and says everything in capitals.
-"""
+"""A model as EARG's own images have them: it speaks the plain protocol, and knows of no token."""
 
 from __future__ import annotations
 
@@ -15,12 +12,10 @@ from earg.protos import model_pb2, model_pb2_grpc
 
 
 class Shout(model_pb2_grpc.PredictServiceServicer):
-    """The service."""
+    """Upper case, and an exclamation mark."""
 
     def Predict(self, request: model_pb2.input, context: Any) -> model_pb2.output:
-        return model_pb2.output(
-            outputType=request.inputType, outputStream=request.inputStream.upper()
-        )
+        return model_pb2.output(outputType="text", outputStream=f"{request.inputStream.upper()}!")
 
     def BatchPredict(self, request: model_pb2.BatchInput, context: Any) -> model_pb2.BatchOuput:
         outputs = [self.Predict(one, context) for one in request.inputs]
@@ -36,6 +31,6 @@ class Shout(model_pb2_grpc.PredictServiceServicer):
 if __name__ == "__main__":
     server = grpc.server(ThreadPoolExecutor(4))
     model_pb2_grpc.add_PredictServiceServicer_to_server(Shout(), server)
-    server.add_insecure_port(f"0.0.0.0:{os.environ.get('MODEL_PORT', '22222')}")
+    server.add_insecure_port(f"0.0.0.0:{os.environ['MODEL_PORT']}")
     server.start()
     server.wait_for_termination()
