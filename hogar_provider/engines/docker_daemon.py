@@ -156,7 +156,7 @@ class Daemon:
             raise DaemonError(
                 f"host {self.name}: the Docker daemon does not answer within {timeout:g} s"
             ) from None
-        except DaemonError:
+        except PlatformError:
             raise
         except Exception as error:
             raise self._refused(error) from error

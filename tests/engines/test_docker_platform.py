@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -103,7 +104,11 @@ def names(machine: Machine) -> list[str]:
     return machine.docker.run("docker", "ps", "-a", "--format", "{{.Names}}").split()
 
 
-def test_pairs_run_as_they_were_ordered_and_are_found_again(machines: list[Machine]) -> None:
+def test_pairs_run_as_they_were_ordered_and_are_found_again(
+    machines: list[Machine], tmp_path: Path
+) -> None:
+    (tmp_path / "model").write_text("7")
+
     async def scenario() -> None:
         plan = plan_of(GRAPH_OF_PARTS)
         async with emptied(machines) as platform:
@@ -154,13 +159,20 @@ def test_pairs_run_as_they_were_ordered_and_are_found_again(machines: list[Machi
                 await eventually(lambda: answers(primary.place.proxy), bool)
 
                 # Another order takes its place.
-                changed = order_of(plan, 1, implementation=Implementation("models:Count", ""))
+                trained = (("HOGAR_ARTIFACT", str(tmp_path)),)
+                runs = Implementation("models:Count", "", trained)
+                changed = order_of(plan, 1, implementation=runs)
                 fresh = await other.start_pair(changed)
                 assert fresh.digest == changed.digest != greet.digest
                 assert fresh.place.proxy != greet.place.proxy
                 machine = on(machines, fresh.host)
                 model = next(n for n in names(machine) if n.endswith("1-greet-0-model"))
                 assert "EARG_ENTRYPOINT=models:Count" in inspected(machine, model)["Config"]["Env"]
+                # What training has handed over is copied, and is its process's to read.
+                machine.docker.run(
+                    *("docker", "exec", model, "python", "-c"),
+                    "import os; assert open(os.environ['HOGAR_ARTIFACT'] + '/model').read() == '7'",
+                )
                 log = await eventually(
                     lambda: other.tail("Hello", 0, 0, Part.PROXY, 5), lambda text: True
                 )
@@ -246,6 +258,9 @@ def test_what_cannot_be_started_is_told_and_leaves_nothing(machines: list[Machin
                 PlatformError, match="one has 0 of its 0 GPUs free, and 1 are asked"
             ):
                 await platform.start_pair(order_of(greedy, 1))
+            untrained = Implementation("", "", (("HOGAR_ARTIFACT", "/nowhere"),))
+            with pytest.raises(PlatformError, match=r"^there is no trained model in /nowhere"):
+                await platform.start_pair(order_of(plan_of(GRAPH), 1, implementation=untrained))
             with pytest.raises(PlatformError, match="no token"):
                 await platform.start_pair(order_of(nowhere, 1, token=""))
             here = plan_of(GRAPH.replace("replicas 2", "host zone=two"))
