@@ -1,6 +1,11 @@
 # "make" and "make help" list what there is. Set PYTHON to choose the interpreter of the set-up.
 
 .DEFAULT_GOAL := help
+
+# Tests wait much: three processes are good for two cores. Each file is one process's, see
+# tests/conftest.py.
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && n=3; [ $$n -gt 4 ] && n=4; echo $$n)
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 .PHONY: help setup demo demo-training test test-fast test-www kind-test lint lock clean
 
 help: ## list the targets
@@ -23,10 +28,10 @@ test: lint test-www ## lint, type check and run the whole test suite (some minut
 	@scripts/test_browser.sh
 	@scripts/test_containers.sh
 	@scripts/test_peers.sh
-	.venv/bin/python -m pytest -n auto --maxprocesses 4
+	.venv/bin/python -m pytest $(PARALLEL)
 
 test-fast: setup ## run the tests that need no Airflow service
-	.venv/bin/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+	.venv/bin/python -m pytest $(PARALLEL) -m "not slow"
 
 test-www: setup ## check, build and test the live view's front end
 	.venv/bin/python scripts/build_www.py test

@@ -78,6 +78,7 @@ class Agent(AgentCalls):
         self._stop = stop
         # Opening and taking down: which deployment a name means changes under its lock only.
         self._names: dict[str, asyncio.Lock] = {}
+        self._is_leaving = False
         self._starts: Starts[hogar_pb2.DeployNodeReply] = Starts()
         self._targets = TargetsFile(home.metrics_targets, partial(self._tell, "", "agent"))
 
@@ -87,6 +88,8 @@ class Agent(AgentCalls):
         return 0.0 if self._graphs else time.monotonic() - self._last_call
 
     def _changed(self) -> None:
+        if self._is_leaving:
+            return
         try:
             ledger.write(self._home.ledger, [graph.record() for graph in self._graphs.values()])
         except OSError as error:
@@ -159,8 +162,9 @@ class Agent(AgentCalls):
         """End without taking any graph down: an agent that follows adopts them."""
         await self._starts.close()
         self._changed()
-        graphs, self._graphs = self._graphs, {}
-        await asyncio.gather(*(graph.leave() for graph in graphs.values()))
+        # What ends now has not ended for whoever follows.
+        self._is_leaving = True
+        await asyncio.gather(*(graph.leave() for graph in self._graphs.values()))
 
     async def _take_down(self, name: str, drained: Deployed | None = None) -> bool:
         """Stop the graph of this name, and only ``drained`` where it is given; whether it was

@@ -16,7 +16,10 @@ with states that differ, a fenced proxy (see :mod:`earg.proxy`) keeps to this, a
    it is worth nothing to another process at the same address.
 5. The wiring gives the leases of a node to one process at a time. To give them to another one it
    waits until the one before has said that it ends, or until its last lease has run out.
-6. A backup is promoted only with the state of the epoch named last, and never once a later epoch's
+6. A backup takes states of the epoch alone that the wiring has told it to expect. Before leases go
+   to another process than before, it is told to expect an epoch that nobody is in: one that was
+   replaced, and still replicates, finds nobody who acknowledges.
+7. A backup is promoted only with the state of the epoch named last, and never once a later epoch's
    primary was given a lease. Only where the primary's process is known to be gone, or whoever
    wired before may have known more and the last lease has run out, is an older state better than
    none.

@@ -368,7 +368,8 @@ class Primary:
 
 async def reach(address: str) -> None:
     """Wait until the proxy at ``address`` answers; raises :class:`ReplicationError`."""
-    async with open_channel(address) as channel:
+    patient = ("grpc.min_reconnect_backoff_ms", int(1000 * PROBE_TIMEOUT))
+    async with open_channel(address, patient) as channel:
         lane = LaneClient(channel, address.rpartition(":")[0], PROBE_TIMEOUT, watched=False)
         try:
             async with asyncio.timeout(2 * PROBE_TIMEOUT):

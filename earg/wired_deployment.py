@@ -38,7 +38,7 @@ from earg.platform import FrontendFound, PairFound, PairOrder, Part, Platform, P
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.sampling import Sampling
 from earg.security import security
-from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
+from earg.status import SERVING, GraphStatus, NodeStatus, PingStatus, Role
 from earg.survey import Survey
 from earg.warning import Warnings
 from earg.wired_keeper import Keeper
@@ -531,15 +531,14 @@ class WiredDeployment:
             await asyncio.sleep(POLL_INTERVAL)
 
     async def probe(self, index: int, timeout: float) -> NodeStatus:
-        """Wait until every pair of the node is ready; raises :class:`DeploymentError`."""
+        """Wait until the node serves, also where it has to be started elsewhere for that; raises
+        :class:`DeploymentError`."""
         node = self.node(index)
         deadline = time.monotonic() + timeout
         while True:
             status = node.status()
             if status.state in SERVING:
                 return status
-            if status.state is NodeState.DEAD:
-                raise StartError(f"{node.spec.name} of graph {self.name} is dead: {status.reason}")
             if time.monotonic() > deadline:
                 raise DeploymentError(
                     f"{node.spec.name} of graph {self.name} is not ready after {timeout:.0f} s: "

@@ -330,7 +330,8 @@ class WiredNode:
         view = pairs[0].view
         backed = len(pairs) == 2 and view is not None and view.synced
         state = states[0]
-        if state is NodeState.DEAD and (self.moving or backed):
+        if state is NodeState.DEAD and (self.moving or set(states) != {NodeState.DEAD}):
+            # Its backup is about to take over, or it is being started elsewhere.
             state = NodeState.RECOVERING
         elif state in SERVING and self.wants_backup and not backed:
             self._serves_since = self._serves_since or time.monotonic()

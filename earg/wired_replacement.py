@@ -153,6 +153,9 @@ class Replacement:
         """Until the backup's model has the primary's state; raises :class:`StartError`."""
         index = self._node.index
         while True:
+            refusal = self._wiring.refusal(index)
+            if refusal:
+                raise self._no_heir(refusal)
             views = self._graph.views(index)
             if len(views) > 1 and views[1].synced and views[1].channel is not None:
                 control = hogar_pb2_grpc.ControlStub(views[1].channel)
@@ -165,8 +168,8 @@ class Replacement:
                     raise self._no_heir(str(error)) from None
                 return
             if time.monotonic() > deadline:
-                said = self._wiring.refusal(index) or "it does not follow the old one in time"
-                raise self._no_heir(said)
+                said = self._wiring.unattached(index)
+                raise self._no_heir(said or "it does not follow the old one in time")
             await asyncio.sleep(POLL_INTERVAL)
 
     def _no_heir(self, why: str) -> StartError:

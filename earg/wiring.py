@@ -61,6 +61,9 @@ address that it had."""
 FRONTEND = 0
 """The frontend's index where nodes are counted from 1."""
 
+# How long an attempt to connect may take: on a machine with too much to do it is no short time.
+_PATIENT = ("grpc.min_reconnect_backoff_ms", 1000)
+
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}\Z", re.ASCII)
 
 
@@ -118,7 +121,7 @@ class _Process:
     async def _reach(self, ip: str) -> None:
         self.ip = ip
         await self.close()
-        self.channel = open_channel(f"{ip}:{self.port}")
+        self.channel = open_channel(f"{ip}:{self.port}", _PATIENT)
         self.opened = time.monotonic()
 
     async def reach_again(self) -> None:
@@ -149,6 +152,7 @@ class _Pair(_Process):
     word: Word | None = None
     stamp: float = 0.0
     word_at: float | None = None
+    led: bool = False
     asked: int = 0
     heard: int = 0
     asking: asyncio.Task[None] | None = None
@@ -207,6 +211,7 @@ class Wiring:
         # Those that finish what they hold, by node.
         self._retired: dict[int, _Pair] = {}
         self._refusals: dict[int, str] = {}
+        self._unattached: dict[int, str] = {}
         # A pair is not exchanged while it is being looked at.
         self._looking = asyncio.Lock()
         self._replaying = asyncio.Lock()
@@ -273,8 +278,12 @@ class Wiring:
         return self._plan
 
     def refusal(self, index: int) -> str:
-        """Why a node's primary got no backup when it was told of one last; empty where it did."""
+        """Why a node's backup has refused a state since it was put there; empty: it has not."""
         return self._refusals.get(index, "")
+
+    def unattached(self, index: int) -> str:
+        """Why a node's primary got no backup when it was told of one last; empty where it did."""
+        return self._unattached.get(index, "")
 
     @property
     def frontend_address(self) -> str:
@@ -301,8 +310,10 @@ class Wiring:
             fresh = _Pair(place.proxy, self._frontend.port, index=index, number=number, place=place)
             fresh.is_new = True
             if at is None:
+                self._refusals.pop(index, None)
                 node.append(fresh)
                 return
+            self._refusals.pop(index, None)
             old, node[at] = node[at], fresh
             # Others need something to write until it has been looked up.
             fresh.ip = old.ip
@@ -683,6 +694,7 @@ class Wiring:
         else:
             pair.word, pair.stamp = _word(reply), reply.stamp
             pair.word_at = time.monotonic()
+            pair.led = pair.word.leads
 
     async def _give_lease(self, pair: _Pair) -> None:
         """At once: first it has to tell a stamp."""
@@ -694,6 +706,8 @@ class Wiring:
         first, second = node[0], node[1] if len(node) > 1 else None
         step = roles.decide(boot_clock(), _seen(first), None if second is None else _seen(second))
         if step is Step.TAKE_AWAY:
+            if first.word is not None and first.word.refused:
+                self._refusals[index] = first.word.refused
             await self._take_away(index, first)
             lost = "" if second is None else second.host
             self._say(index, "%s has lost its backup %s", first.host, lost)
@@ -744,7 +758,7 @@ class Wiring:
             return
         if reply.process == process and reply.fenced:
             roles.ended(process)
-            pair.word = None
+            pair.word, pair.led = None, False
 
     async def _promote(self, index: int, node: list[_Pair], roles: Roles, *, surely: bool) -> None:
         primary, backup = node
@@ -804,10 +818,10 @@ class Wiring:
             await answered(control.SetBackup(request, timeout=timeout))
         except (grpc.aio.AioRpcError, OSError) as error:
             log.warning("%s has no backup: %s", primary.host, _details(error))
-            self._refusals[primary.index] = _details(error)
+            self._unattached[primary.index] = _details(error)
             return False
         if address:
-            self._refusals.pop(primary.index, None)
+            self._unattached.pop(primary.index, None)
         return True
 
     # --- neighbours -------------------------------------------------------------------------
@@ -907,7 +921,7 @@ def _has_graph(pair: _Pair) -> bool:
 def _seen(pair: _Pair) -> Seen:
     at = pair.answered_at if pair.word_at is None else pair.word_at
     is_silent = pair.word is None and (pair.given_up or time.monotonic() - at > FAIL_OVER_AFTER)
-    return Seen(pair.word, is_silent, pair.word_at is not None, pair.is_new)
+    return Seen(pair.word, is_silent, pair.word_at is not None, pair.is_new, pair.led)
 
 
 def _word(reply: hogar_pb2.LeaseReply) -> Word:

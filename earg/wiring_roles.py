@@ -69,13 +69,15 @@ class Word:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """One of the two. ``word`` is None while it does not answer, which is taken for its death when
-    it is ``silent``; ``known`` tells that it has answered this wiring. ``is_new`` tells that its
-    process was started anew, and has no graph whatever it says."""
+    it is ``silent``; ``known`` tells that it has answered this wiring, and ``led`` that it took
+    itself for the primary when it did last. ``is_new`` tells that its process was started anew, and
+    has no graph whatever it says."""
 
     word: Word | None = None
     silent: bool = False
     known: bool = True
     is_new: bool = False
+    led: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -242,6 +244,9 @@ class Roles:
         return Step.END_FIRST if newer else Step.END_SECOND
 
     def _leads(self, now: float, word: Word, second: Seen | None) -> Step:
+        if self.leader != word.process and second is not None and second.led:
+            # Which of the two it is, is to be seen when both answer, or the other one is empty.
+            return Step.WAIT
         if not word.alone:
             self.leader, self.entitled = word.process, None
             if self.attached != word.epoch:

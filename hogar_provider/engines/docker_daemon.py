@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from earg.platform import PlatformError
 from earg.status import HostStatus
 from hogar_provider.engines.docker_settings import DockerHost, RegistryLogin
+from udgl.targets._pairs import NODE_IMAGE
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class Daemon:
         pinging = self._pinging
         await asyncio.wait([pinging], timeout=PING_TIMEOUT)
         if not pinging.done():
-            self._note(f"it does not answer within {PING_TIMEOUT:g} s")
+            self._note(f"no reply within {PING_TIMEOUT:g} s")
         elif (error := pinging.exception()) is not None:
             self._note(reason_of(error))
         else:
@@ -125,6 +126,12 @@ class Daemon:
     def is_dead(self) -> bool:
         """Whether the last pulse found it dead."""
         return self._status.dead
+
+    def refuse_dead(self) -> None:
+        """Raise :class:`DaemonError` where it is dead: each question would wait for its deadline.
+        The next pulse tells when it is back."""
+        if self._status.dead:
+            raise DaemonError(f"host {self.name} is dead: {self._status.reason}")
 
     def close(self) -> None:
         """Let go of threads and connections; calls under way end by themselves."""
@@ -207,12 +214,21 @@ class Daemon:
                 return
         if pull == "never":
             raise DaemonError(
-                f"host {self.name}: there is no image {image}, and the engine pulls none; load it "
-                "there, or let 'pull' be 'missing'",
+                f"host {self.name}: there is no image {image}, and it is not pulled: "
+                f"{self._advice(image)}",
                 404,
             )
         log.info("host %s pulls image %s", self.name, image)
         await self._run(self._pull_threads, lambda: self._pull(image), PULL_TIMEOUT)
+
+    @staticmethod
+    def _advice(image: str) -> str:
+        if image == NODE_IMAGE:
+            return (
+                "build it there with docker/Dockerfile, or name that of your registry as the "
+                "engine's 'node_image'"
+            )
+        return "load it there, or let the engine's 'pull' be 'missing'"
 
     def _pull(self, image: str) -> None:
         from docker.errors import APIError
@@ -302,7 +318,7 @@ def reason_of(error: BaseException) -> str:
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, TimeoutError):
-            words = "it does not answer in time"
+            words = "no reply in time"
         elif isinstance(inner, OSError) and inner.strerror:
             words = inner.strerror
         inner = inner.__cause__ or inner.__context__

@@ -55,6 +55,7 @@ from hogar_provider.engines.docker_network import (
 from hogar_provider.engines.docker_placement import Room, choose
 from hogar_provider.engines.docker_settings import DockerSettings
 from udgl.targets._manifest import MANAGER
+from udgl.targets._pairs import NODE_IMAGE
 
 log = logging.getLogger(__name__)
 
@@ -191,6 +192,7 @@ class DockerPlatform:
             found: list[dict[str, Any]] = client.containers(all=True, filters={"label": [mark]})
             return found
 
+        daemon.refuse_dead()
         listed = await daemon.ask(containers, LOOK_TIMEOUT)
         found = [container_of(daemon.name, one) for one in listed]
         return tuple(
@@ -400,7 +402,10 @@ class DockerPlatform:
 
     async def _ensure_images(self, daemon: Daemon, images: Iterable[str]) -> None:
         for image in sorted(images):
-            await daemon.ensure_image(image, self._settings.pull)
+            # Nobody publishes the image that people build themselves under this name: what a
+            # registry has there is a stranger's, and would get the token.
+            own = image == NODE_IMAGE
+            await daemon.ensure_image(image, "never" if own else self._settings.pull)
 
     async def _start(
         self, daemon: Daemon, key: _Key, version: str, plan: Plan, make: Any, survey: _Survey
@@ -481,9 +486,11 @@ class DockerPlatform:
 
         try:
             for one in wanted:
-                await daemon.ask(make(one))
+                await _settled(daemon.ask(make(one)))
             for container in made:
-                await daemon.ask(lambda client, container=container: client.start(container))  # type: ignore[misc]
+                await _settled(
+                    daemon.ask(lambda client, container=container: client.start(container))  # type: ignore[misc]
+                )
         except BaseException:
             # Also where the start was given up: nothing of it is left.
             await asyncio.shield(self._begin(self._undo(daemon, made)))
@@ -595,6 +602,17 @@ class DockerPlatform:
 
         said = await self._daemons[container.host].ask(read, LOOK_TIMEOUT)
         return said.decode(errors="replace")
+
+
+async def _settled(work: Coroutine[Any, Any, None]) -> None:
+    """Await what is begun in a thread, also where this is cancelled: who tidies up afterwards has
+    to see what came of it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _of(

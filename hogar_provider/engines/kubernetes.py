@@ -136,6 +136,13 @@ def _hook(conn_id: str) -> Any:
     return KubernetesHook(conn_id=conn_id)
 
 
+def _fields_of(hook: Any) -> dict[str, Any]:
+    """What the connection of type ``kubernetes`` says; forms before Airflow 2.3 wrote a prefix."""
+    prefix = "extra__kubernetes__"
+    found = {name.removeprefix(prefix): value for name, value in hook.conn_extras.items()}
+    return found | {k: v for k, v in hook.conn_extras.items() if not k.startswith(prefix)}
+
+
 def _words(error: Exception) -> str:
     body = getattr(error, "body", None)
     if body:
@@ -171,7 +178,7 @@ def open_engine(said: EngineConnection) -> KubernetesEngine:
             reach=read_reach(said.extra.get("reach") or "auto"),
             url=said.extra.get("url") or "",
             token=said.token,
-            **_credentials(hook._get_field),
+            **_credentials(_fields_of(hook).get),
         )
     except SettingsError as error:
         raise AirflowException(f"Connection {said.conn_id!r}: {error}.") from None

@@ -43,14 +43,12 @@ from earg.status_wire import (
     read_node,
 )
 from hogar_provider.engines.kubernetes_api import (
-    POD,
     SECRET,
     Api,
     ApiError,
-    Object,
     name_of,
 )
-from hogar_provider.engines.kubernetes_apply import GRAPH_LABEL, OwnerError
+from hogar_provider.engines.kubernetes_apply import OwnerError
 from hogar_provider.engines.kubernetes_deployer import Deployer, DeployError
 from hogar_provider.engines.kubernetes_events import EventLog
 from hogar_provider.engines.kubernetes_forward import Forward
@@ -61,6 +59,7 @@ from hogar_provider.engines.kubernetes_logs import (
     primary_first,
     read_log,
 )
+from hogar_provider.engines.kubernetes_look import Seen, look_at, look_at_all
 from hogar_provider.engines.kubernetes_rollout import RolloutError
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
 from hogar_provider.engines.kubernetes_status import api_status, joined, with_wiring
@@ -222,35 +221,34 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
 
     # --- the status -------------------------------------------------------------------------
 
-    async def _status(self, objects: GraphObjects, age: float = 0.0) -> GraphStatus:
-        """What a graph does, or has done so many seconds ago."""
+    async def _status(
+        self, objects: GraphObjects, age: float = 0.0, seen: Seen | None = None
+    ) -> GraphStatus:
+        """What a graph does, or has done so many seconds ago; ``seen`` is what the API has just
+        told, where it was asked for all graphs at once."""
         now = time.monotonic()
         known = self._statuses.get(objects.name)
         if known is not None and now - known[0] < age and known[1].version == objects.version:
             return known[1]
-        status = await self._status_now(objects)
+        status = await self._status_now(objects, seen)
         self._statuses[objects.name] = (now, status)
         return status
 
-    async def _status_now(self, objects: GraphObjects) -> GraphStatus:
-        status, pods, wired = await self._known(objects)
-        if not wired:
+    async def _status_now(self, objects: GraphObjects, seen: Seen | None) -> GraphStatus:
+        seen = seen or await look_at(self._api, objects.name)
+        status = await self._known(objects, seen)
+        if not seen.wired(objects):
             return status
         try:
             told = await self._told(objects)
         except (WiringAway, WiringRefusal, ApiError) as error:
             return with_warning(status, str(error))
-        return with_wiring(status, told, objects, pods)
+        return with_wiring(status, told, objects, seen.pods)
 
-    async def _known(self, objects: GraphObjects) -> tuple[GraphStatus, list[Object], bool]:
-        """The status by the API alone, the graph's pods, and whether it is wired."""
-        workloads, pods = await asyncio.gather(
-            self._deployer.workloads(objects.name), self._pods(objects)
-        )
-        wired = ("Deployment", objects.wiring) in workloads
-        served = ("Deployment", objects.frontend) in workloads
-        url = await self._url(objects) if served else ""
-        return api_status(objects, workloads, pods, url), pods, wired
+    async def _known(self, objects: GraphObjects, seen: Seen) -> GraphStatus:
+        """The status by the API alone."""
+        url = await self._url(objects) if seen.has_frontend(objects) else ""
+        return api_status(objects, seen.workloads, seen.pods, url)
 
     async def _told(self, objects: GraphObjects) -> GraphStatus:
         """What the wiring tells of the graph."""
@@ -261,9 +259,6 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
         if not found:
             raise WiringAway(f"the wiring {objects.wiring} knows no graph {objects.name} yet")
         return found[0]
-
-    async def _pods(self, objects: GraphObjects) -> list[Object]:
-        return await self._api.list_objects(POD, {GRAPH_LABEL: label_name(objects.name)})
 
     async def _node(self, objects: GraphObjects, index: int) -> NodeStatus:
         status = await self._status(objects)
@@ -402,9 +397,10 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
                     f"{found.name} of graph {objects.name} is {found.state.value}: "
                     f"{found.reason or error}"
                 ) from None
-            status, pods, _ = await self._known(objects)
-            (known,) = (node for node in status.nodes if node.index == request.index)
-            return node_message(joined(read_node(said), known, objects, pods))
+            seen = await look_at(self._api, objects.name)
+            nodes = (await self._known(objects, seen)).nodes
+            (known,) = (node for node in nodes if node.index == request.index)
+            return node_message(joined(read_node(said), known, objects, seen.pods))
 
         return await self._answer(context, work())
 
@@ -442,7 +438,10 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
             for name in {*self._links, *self._frontends} - set(graphs):
                 await self._forget(name)
             asked = [one for name, one in graphs.items() if request.graph in ("", name)]
-            found = await asyncio.gather(*(self._status(one, request.age) for one in asked))
+            seen = await look_at_all(self._api) if len(asked) > 1 else {}
+            found = await asyncio.gather(
+                *(self._status(one, request.age, seen.get(label_name(one.name))) for one in asked)
+            )
             return hogar_pb2.GraphsReply(graphs=[graph_message(one) for one in found])
 
         return await self._answer(context, work())
@@ -455,7 +454,8 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
                 primary = node.pairs[0].address if node.pairs else ""
             else:
                 primary = ""
-            pods = pods_of_node(objects, request.index, await self._pods(objects))
+            seen = await look_at(self._api, objects.name)
+            pods = pods_of_node(objects, request.index, seen.pods)
             pods = primary_first(pods, primary) if primary else pods
             if request.backup:
                 if request.index and len(objects.places.nodes[request.index - 1]) < 2:
@@ -485,16 +485,16 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
             if time.monotonic() - self._events_at < EVENTS_AGE:
                 return
             graphs = await self._deployer.graphs()
+            seen = await look_at_all(self._api)
             told: list[Any] = []
             for name, objects in graphs.items():
-                workloads = await self._deployer.workloads(name)
-                if ("Deployment", objects.wiring) not in workloads:
+                if not seen.get(label_name(name), Seen()).wired(objects):
                     continue
                 asked = hogar_pb2.EventsRequest(graph=name, newer_than=self._log.newest_told(name))
                 with contextlib.suppress(WiringAway, WiringRefusal):
                     reply = await self._ask(objects, "Events", asked, LIVE_TIMEOUT)
                     told += [read_event(one) for one in reply.events]
-            pods = [pod for objects in graphs.values() for pod in await self._pods(objects)]
+            pods = [pod for one in seen.values() for pod in one.pods]
             warnings = await self._api.warnings()
             self._log.take(warnings, graphs.values(), pods, told)
             self._events_at = time.monotonic()
@@ -514,7 +514,8 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
                 reply = await self._ask(objects, "Statistics", request, LIVE_TIMEOUT)
             except WiringAway as error:
                 # As of nodes whose proxies do not answer.
-                status, _, _ = await self._known(objects)
+                seen = await look_at(self._api, objects.name)
+                status = await self._known(objects, seen)
                 return hogar_pb2.GraphStatistics(
                     name=status.name,
                     version=status.version,

@@ -77,10 +77,12 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """``missing`` says what is not there yet; empty when all is."""
+    """``missing`` says what is not there yet; empty when all is. ``lagging`` are pods that are not
+    as far as they have to be, each with a container that is not."""
 
     missing: str = ""
     troubles: tuple[Trouble, ...] = ()
+    lagging: tuple[tuple[str, str], ...] = ()
 
     @property
     def done(self) -> bool:
@@ -104,6 +106,7 @@ def judge(workloads: Iterable[Object], pods: Sequence[Object], level: Level) -> 
     """How far the rollout of ``workloads`` is, whose ``pods`` these are."""
     missing: list[str] = []
     troubles: list[Trouble] = []
+    lagging: list[tuple[str, str]] = []
     for workload in workloads:
         label = workload["spec"]["selector"]["matchLabels"][NODE_LABEL]
         own = [pod for pod in pods if labels_of(pod).get(NODE_LABEL) == label]
@@ -111,10 +114,23 @@ def judge(workloads: Iterable[Object], pods: Sequence[Object], level: Level) -> 
         alive = [pod for pod in own if "deletionTimestamp" not in pod["metadata"]]
         for pod in alive:
             troubles += pod_troubles(pod)
+        lagging += [(name_of(pod), _behind(pod)) for pod in alive if not _reached(pod, level)]
         said = _missing(workload, alive, level)
         if said:
             missing.append(f"{title(workload)}: {said}")
-    return Rollout("; ".join(missing), tuple(troubles))
+    return Rollout("; ".join(missing), tuple(troubles), tuple(lagging))
+
+
+def _reached(pod: Object, level: Level) -> bool:
+    return is_up(pod) and (level is Level.UP or is_ready(pod))
+
+
+def _behind(pod: Object) -> str:
+    """The first container of a pod that is not ready; empty where none is there yet."""
+    for one in (pod.get("status") or {}).get("containerStatuses") or ():
+        if not one.get("ready", False):
+            return str(one["name"])
+    return ""
 
 
 def _missing(workload: Object, pods: Sequence[Object], level: Level) -> str:
@@ -126,9 +142,9 @@ def _missing(workload: Object, pods: Sequence[Object], level: Level) -> str:
         return f"{updated} of {wanted} pods are new"
     if there > updated:
         return f"{there - updated} old pods are ending"
-    reached = [pod for pod in pods if is_up(pod) and (level is Level.UP or is_ready(pod))]
-    if len(reached) < wanted:
-        return f"{len(reached)} of {wanted} pods are {level.value}"
+    reached = sum(_reached(pod, level) for pod in pods)
+    if reached < wanted:
+        return f"{reached} of {wanted} pods are {level.value}"
     return ""
 
 
@@ -285,8 +301,9 @@ async def look(api: Api, names: Collection[tuple[str, str]], level: Level) -> Ro
     workloads, pods = [], []
     for kind, name in sorted(names):
         one = await api.get(kinds[kind], name)
-        if one is None:
-            return Rollout(f"{kind} {name} is not there any more")
+        if one is None or "deletionTimestamp" in one["metadata"]:
+            sentence = f"{kind} {name} was deleted meanwhile"
+            return Rollout(sentence, (Trouble(sentence, patience=0.0, workload=name),))
         workloads.append(one)
         pods += await api.list_objects(POD, one["spec"]["selector"]["matchLabels"])
     return judge(workloads, pods, level)
@@ -302,9 +319,11 @@ async def _failure(
 ) -> RolloutError:
     late = "" if timeout is None else f"not there after {timeout:.0f} s: "
     if trouble is None:
-        return RolloutError(f"{late}{found.missing}")
+        # Nothing says that it cannot come up: what is known of the first that has not.
+        pod, container = found.lagging[0] if found.lagging else ("", "")
+        trouble = Trouble(found.missing, pod, container)
     sentence, log = f"{late}{trouble.sentence}", ""
-    events = await api.events_of(trouble.about)
+    events = await api.events_of(trouble.about) if trouble.about else []
     told = why(events)
     if told and told not in sentence:
         sentence += f" ({told})"

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from playwright.sync_api import Page, expect
 from earg.client import NoAgentError, connect
 from earg.home import Home
 from hogar_provider.engines.token import token_in
-from tests.containers.docker_host import GRAPH as HELLO
+from tests.containers.docker_host import NODE_IMAGE
 from tests.e2e.requesting import requesting
 from tests.e2e.sqlite_service import airflow_on_sqlite, started
 from tests.e2e.test_live_view import (  # noqa: F401  fixtures
@@ -31,19 +32,48 @@ from tests.e2e.test_live_view import (  # noqa: F401  fixtures
     settle,
 )
 from tests.e2e.test_postgres_fab import Service
-from tests.engines.conftest import machines  # noqa: F401  a fixture
-from tests.engines.docker_machines import Machine
+from tests.engines.docker_machines import Machine, share_images
 from tests.hogar_provider.folders import ROOT
 from tests.www.conftest import browser, built  # noqa: F401  fixtures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 GRAPH = "Hello"
+
+UDGL = """\
+meta
+name Hello
+version 1
+engine docker
+operator Greet
+image test/greet:1
+replicas 2
+batch 8
+operator Shout
+image test/shout:1
+batch 4
+memory 512MiB
+operator Count
+image test/count:1
+stateful Yes
+logical flow
+distribute
+Greet -> Shout
+Shout -> Count
+"""
+"""``Shout`` is an image as EARG's own are: it knows nothing of HOGAR."""
+
+ORIGINAL = f"""\
+FROM {NODE_IMAGE}
+COPY original.py /model/
+CMD ["python", "/model/original.py"]
+"""
+
 TAB = f"/dags/{GRAPH}/plugin/hogar"
 WAIT = 120.0
 
 
-def connections(machines: list[Machine]) -> dict[str, str]:  # noqa: F811
+def connections(machines: list[Machine]) -> dict[str, str]:
     """Airflow's connections: the engine, and each host by one of the Docker provider's own."""
     hosts = {
         machine.name: {
@@ -70,15 +100,15 @@ def connections(machines: list[Machine]) -> dict[str, str]:  # noqa: F811
 def service(
     tmp_path_factory: pytest.TempPathFactory,
     built: None,  # noqa: F811
-    machines: list[Machine],  # noqa: F811
+    machines: list[Machine],
 ) -> Iterator[Service]:
     """An Airflow whose dags folder holds the graph; the graph says what it runs on."""
     service = airflow_on_sqlite(tmp_path_factory.mktemp("airflow"))
     airflow = service.airflow
     airflow.environment.update(connections(machines))
     airflow.dags.mkdir(exist_ok=True)
-    text = HELLO.replace("version 1\n", "version 1\nengine docker\n", 1)
-    (airflow.dags / "hello.udgl").write_text(text)
+    (airflow.dags / "hello.udgl").write_text(UDGL)
+    make_original(machines, tmp_path_factory.mktemp("original"))
     for loader in ("hogar_graphs.py", "hogar_errors.py", "hogar_undeploy.py"):
         shutil.copy(ROOT / "dags" / loader, airflow.dags)
 
@@ -91,6 +121,15 @@ def service(
 
     with started(service, stop_agent):
         yield service
+
+
+def make_original(machines: list[Machine], folder: Path) -> None:
+    """The image of ``Shout``, on both hosts."""
+    shutil.copy(ROOT / "tests" / "containers" / "original.py", folder)
+    (folder / "Dockerfile").write_text(ORIGINAL)
+    first, second = (machine.docker for machine in machines)
+    first.run("docker", "build", "-q", "-t", "test/shout:1", ".", cwd=folder)
+    share_images(first, second, ("test/shout:1",))
 
 
 def home_of(service: Service) -> Home:
@@ -111,7 +150,7 @@ def hosts_of(service: Service, name: str) -> list[str]:
     return [pair["host"] for pair in pairs_of(service)[name]]
 
 
-def containers(machines: list[Machine]) -> list[str]:  # noqa: F811
+def containers(machines: list[Machine]) -> list[str]:
     return [
         name for machine in machines for name in machine.docker.run("docker", "ps", "-aq").split()
     ]
@@ -127,7 +166,7 @@ def counts(replies: list[bytes]) -> list[int]:
 
 def test_a_triggered_graph_serves_on_both_hosts(
     service: Service,
-    machines: list[Machine],  # noqa: F811
+    machines: list[Machine],
 ) -> None:
     assert service.trigger(GRAPH) == "The graph was not deployed before."
     assert is_ready(service)
@@ -136,14 +175,14 @@ def test_a_triggered_graph_serves_on_both_hosts(
     assert graph["engine"] == "docker"
     assert {host["name"]: host["dead"] for host in graph["hosts"]} == {"one": False, "two": False}
     sent = service.call("POST", f"/hogar/api/v1/dags/{GRAPH}/send", {"body": "you"})
-    assert "1: hello you" in json.dumps(sent)
-    # A proxy and two replicas, two pairs of a proxy and a model, and the frontend.
-    assert len(containers(machines)) == 3 + 4 + 1
+    assert "1: HELLO YOU!" in json.dumps(sent)
+    # A proxy and two replicas, a pair, two of them, and the frontend.
+    assert len(containers(machines)) == 3 + 2 + 4 + 1
 
 
 def test_a_host_that_dies_is_shown_and_costs_no_request_and_no_state(
     service: Service,
-    machines: list[Machine],  # noqa: F811
+    machines: list[Machine],
     page: Page,  # noqa: F811
     console: list[str],  # noqa: F811
     picture: Callable[[str], None],  # noqa: F811
@@ -153,7 +192,7 @@ def test_a_host_that_dies_is_shown_and_costs_no_request_and_no_state(
     lost, left = (m for m in sorted(machines, key=lambda m: m.name == frontend))
     page.goto(service.url + TAB)
     settle(page)
-    expect(page.locator(".node.s-ready")).to_have_count(2)
+    expect(page.locator(".node.s-ready")).to_have_count(3)
     expect(page.locator("hogar-hosts")).to_contain_text("one")
     picture("docker-hosts-light")
 
@@ -168,9 +207,9 @@ def test_a_host_that_dies_is_shown_and_costs_no_request_and_no_state(
         answered = requests.answered
         service.wait(lambda: requests.answered > answered + 3, WAIT, "replies without the host")
         service.wait(
-            lambda: hosts_of(service, "Greet") == [left.name],
+            lambda: [*hosts_of(service, "Greet"), *hosts_of(service, "Shout")] == [left.name] * 2,
             WAIT,
-            "the stateless node runs on the host that is left",
+            "the stateless nodes run on the host that is left",
         )
     assert requests.failures == []
     # One before, by the test request: each counted once, none twice.
@@ -180,7 +219,7 @@ def test_a_host_that_dies_is_shown_and_costs_no_request_and_no_state(
 
 def test_a_host_that_comes_back_gets_its_share_again(
     service: Service,
-    machines: list[Machine],  # noqa: F811
+    machines: list[Machine],
     page: Page,  # noqa: F811
 ) -> None:
     (lost,) = (machine for machine in machines if machine.daemon is None)
@@ -203,7 +242,7 @@ def test_a_host_that_comes_back_gets_its_share_again(
 
 def test_undeploying_leaves_nothing_on_either_host(
     service: Service,
-    machines: list[Machine],  # noqa: F811
+    machines: list[Machine],
 ) -> None:
     service.trigger("hogar_undeploy", {"graph": GRAPH, "earg_conn_id": "docker"})
     assert containers(machines) == []

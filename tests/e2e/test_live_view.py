@@ -98,7 +98,8 @@ def page(context: BrowserContext, console: list[str]) -> Iterator[Page]:
 
 def listened_to(page: Page, console: list[str]) -> Page:
     def told(message: ConsoleMessage) -> None:
-        if message.type in ("warning", "error"):
+        # Of interfaces of the machine, which Docker makes for others, Chromium tells each.
+        if message.type in ("warning", "error") and "ERR_NETWORK_CHANGED" not in message.text:
             console.append(f"{message.type}: {message.text} ({message.location['url']})")
 
     page.on("console", told)

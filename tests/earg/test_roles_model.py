@@ -232,6 +232,7 @@ class World:
         self.stamps = {0: 0.0, 1: 0.0}
         self.heard = {0: self.clock.now, 1: self.clock.now}
         self.known: set[int] = set()
+        self.led: set[int] = set()
         self.is_new: set[int] = set()
         self.say("another wiring")
 
@@ -272,11 +273,16 @@ class World:
         self.words[place], self.stamps[place] = one.word(), one.lease.stamp()
         self.heard[place] = self.clock.now
         self.known.add(place)
+        if one.word().leads:
+            self.led.add(place)
+        else:
+            self.led.discard(place)
 
     def seen(self, place: int) -> Seen:
         word = self.words[place]
         silent = word is None and self.clock.now - self.heard[place] > FAIL_OVER_AFTER
-        return Seen(word, silent, place in self.known, place in self.is_new)
+        led = place in self.led and place not in self.is_new
+        return Seen(word, silent, place in self.known, place in self.is_new, led)
 
     def look(self) -> None:
         first, second = self.order
@@ -301,6 +307,8 @@ class World:
             if self.reaches(loser):
                 self.die(loser, "it was replaced")
                 self.roles.ended(loser.lease.process)
+                self.words[loser.place] = None
+                self.led.discard(loser.place)
         elif step is Step.TAKE_AWAY:
             self.epoch += 1
             self.call(one, "drop_backup", self.epoch)

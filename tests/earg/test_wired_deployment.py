@@ -57,9 +57,9 @@ class Engine:
             return False
         return True
 
-    def kill(self) -> None:
+    def end(self, number: signal.Signals) -> None:
         assert self._agent is not None
-        self._agent.kill()
+        self._agent.send_signal(number)
         self._agent.wait()
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ def test_a_graph_on_a_platform_is_changed_adopted_and_drained(engine: Engine) ->
         engine.until(lambda: "has come back" in engine.told(), "the proxy is back")
         engine.until(lambda: limits() == [16, 4], "its limit is set")
 
-        engine.kill()
+        engine.end(signal.SIGKILL)
         engine.start()
         engine.until(engine.is_ready, "the graph is adopted")
     assert engine.graph().url == graph.url
@@ -254,5 +254,10 @@ def test_what_a_dead_host_had_goes_on_elsewhere(engine: Engine) -> None:
     assert "is lost: host west is dead: the daemon of west does not answer" in engine.told()
     assert "its backup was started again on host east" in engine.told()
 
+    # An agent that is told to end leaves the graph running.
+    engine.end(signal.SIGTERM)
+    assert ask(graph.url, "x").endswith(": hello x")
+    engine.start()
+    engine.until(engine.is_ready, "the graph is adopted")
     engine.client.down("g")
     assert pids_on(engine.hosts.folder, "west") | pids_on(engine.hosts.folder, "east") == {}

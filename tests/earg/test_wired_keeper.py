@@ -219,6 +219,7 @@ def test_a_lost_primary_is_started_again_only_when_its_backup_has_taken_over(wor
     world.hosts("bb")
     world.lose((2, 0))
     assert world.after(STATE_GRACE * 3) == ["give up 2.0"]
+    assert world.nodes[1].status().state is NodeState.RECOVERING
     world.primary, world.synced = 1, False
     assert world.after(1) == ["start 2.0"]
 

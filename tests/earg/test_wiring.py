@@ -110,6 +110,24 @@ def test_a_file_that_is_wrong_ends_the_command_with_a_sentence(
     assert "nodes: 'first' is missing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--serve", "127.0.0.1"], "--serve goes with --watch"),
+        (["--watch", "--serve", "localhost:1"], "'localhost:1' is no IPv4 address"),
+        (["--watch", "--serve", "127.0.0.1:70000"], "'127.0.0.1:70000' is no IPv4 address"),
+    ],
+)
+def test_where_the_wiring_cannot_answer_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+) -> None:
+    config, places = tmp_path / "g.earg", tmp_path / "places.yaml"
+    config.write_text(CONFIG)
+    places.write_text(PLACES)
+    assert main(["wire", str(config), str(places), *options]) == 1
+    assert sentence in capsys.readouterr().err
+
+
 def test_one_that_does_not_answer_is_not_ready(
     pool: AddressPool, capsys: pytest.CaptureFixture[str]
 ) -> None:

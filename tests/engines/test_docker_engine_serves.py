@@ -166,6 +166,7 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
             lambda: agent.graph("Hello"),
             lambda graph: graph.frontend_host == "one" and is_ready(graph),
         )
+        graph = agent.serve("Hello", timeout=PATIENCE)
         assert ask(graph.url, "elsewhere") == f"{counted + 1}: hello elsewhere"
     finally:
         machines[1].start()

@@ -250,11 +250,24 @@ def test_what_cannot_be_started_is_told_and_leaves_nothing(machines: list[Machin
             with pytest.raises(PlatformError, match=r"there is no image 127\.0\.0\.1:1/greet:1"):
                 await platform.start_pair(order_of(nowhere, 1))
 
+        # What a registry has under the name of what people build themselves is a stranger's.
+        there = machines[1]
+        there.docker.run("docker", "tag", "hogar/node:1", "kept")
+        there.docker.run("docker", "rmi", "hogar/node:1")
+        try:
+            async with opened(settings_of(machines)) as platform:
+                with pytest.raises(
+                    PlatformError, match=r"no image hogar/node:1, .*: build it there"
+                ):
+                    await platform.start_pair(order_of(here, 1))
+        finally:
+            there.docker.run("docker", "tag", "kept", "hogar/node:1")
+            there.docker.run("docker", "rmi", "kept")
+
         # A network that people have made, of which each host has a part.
         async with opened(settings_of(machines, network="shared")) as platform:
             with pytest.raises(PlatformError, match="there is no network shared"):
                 await platform.start_pair(order_of(here, 1))
-            there = machines[1]
             there.docker.run(
                 *("docker", "network", "create", "--subnet", there.subnet),
                 *("--gateway", there.subnet.replace(".0/24", ".2"), "shared"),
@@ -336,3 +349,20 @@ def test_what_was_on_a_dead_host_starts_elsewhere_and_is_cleared_when_it_is_back
             machines[0].start()
         for name in names(machines[0]):
             machines[0].docker.run("docker", "rm", "-f", name)
+
+
+def test_a_start_that_is_given_up_leaves_nothing(machines: list[Machine]) -> None:
+    async def scenario() -> None:
+        plan = plan_of(GRAPH)
+        async with emptied(machines) as platform:
+            for seconds in (0.0, 0.1, 0.3, 0.6):
+                starting = asyncio.ensure_future(platform.start_pair(order_of(plan, 1)))
+                await asyncio.sleep(seconds)
+                starting.cancel()
+                done = await asyncio.gather(starting, return_exceptions=True)
+                there = [name for machine in machines for name in names(machine)]
+                # It was done before, or is gone.
+                assert len(there) == (0 if isinstance(done[0], asyncio.CancelledError) else 3)
+                await platform.stop("Hello")
+
+    asyncio.run(scenario())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,11 @@ import grpc
 import grpc.aio
 import pytest
 
+from earg.addresses import AddressPool
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import NodeState, Role
 from hogar_provider.engines import kubernetes_agent, kubernetes_apply, kubernetes_rollout
-from hogar_provider.engines.kubernetes_settings import KubernetesSettings
+from hogar_provider.engines.kubernetes_settings import KubernetesSettings, Reach
 from tests.kubernetes.agents import Client, running_agent, until
 from tests.kubernetes.cluster import (
     Cluster,
@@ -60,6 +64,14 @@ def run(folder: Path, scenario: Scenario, **fields: Any) -> None:
     asyncio.run(work())
 
 
+@pytest.fixture
+def pool(request: pytest.FixtureRequest) -> Iterator[AddressPool]:
+    """Loopback addresses for this test alone."""
+    addresses = AddressPool(f"{request.node.nodeid} {os.getpid()}")
+    yield addresses
+    addresses.close()
+
+
 async def refusal(call: Awaitable[Any]) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -77,11 +89,11 @@ class Wiring(hogar_pb2_grpc.AgentServicer):
 
 
 @contextlib.asynccontextmanager
-async def answering_wiring(cluster: Cluster) -> AsyncIterator[None]:
+async def answering_wiring(cluster: Cluster, address: str = "127.0.0.1:0") -> AsyncIterator[None]:
     """Something that answers at the port of the wiring's pod."""
     server = grpc.aio.server()
     hogar_pb2_grpc.add_AgentServicer_to_server(Wiring(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(address)
     await server.start()
     cluster.ports["hello-wiring", WIRING_PORT] = ("127.0.0.1", port)
     try:
@@ -279,7 +291,7 @@ def test_a_graph_is_deployed_again_with_its_wiring_first(tmp_path: Path) -> None
     async def scenario(cluster: Cluster, client: Client) -> None:
         cluster.says |= dict.fromkeys(("hello-greet", "hello-count", "hello-frontend"), running)
         await client.deployed(1)
-        said = await refusal(client.wire(1))
+        said = await refusal(client.wire())
         assert said == "graph hello cannot be wired: Count not running; deploy every node first"
         await client.deployed(2)
         async with answering_wiring(cluster):
@@ -301,12 +313,45 @@ def test_a_graph_is_deployed_again_with_its_wiring_first(tmp_path: Path) -> None
 
         # A node that has not followed yet keeps the graph from being wired.
         await client.deployed(2, changed.replace("greet:1", "greet:2"), version="3")
-        assert await refusal(client.wire(1)) == (
+        assert await refusal(client.wire()) == (
             "graph hello cannot be wired: Greet (version 1) not deployed with its new config yet; "
             "deploy every node first"
         )
 
     run(tmp_path, scenario)
+
+
+def test_inside_the_cluster_a_graph_is_reached_by_the_names_of_its_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: AddressPool
+) -> None:
+    ip, resolve = pool.take(), socket.getaddrinfo
+
+    def cluster_dns(host: Any, *rest: Any, **more: Any) -> Any:
+        known = {"hello-wiring.graphs.svc": ip}
+        return resolve(known.get(host, host), *rest, **more)
+
+    async def work() -> None:
+        async with running_cluster(role=read_role(ROLE)) as (cluster, settings):
+            settings = replace(settings, reach=Reach.SERVICE)
+            async with running_agent(tmp_path / "home", settings) as client:
+                for index in (1, 2):
+                    await client.deployed(index)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await client.wire(2)
+                (warning,) = (await client.graph()).warnings
+                assert warning.startswith("hello-wiring.graphs.svc has no address here (")
+                assert warning.endswith(
+                    "; set 'reach' to port-forward where the agent is outside the cluster"
+                )
+                monkeypatch.setattr(socket, "getaddrinfo", cluster_dns)
+                async with answering_wiring(cluster, f"{ip}:{WIRING_PORT}"):
+                    graph = await client.wire()
+                assert (graph.url, graph.warnings) == ("http://hello.graphs.svc", ())
+            settings = replace(settings, url="https://ml.example/{graph}/")
+            async with running_agent(tmp_path / "home", settings) as client:
+                assert (await client.graph()).url == "https://ml.example/hello/"
+
+    asyncio.run(work())
 
 
 def test_what_the_wiring_found_gone_is_pruned_when_it_is_wired(tmp_path: Path) -> None:
@@ -345,6 +390,27 @@ def test_two_graphs_whose_names_make_one_are_not_mixed(tmp_path: Path) -> None:
         assert "is there already and is not of this graph" in said
         assert cluster.names() == before
         assert [graph.name for graph in await client.graphs()] == ["a_b"]
+
+    run(tmp_path, scenario)
+
+
+def test_all_graphs_are_looked_at_with_as_many_calls_as_one(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        async def calls() -> int:
+            before = len(cluster)
+            await client.graphs()
+            return len(cluster) - before
+
+        await client.deployed(1)
+        one = await calls()
+        for name in ("second", "third"):
+            await client.deployed(1, graph=name)
+        assert await calls() == one
+        assert [graph.name for graph in await client.graphs()] == ["hello", "second", "third"]
+        # What is new enough is not asked for again.
+        before = len(cluster)
+        await client.stub.Graphs(hogar_pb2.GraphsRequest(age=600.0), timeout=20)
+        assert len(cluster) - before <= one
 
     run(tmp_path, scenario)
 
@@ -488,6 +554,22 @@ def test_a_start_that_its_client_ends_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.stub.DeployNode(joining, timeout=5)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+    run(tmp_path, scenario)
+
+
+def test_a_graph_that_is_taken_down_ends_the_deploy_of_its_nodes(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        cluster.says["hello-greet"] = waiting("model", "ContainerCreating", "")
+        call = asyncio.create_task(client.deploy(1, timeout=100))
+        await until(lambda: cluster.find("Deployment", "hello-greet") is not None)
+        await client.down()
+        async with asyncio.timeout(30):
+            reply = await call
+        # Whichever of its workloads went first.
+        assert reply.failure.endswith(" was deleted meanwhile")
+        assert "hello-greet" in reply.failure
+        assert cluster.names() == {("Secret", "hogar-token")}
 
     run(tmp_path, scenario)
 

@@ -169,6 +169,19 @@ def test_pods_that_fit_nowhere_are_told_as_the_scheduler_says(tmp_path: Path) ->
     run(tmp_path, scenario)
 
 
+def test_a_pod_of_which_nothing_is_known_is_told_with_its_events(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster, api: Api) -> None:
+        cluster.says["hello-count"] = waiting("model", "ContainerCreating", "")
+        said = 'MountVolume.SetUp failed for volume "secret": secret "hello-token" not found'
+        cluster.event(cluster.pods_of("hello-count")[0], "FailedMount", said)
+        error = await failure(api, COUNT, 0.3)
+        missing = "not there after 0 s: StatefulSet hello-count: 0 of 2 pods are up"
+        assert str(error) == f"{missing} (FailedMount: {said})"
+        assert error.log.endswith(f"Warning FailedMount hello-count-0: {said}")
+
+    run(tmp_path, scenario)
+
+
 def test_pods_that_may_not_be_made_are_told_by_their_workload(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster, api: Api) -> None:
         one = cluster.find("Deployment", "hello-greet")

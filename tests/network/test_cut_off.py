@@ -99,8 +99,7 @@ def test_a_primary_that_is_cut_off_with_the_frontend_answers_nobody(graph: Clust
     time.sleep(LEASE + 0.5)
     assert graph.replies(alone) == []
     assert graph.ends == []
-    asked = [one for one in graph.replies(cut) if one.at > cut + 1]
-    assert asked == []
+    assert graph.replies(cut + 1.5) == []
     mended = time.monotonic()
     graph.network.mend()
     wait_for_answers_of(graph, backup, mended)
@@ -134,12 +133,12 @@ def test_one_that_is_alone_waits_for_a_wiring_that_is_away(graph: Cluster) -> No
     wait_for_answers_of(graph, primary, time.monotonic())
     graph.end(WIRING, "wiring")
     ended = time.monotonic()
-    time.sleep(LEASE + 1)
-    assert graph.replies(ended + LEASE + 0.3) == []
+    time.sleep(LEASE + 1.5)
+    assert graph.replies(ended + LEASE + 0.8) == []
     # Another wiring cannot know who was cut off, until it hears the other one.
     graph.start(WIRING, "wiring")
     graph.network.bring_back(backup)
-    wait_for_answers_of(graph, primary, ended + LEASE + 0.5)
+    wait_for_answers_of(graph, primary, ended + LEASE + 0.8)
     graph.wait(graph.is_ready, "a backup that has the whole state")
     assert graph.ends == []
 

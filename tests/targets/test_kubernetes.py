@@ -153,6 +153,8 @@ def test_a_stateful_operator_is_two_pods_on_different_hosts_of_which_one_goes_at
     one = found("StatefulSet", "sentiment-count")
     assert one["spec"]["replicas"] == 2
     assert one["spec"]["podManagementPolicy"] == "Parallel"
+    # What is new takes over the state before what is old goes.
+    assert one["spec"]["minReadySeconds"] == 10
     pod = one["spec"]["template"]["spec"]
     (term,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     assert term["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"

@@ -85,7 +85,8 @@ def page(browser: Browser, console: list[str]) -> Iterator[Page]:
     page.set_default_timeout(20_000)
 
     def told(message: ConsoleMessage) -> None:
-        if message.type in ("warning", "error"):
+        # Of interfaces of the machine, which Docker makes for others, Chromium tells each.
+        if message.type in ("warning", "error") and "ERR_NETWORK_CHANGED" not in message.text:
             console.append(f"{message.type}: {message.text}")
 
     page.on("console", told)

@@ -76,6 +76,9 @@ _LIMITS = {
 _USER = 10001
 """Who the pods run as: the token must be its reader's own file."""
 
+_STATE_SECONDS = 10
+"""Seconds that a new pod of a stateful operator is given to take over the state."""
+
 _TOKEN_FOLDER = "/run/earg"  # noqa: S105
 _TOKEN_FILE = f"{_TOKEN_FOLDER}/token"
 
@@ -239,6 +242,9 @@ def _stateful_set(
             "replicas": replicas,
             # None is ready before all are there.
             "podManagementPolicy": "Parallel",
+            # A backup has its primary's state a while after it is ready: no rollout replaces the
+            # primary before.
+            **({"minReadySeconds": _STATE_SECONDS} if operator.stateful else {}),
             "selector": {"matchLabels": _selector(graph, name)},
             "template": _template(own, annotations, pod),
         },

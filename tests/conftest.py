@@ -1,0 +1,64 @@
+"""How the tests are divided among processes, and what several folders share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.engines.docker_machines import Machine
+
+HERE = Path(__file__).parent
+
+TOGETHER = ("e2e/test_docker_engine.py", "engines/", "containers/", "www/", "e2e/test_live_view.py")
+"""What makes network interfaces, as Docker does, and what has a browser: done by one process, one
+after the other. Chromium gives up what it is loading when an interface comes or goes."""
+
+FIRST = ("e2e/", "network/", "hogar_provider/test_airflow.py", "hogar_provider/test_api")
+"""Then what takes long, so that no process has it left at the end."""
+
+IMAGES = {"test/greet:1": "Greet", "test/count:1": "Count"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each file is one process's, for ``--dist loadgroup``: many start something for all of their
+    tests, and some go on where the test before has ended."""
+    for item in items:
+        path = item.path.relative_to(HERE).as_posix()
+        together = path.startswith(TOGETHER) and item.get_closest_marker("slow") is not None
+        item.add_marker(pytest.mark.xdist_group("network" if together else path))
+    items.sort(key=lambda item: _rank(item.path.relative_to(HERE).as_posix()))
+
+
+def _rank(path: str) -> int:
+    for rank, prefixes in enumerate((TOGETHER, FIRST)):
+        if path.startswith(prefixes):
+            return rank
+    return 2
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[list[Machine]]:
+    """Two machines whose Docker daemons have ``hogar/node`` and the models' images."""
+    from tests.containers import docker_host
+    from tests.engines.docker_machines import share_images, two_machines
+
+    # Not pytest's own folder: it would keep some hundred megabytes.
+    folder = Path(tempfile.mkdtemp(prefix="hogar-docker-"))
+    try:
+        with two_machines(folder) as machines:
+            first, second = (machine.docker for machine in machines)
+            first.make_node_image(folder)
+            models = Path(docker_host.__file__).parent / "models.py"
+            for image, name in IMAGES.items():
+                first.make_model_image(folder / name, image, models, name)
+            share_images(first, second, (docker_host.NODE_IMAGE, *IMAGES))
+            yield machines
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
