@@ -365,7 +365,7 @@ async def run(home: Home, engine: Engine, idle_end: float | None) -> None:
         log.info("agent %d has stopped", os.getpid())
 
 
-def _take_lock(home: Home) -> TextIO | None:
+def take_lock(home: Home) -> TextIO | None:
     """The agent's lock, or None where another agent holds it."""
     file = home.lock.open("a", encoding="utf-8")
     try:
@@ -413,7 +413,7 @@ def main(arguments: list[str] | None = None) -> int:
         _detach()
     forgive_output()
     try:
-        lock = _take_lock(home)
+        lock = take_lock(home)
     except OSError as error:
         print(f"{home.lock} cannot be opened: {error.strerror}", file=sys.stderr)
         return 1

@@ -23,6 +23,7 @@ from earg.channel import open_channel
 from earg.child import Child, LogError
 from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
 from earg.deployed import DeploymentError, Tell
+from earg.draining import wait_until_drained
 from earg.environment import QUIET, process_environment
 from earg.extras import Extras
 from earg.graph_requests import recorded_by, requests_in
@@ -52,6 +53,7 @@ from earg.sampling import Sampling
 from earg.security import security
 from earg.sender import FRONTEND_NAME
 from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
+from earg.together import all_of
 from earg.warning import Warnings
 
 log = logging.getLogger(__name__)
@@ -83,10 +85,6 @@ RUNS = "it runs and answers"
 
 POLL_INTERVAL = 0.05
 """Seconds between looks at a node that is not ready yet."""
-
-REFUSING = 1.0
-"""Seconds that a drained graph's frontend still refuses requests. A client whose last reply came at
-the end sends its next one on the same connection: stopped at once, the frontend would reset it."""
 
 
 STATE_INTERVAL = 0.5
@@ -359,7 +357,7 @@ class Deployment:
                 left = max(1.0, deadline - time.monotonic())
                 self._starting.update(pairs)
                 try:
-                    await _start_all(pairs, implementation, left)
+                    await all_of([pair.start(implementation, left) for pair in pairs])
                     if present is None:
                         node = RunningNode(index, spec, implementation, pairs, self)
                         self._nodes[index] = node
@@ -1197,25 +1195,15 @@ class Deployment:
         self._set_draining(True)
         stays_closed = False
         try:
-            left = await self._wait_until_drained(timeout)
+            left = await wait_until_drained(
+                lambda: self._admit(False), lambda: self._closed, timeout
+            )
             stays_closed = left == 0 or force
         except StartError as error:
             raise DeploymentError(f"graph {self.name} cannot be drained: {error}") from None
         finally:
             if not stays_closed and not self._closed:
                 await asyncio.shield(self._start(self._reopen()))
-        return left
-
-    async def _wait_until_drained(self, timeout: float) -> int:
-        deadline = time.monotonic() + timeout
-        left = await self._admit(False)
-        while left and not self._closed and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_INTERVAL)
-            # One that has died is brought back with nothing in it.
-            with contextlib.suppress(StartError):
-                left = await self._admit(False)
-        if left == 0 and not self._closed:
-            await asyncio.sleep(REFUSING)
         return left
 
     async def _reopen(self) -> None:
@@ -1299,21 +1287,6 @@ class LocalEngine:
     ) -> Deployment:
         """A graph of this machine; see :class:`Deployment`."""
         return Deployment(name, version, plan, folder, self._commands, changed, tell, record)
-
-
-async def _start_all(
-    pairs: Sequence[RunningPair], implementation: Implementation, timeout: float
-) -> None:
-    """Start all pairs at once; the first failure cancels the others and is raised by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for pair in pairs:
-                group.create_task(pair.start(implementation, timeout))
-    except BaseExceptionGroup as group_of_errors:
-        errors = group_of_errors.exceptions
-    else:
-        return
-    raise errors[0]
 
 
 def _http_ip() -> str:

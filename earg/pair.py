@@ -34,6 +34,7 @@ from earg.protos import (
 )
 from earg.status import SERVING, NodeState, PairStatus, PingStatus, QueueLoad, Role
 from earg.status_wire import read_load
+from earg.together import all_of
 
 TRACEBACK_LINES = 60
 """Lines of a process's log that are shown when it could not start."""
@@ -107,22 +108,6 @@ async def wait_until_up(
     if child.exit_code == ADDRESS_IN_USE:
         raise AddressTakenError(f"the address of {what} is taken", tail)
     raise StartError(f"{what} {child.describe_exit()}", tail)
-
-
-async def _all(waits: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Await all; the first failure cancels the others and is raised by itself."""
-    if len(waits) == 1:
-        await waits[0]
-        return
-    try:
-        async with asyncio.TaskGroup() as group:
-            for wait in waits:
-                group.create_task(wait)
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    else:
-        return
-    raise first
 
 
 def _has_answered(what: str, asking: asyncio.Future[object]) -> bool:
@@ -299,7 +284,7 @@ class RunningPair:
             for wait in waits:
                 wait.close()
             raise
-        await _all(waits)
+        await all_of(waits)
         await self._wait_for_proxy(self.proxy)
         self._has_served = True
 
@@ -307,7 +292,7 @@ class RunningPair:
         """Start the models that do not run anew, beside a proxy that runs on; raises
         :class:`StartError`."""
         self._failure = ""
-        await _all(await self._start_models(implementation, timeout))
+        await all_of(await self._start_models(implementation, timeout))
 
     async def _start_models(
         self, implementation: Implementation, timeout: float

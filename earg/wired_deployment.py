@@ -25,6 +25,7 @@ from earg.addresses import EARG_PORTS, Ports
 from earg.answered import answered
 from earg.config import NodeSpec, StaticConfig
 from earg.deployed import DeploymentError, Tell
+from earg.draining import wait_until_drained
 from earg.extras import Extras
 from earg.graph_requests import recorded_by, requests_in
 from earg.graph_statistics import graph_statistics, set_batch_limit
@@ -40,6 +41,7 @@ from earg.sampling import Sampling
 from earg.security import security
 from earg.status import SERVING, GraphStatus, NodeStatus, PingStatus, Role
 from earg.survey import Survey
+from earg.together import all_of
 from earg.warning import Warnings
 from earg.wired_keeper import Keeper
 from earg.wired_node import WiredNode, WiredPair
@@ -57,9 +59,6 @@ STATE_INTERVAL = 0.5
 
 WIRE_TIMEOUT = 25.0
 """Seconds until every proxy has the graph, once it has its model."""
-
-REFUSING = 1.0
-"""Seconds that a drained graph's frontend still refuses requests; see :mod:`earg.deployment`."""
 
 
 class WiredDeployment:
@@ -391,7 +390,7 @@ class WiredDeployment:
                 found = await self._starts.start(order, {pair.found.host for pair in pairs})
                 pairs.append(WiredPair(number, found, Role.PRIMARY if not pairs else Role.BACKUP))
                 waits.append((order, found))
-            await _all([self._starts.wait_for_model(*one, timeout) for one in waits])
+            await all_of([self._starts.wait_for_model(*one, timeout) for one in waits])
         except BaseException:
             await asyncio.shield(self._starts.discard(index, *numbers))
             raise
@@ -681,7 +680,9 @@ class WiredDeployment:
         self._set_draining(True)
         stays_closed = False
         try:
-            left = await self._wait_until_drained(timeout)
+            left = await wait_until_drained(
+                lambda: self._admit(False), lambda: self._closed, timeout
+            )
             stays_closed = left == 0 or force
         except StartError as error:
             raise DeploymentError(f"graph {self.name} cannot be drained: {error}") from None
@@ -689,18 +690,6 @@ class WiredDeployment:
             self._drained = stays_closed
             if not stays_closed and not self._closed:
                 await asyncio.shield(self.begin(self._reopen()))
-        return left
-
-    async def _wait_until_drained(self, timeout: float) -> int:
-        deadline = time.monotonic() + timeout
-        left = await self._admit(False)
-        while left and not self._closed and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_INTERVAL)
-            # One that has died is brought back with nothing in it.
-            with contextlib.suppress(StartError):
-                left = await self._admit(False)
-        if left == 0 and not self._closed:
-            await asyncio.sleep(REFUSING)
         return left
 
     async def _reopen(self) -> None:
@@ -757,19 +746,6 @@ class WiredDeployment:
             raise StartError(str(error), error.log) from None
         finally:
             self.changed()
-
-
-async def _all(waits: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Await all; the first failure cancels the others and is raised by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for wait in waits:
-                group.create_task(wait)
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    else:
-        return
-    raise first
 
 
 class WiredEngine:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import hashlib
 import importlib
 import logging
@@ -129,16 +128,6 @@ class _Supervisor:
                     child.kill()
 
 
-def _take_lock(home: Home) -> TextIO | None:
-    file = home.lock.open("a", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
-
-
 def _supervise(home: Home, engine: str, settings: str, detach: bool) -> int:
     if detach:
         if os.fork() > 0:
@@ -146,7 +135,9 @@ def _supervise(home: Home, engine: str, settings: str, detach: bool) -> int:
         os.setsid()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-    lock = _take_lock(home)
+    from earg.agent import take_lock
+
+    lock = take_lock(home)
     if lock is None:
         print(f"an agent runs in {home.path} already", file=sys.stderr)
         return 0
