@@ -5,7 +5,7 @@
 # Tests wait much: three processes are good for two cores. Each file is one process's, see
 # tests/conftest.py.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && n=3; [ $$n -gt 4 ] && n=4; echo $$n)
-PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n $(WORKERS)
 .PHONY: help setup demo demo-training test test-fast test-www kind-test lint lock clean
 
 help: ## list the targets

@@ -328,7 +328,9 @@ class WiredNode:
         states = [one.state for one in found]
         reasons = [f"{one.role.value}: {one.reason}" for one in found if one.reason]
         view = pairs[0].view
-        backed = len(pairs) == 2 and view is not None and view.synced
+        # One that has just been put elsewhere has no state before the wiring knows of it.
+        known = all(pair.view is None or pair.view.place == pair.found.place for pair in pairs)
+        backed = len(pairs) == 2 and view is not None and view.synced and known
         state = states[0]
         if state is NodeState.DEAD and (self.moving or set(states) != {NodeState.DEAD}):
             # Its backup is about to take over, or it is being started elsewhere.

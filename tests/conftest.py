@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,14 +25,23 @@ FIRST = ("e2e/", "network/", "hogar_provider/test_airflow.py", "hogar_provider/t
 IMAGES = {"test/greet:1": "Greet", "test/count:1": "Count"}
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each file is one process's: many start something for all of their tests, and some go on where
+    the test before has ended."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0].removeprefix("tests/")
+            return "together" if path.startswith(TOGETHER) else path
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each file is one process's, for ``--dist loadgroup``: many start something for all of their
-    tests, and some go on where the test before has ended."""
-    for item in items:
-        path = item.path.relative_to(HERE).as_posix()
-        together = path.startswith(TOGETHER) and item.get_closest_marker("slow") is not None
-        item.add_marker(pytest.mark.xdist_group("network" if together else path))
+    """What takes long comes first."""
     items.sort(key=lambda item: _rank(item.path.relative_to(HERE).as_posix()))
 
 

@@ -203,10 +203,15 @@ def test_a_graph_on_a_platform_is_changed_adopted_and_drained(engine: Engine) ->
     assert engine.graph().url == graph.url
     assert asking.check(0) > 50
 
-    nodes = client.statistics("g", history_seconds=30).nodes
+    nodes = client.statistics("g").nodes
     assert limits() == [16, 4]
     assert all(node.state in SERVING and not node.processes for node in nodes)
-    assert sum(one.requests for one in nodes[0].history) > 0
+
+    def seen() -> int:
+        return sum(one.requests for one in client.statistics("g", 60).nodes[0].history)
+
+    # A second counts when it is over.
+    engine.until(seen, "the history has requests", 15)
     assert client.plan("g") == (batched, "")
     assert client.requests("g") == (0, ())
     assert "wired_models:Count is constructed" in client.node_log("g", SECOND)
