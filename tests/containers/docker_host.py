@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.local_images import PYTHON, write_node_image
+from tests.containers.local_images import PYTHON, SITE, write_node_image
 from udgl.targets._pairs import NODE_IMAGE
 
 FLAGS = (
@@ -80,7 +80,9 @@ class DockerHost:
         archive = folder / "node.tar"
         write_node_image(archive, {})
         settings = (
-            f"ENV PATH={PYTHON}/bin:/bin PYTHONHOME={PYTHON} LD_LIBRARY_PATH={PYTHON}/lib "
+            # Debian's Python looks for packages elsewhere than others do.
+            f"ENV PATH={PYTHON}/bin:/bin PYTHONHOME={PYTHON} PYTHONPATH={SITE} "
+            f"LD_LIBRARY_PATH={PYTHON}/lib "
             "PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR EARG_FOLDER=/models"
         )
         changes = [settings, "WORKDIR /models", 'CMD ["python", "-m", "earg.model"]']
