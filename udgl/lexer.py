@@ -33,7 +33,7 @@ class ContextLexer(Lexer):
         ignored = "|".join(
             t.pattern.to_regexp() for t in conf.terminals if t.name in set(conf.ignore)
         )
-        self._skip = f"(?:{ignored})?+"
+        self._skip = f"(?>(?:{ignored})?)"
         # Higher priority first; sorted() keeps the grammar's order otherwise.
         self._patterns = {
             t.name: t.pattern.to_regexp()

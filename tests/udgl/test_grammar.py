@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from lark import Lark
@@ -15,6 +16,8 @@ from udgl.places import SECTIONS as OPENERS
 from udgl.places import keyword
 from udgl.vocabulary import BLOCKS, CASES, ENTRIES, FACTORS, SECTIONS
 from udgl.writing import dumps
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,3 +101,15 @@ def test_a_word_of_the_language_is_a_name_wherever_a_name_can_stand(word: str) -
         graph, found = examine(text)
         assert graph is not None, (flow, found)
         assert word in {name for edge in graph.edges() for name in edge}
+
+
+def test_no_group_has_a_possessive_quantifier() -> None:
+    # Python before 3.11.5, which Debian has, matches it wrongly (CPython issue 106052).
+    files = [*(ROOT / "udgl").rglob("*.lark"), *(ROOT / "udgl").rglob("*.py")]
+    lines = [
+        f"{file.name}:{number}: {line.strip()}"
+        for file in (*files, *(ROOT / "earg").rglob("*.py"))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"\)[?*+]\+", line)
+    ]
+    assert lines == []

@@ -132,13 +132,13 @@ _STEP_KINDS = (
     *(Kind.MODIFIER, Kind.SPACE, Kind.NUMBER),
 )
 _WEIGHT = re.compile(r"-?\d+(?:\.\d+)?[^\S\r\n]*%(?![^\s,#])")
-_STRING = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*+"?')
+_STRING = re.compile(r'"(?>(?:[^"\\\r\n]|\\[^\r\n])*)"?')
 _TEXT = re.compile(r"[^\r\n#]+")
 _CONDITION_WORD = re.compile(
     r"(?P<comparison>[=!<>~]+)|(?P<number>-?\d[\d.]*+(?:[eE][+-]?\d+)?(?![\w]))"
     r'|(?P<value>[^\s,#"=!<>~]+)'
 )
-_PAIR = re.compile(r'([^\s,#"=]*=)("(?:[^"\\\r\n]|\\[^\r\n])*+"|[^\s,#"]*)(?![^\s,#])')
+_PAIR = re.compile(r'([^\s,#"=]*=)("(?>(?:[^"\\\r\n]|\\[^\r\n])*)"|[^\s,#"]*)(?![^\s,#])')
 _END = r"(?![^\s,#])"
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?" + _END)
 _FORMS = {
