@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,13 @@ FIRST = ("e2e/", "network/", "hogar_provider/test_airflow.py", "hogar_provider/t
 """Then what takes long, so that no process has it left at the end."""
 
 IMAGES = {"test/greet:1": "Greet", "test/count:1": "Count"}
+
+
+def pytest_configure() -> None:
+    """Who starts the tests in the background of a shell has them ignore SIGINT, and what they start
+    would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

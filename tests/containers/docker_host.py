@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ Greet -> Count
 """
 """What the tests run: of the models in ``models.py``."""
 
-START_TIMEOUT = 45.0
+STARTS, START_TIMEOUT = 3, 45.0
 
 MODEL_DOCKERFILE = """\
 FROM {base}
@@ -99,6 +99,45 @@ class DockerHost:
         self.run("docker", "build", "-q", "-t", image, ".", cwd=folder)
 
 
+def start_daemon(
+    command: Sequence[str], folder: Path, flags: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start ``dockerd`` by that command, with all that it has in ``folder``, and wait until it
+    answers; skips where it does not. It gives its containerd 15 s, which is little on a machine
+    that does much else, so it is tried three times."""
+    host, log = DockerHost(folder / "docker.sock"), folder / "dockerd.log"
+    for _ in range(STARTS):
+        (folder / "pid").unlink(missing_ok=True)
+        with log.open("ab") as output:
+            daemon = subprocess.Popen(
+                [
+                    *command,
+                    *FLAGS,
+                    f"--data-root={folder / 'data'}",
+                    f"--exec-root={folder / 'exec'}",
+                    f"--pidfile={folder / 'pid'}",
+                    f"--host=unix://{host.socket}",
+                    *flags,
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline and daemon.poll() is None:
+            asked = subprocess.run(
+                ["docker", "info"], env=host.environment(), capture_output=True, check=False
+            )
+            if asked.returncode == 0:
+                return daemon
+            time.sleep(0.2)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(daemon.pid, signal.SIGKILL)
+        daemon.wait()
+    last = log.read_text(errors="replace").splitlines()[-1:]
+    pytest.skip(f"dockerd does not start on this machine: {' '.join(last)[:300]}")
+
+
 def compose_command() -> list[str]:
     """Docker Compose, as a plugin or by itself; skips where there is none."""
     if shutil.which("docker"):
@@ -115,35 +154,9 @@ def docker_host(folder: Path) -> Iterator[DockerHost]:
     """A daemon with its data in ``folder``; skips where none can be started."""
     if not shutil.which("dockerd") or not shutil.which("docker") or os.geteuid() != 0:
         pytest.skip("no dockerd to start here: apt-get install docker.io, and be root")
-    socket, log = folder / "docker.sock", folder / "dockerd.log"
-    with log.open("wb") as output:
-        daemon = subprocess.Popen(
-            [
-                "dockerd",
-                *FLAGS,
-                f"--data-root={folder / 'data'}",
-                f"--exec-root={folder / 'exec'}",
-                f"--pidfile={folder / 'pid'}",
-                f"--host=unix://{socket}",
-            ],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    host = DockerHost(socket)
+    daemon = start_daemon(["dockerd"], folder)
     try:
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline and daemon.poll() is None:
-            asked = subprocess.run(
-                ["docker", "info"], env=host.environment(), capture_output=True, check=False
-            )
-            if asked.returncode == 0:
-                break
-            time.sleep(0.3)
-        else:
-            last = log.read_text(errors="replace").splitlines()[-1:]
-            pytest.skip(f"dockerd does not start on this machine: {' '.join(last)[:300]}")
-        yield host
+        yield DockerHost(folder / "docker.sock")
     finally:
         daemon.terminate()
         try:

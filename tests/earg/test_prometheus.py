@@ -287,7 +287,7 @@ def test_prometheus_finds_what_runs_and_counts_what_was_sent(
     assert not prometheus.query('{exported_node!=""}')
     assert not prometheus.query('{limit_set_by!=""}')
     rules = prometheus.ask("rules")["groups"][0]["rules"]
-    assert len(rules) == 10
+    assert len(rules) == 11
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
 
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ import pytest
 
 from hogar_provider.engines.docker_settings import DockerHost as EngineHost
 from hogar_provider.engines.docker_settings import DockerTls
-from tests.containers.docker_host import FLAGS, START_TIMEOUT, DockerHost
+from tests.containers.docker_host import DockerHost, start_daemon
 from tests.earg.authority import Authority
 
 STOP_TIMEOUT = 20.0
@@ -85,37 +84,9 @@ class Machine:
 
     def start(self) -> None:
         """Start the daemon, and wait until it answers; skips where it does not."""
-        (self.folder / "pid").unlink(missing_ok=True)
-        log = self.folder / "dockerd.log"
-        with log.open("ab") as output:
-            self.daemon = subprocess.Popen(
-                [
-                    # `ip netns exec` would hide the control groups.
-                    *("nsenter", f"--net=/run/netns/{self.namespace}", "dockerd"),
-                    *FLAGS,
-                    f"--data-root={self.folder / 'data'}",
-                    f"--exec-root={self.folder / 'exec'}",
-                    f"--pidfile={self.folder / 'pid'}",
-                    f"--host=unix://{self.docker.socket}",
-                    *self._tls_flags(),
-                ],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline and self.daemon.poll() is None:
-            asked = subprocess.run(
-                ["docker", "info"],
-                env=self.docker.environment(),
-                capture_output=True,
-                check=False,
-            )
-            if asked.returncode == 0:
-                return
-            time.sleep(0.2)
-        last = log.read_text(errors="replace").splitlines()[-1:]
-        pytest.skip(f"dockerd does not start on this machine: {' '.join(last)[:300]}")
+        # `ip netns exec` would hide the control groups.
+        command = ["nsenter", f"--net=/run/netns/{self.namespace}", "dockerd"]
+        self.daemon = start_daemon(command, self.folder, self._tls_flags())
 
     def kill(self) -> None:
         """End everything that runs there, at once."""
