@@ -158,10 +158,10 @@ def test_a_forced_drain_stops_the_graph_when_its_time_has_passed(
     assert 4 <= left <= 6
     assert agent.graphs() == ()
     assert [process.pid for process in processes_in(home)] == [agent.hello()[1]]
-    # They fail, and not silently.
-    for reply in replies[-2:]:
-        with pytest.raises((urllib.error.URLError, ConnectionError)):
-            reply.result(timeout=20)
+    # They fail, and not silently; one may have been answered while it was stopped.
+    errors = [error for reply in replies if (error := reply.exception(timeout=20)) is not None]
+    assert left - 1 <= len(errors) <= 6
+    assert all(isinstance(error, (urllib.error.URLError, ConnectionError)) for error in errors)
 
 
 def test_a_graph_whose_agent_is_killed_while_it_drains_serves_again(
