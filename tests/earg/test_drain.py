@@ -158,9 +158,9 @@ def test_a_forced_drain_stops_the_graph_when_its_time_has_passed(
     assert 4 <= left <= 6
     assert agent.graphs() == ()
     assert [process.pid for process in processes_in(home)] == [agent.hello()[1]]
-    # They fail, and not silently; one may have been answered while it was stopped.
+    # They fail, and not silently; some may have been answered while it was stopped.
     errors = [error for reply in replies if (error := reply.exception(timeout=20)) is not None]
-    assert left - 1 <= len(errors) <= 6
+    assert 2 <= len(errors) <= left
     assert all(isinstance(error, (urllib.error.URLError, ConnectionError)) for error in errors)
 
 
