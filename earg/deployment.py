@@ -21,13 +21,12 @@ from earg import ledger, recovery_sequence, replacement
 from earg.addresses import AddressPool, Ports, is_free
 from earg.channel import open_channel
 from earg.child import Child, LogError
-from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, StaticConfig, write_runtime
+from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, write_runtime
 from earg.deployed import DeploymentError, Tell
+from earg.deployed_graph import DeployedGraph
 from earg.draining import wait_until_drained
 from earg.environment import QUIET, process_environment
-from earg.extras import Extras
 from earg.graph_requests import recorded_by, requests_in
-from earg.graph_statistics import graph_statistics, set_batch_limit
 from earg.heartbeat import LOOK_INTERVAL, Heartbeat, Watched
 from earg.home import replace_file
 from earg.http_listener import listen
@@ -49,7 +48,6 @@ from earg.pair import (
 from earg.plan import Plan
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
 from earg.recovery_sequence import Neighbour
-from earg.sampling import Sampling
 from earg.security import security
 from earg.sender import FRONTEND_NAME
 from earg.status import SERVING, GraphStatus, NodeState, NodeStatus, PingStatus, Role
@@ -91,7 +89,7 @@ STATE_INTERVAL = 0.5
 """Seconds between looks for changes of state that do not announce themselves."""
 
 
-class Deployment:
+class Deployment(DeployedGraph[RunningNode]):
     """A graph on its way up, serving, or on its way down.
 
     Nodes are deployed in any order and in parallel; :meth:`wire` needs all of them.
@@ -236,29 +234,11 @@ class Deployment:
             # Among those that were ended were perhaps some that still held requests.
             await self.replay()
 
-    @property
-    def config(self) -> StaticConfig:
-        """The graph as it is being deployed."""
-        return self.plan.config
-
-    @property
-    def extras(self) -> Extras:
-        """What it says beyond EARG's config."""
-        return self.plan.extras
-
     def replan(self, version: str, plan: Plan) -> None:
         """Deploy another plan of the same topology from now on: what differs is replaced node by
         node by :meth:`deploy`, and :meth:`wire` makes its version the graph's."""
         self.next_version, self.plan = version, plan
         self.changed()
-
-    def has_topology_of(self, config: StaticConfig) -> bool:
-        """Whether ``config`` has the same nodes in the same order, and the same edges."""
-
-        def topology(one: StaticConfig) -> tuple[object, ...]:
-            return tuple((n.name, n.stateful) for n in one.nodes), one.dist, one.reduce
-
-        return topology(self.config) == topology(config)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -267,29 +247,6 @@ class Deployment:
         return task
 
     # --- nodes ------------------------------------------------------------------------------
-
-    def spec(self, index: int) -> NodeSpec:
-        """The node's line of the config; raises :class:`DeploymentError`."""
-        if not 1 <= index <= len(self.config.nodes):
-            raise DeploymentError(
-                f"graph {self.name} has {len(self.config.nodes)} nodes, there is no node {index}"
-            )
-        return self.config.nodes[index - 1]
-
-    @property
-    def nodes(self) -> list[RunningNode]:
-        """Those that are deployed."""
-        return list(self._nodes.values())
-
-    def node(self, index: int) -> RunningNode:
-        """The node as deployed; raises :class:`DeploymentError`."""
-        spec = self.spec(index)
-        try:
-            return self._nodes[index]
-        except KeyError:
-            raise DeploymentError(
-                f"{spec.name} of graph {self.name} is not deployed; deploy it first"
-            ) from None
 
     def process(self, index: int, *, proxy: bool = False, backup: bool = False) -> Child | None:
         """The model of a node's primary, or its proxy, or that of its backup; of index 0 the
@@ -1148,12 +1105,6 @@ class Deployment:
         child = self.process(index, proxy=proxy, backup=backup)
         return ("", "") if child is None else (child.tail(lines), str(child.log))
 
-    async def statistics(
-        self, history_seconds: int, sampling: Sampling, only: int = 0
-    ) -> hogar_pb2.GraphStatistics:
-        """What its nodes tell of themselves; see :mod:`earg.graph_statistics`."""
-        return await graph_statistics(self, history_seconds, sampling, only)
-
     async def requests(self, most: int) -> hogar_pb2.RequestsReply:
         """The oldest requests in it; see :mod:`earg.graph_requests`."""
         return await requests_in(self, most)
@@ -1161,12 +1112,6 @@ class Deployment:
     async def recorded(self, most: int) -> hogar_pb2.TracesReply:
         """The newest requests whose way was recorded."""
         return await recorded_by(self, most)
-
-    async def set_batch_limit(
-        self, index: int, limit: hogar_pb2.BatchLimit
-    ) -> hogar_pb2.BatchLimit:
-        """Set a node's batch limit; what was set before. Raises :class:`DeploymentError`."""
-        return await set_batch_limit(self.node(index), limit)
 
     def targets(self) -> list[MetricsTarget]:
         """What Prometheus is to scrape of it."""
@@ -1205,13 +1150,6 @@ class Deployment:
             if not stays_closed and not self._closed:
                 await asyncio.shield(self._start(self._reopen()))
         return left
-
-    async def _reopen(self) -> None:
-        self._set_draining(False)
-        try:
-            await self._admit(True)
-        except StartError as error:
-            log.warning("%s", error)
 
     def _set_draining(self, draining: bool) -> None:
         self.draining = draining

@@ -23,12 +23,11 @@ import grpc.aio
 
 from earg.addresses import EARG_PORTS, Ports
 from earg.answered import answered
-from earg.config import NodeSpec, StaticConfig
+from earg.config import NodeSpec
 from earg.deployed import DeploymentError, Tell
+from earg.deployed_graph import DeployedGraph
 from earg.draining import wait_until_drained
-from earg.extras import Extras
 from earg.graph_requests import recorded_by, requests_in
-from earg.graph_statistics import graph_statistics, set_batch_limit
 from earg.images import Implementation
 from earg.ledger import GraphRecord, PlaceRecord
 from earg.metrics_targets import MetricsTarget
@@ -37,7 +36,6 @@ from earg.pair_starts import PairStarts
 from earg.plan import Plan
 from earg.platform import FrontendFound, PairFound, PairOrder, Part, Platform, PlatformError
 from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
-from earg.sampling import Sampling
 from earg.security import security
 from earg.status import SERVING, GraphStatus, NodeStatus, PingStatus, Role
 from earg.survey import Survey
@@ -61,7 +59,7 @@ WIRE_TIMEOUT = 25.0
 """Seconds until every proxy has the graph, once it has its model."""
 
 
-class WiredDeployment:
+class WiredDeployment(DeployedGraph[WiredNode]):
     """A graph on its way up, serving, or on its way down; see :class:`earg.deployed.Deployed`."""
 
     def __init__(
@@ -249,16 +247,6 @@ class WiredDeployment:
             if not self._closed:
                 await self._start_frontend()
 
-    @property
-    def config(self) -> StaticConfig:
-        """The graph as it is being deployed."""
-        return self.plan.config
-
-    @property
-    def extras(self) -> Extras:
-        """What it says beyond EARG's config."""
-        return self.plan.extras
-
     def views(self, index: int) -> Sequence[PairView]:
         """The node's pairs as the wiring has seen them last, the primary first."""
         if self._wiring is None or self._closed:
@@ -283,37 +271,6 @@ class WiredDeployment:
         """Deploy another plan of the same topology from now on."""
         self.next_version, self.plan = version, plan
         self.changed()
-
-    def has_topology_of(self, config: StaticConfig) -> bool:
-        """Whether ``config`` has the same nodes in the same order, and the same edges."""
-
-        def topology(one: StaticConfig) -> tuple[object, ...]:
-            return tuple((n.name, n.stateful) for n in one.nodes), one.dist, one.reduce
-
-        return topology(self.config) == topology(config)
-
-    def spec(self, index: int) -> NodeSpec:
-        """The node's line of the config; raises :class:`DeploymentError`."""
-        if not 1 <= index <= len(self.config.nodes):
-            raise DeploymentError(
-                f"graph {self.name} has {len(self.config.nodes)} nodes, there is no node {index}"
-            )
-        return self.config.nodes[index - 1]
-
-    @property
-    def nodes(self) -> list[WiredNode]:
-        """Those that are deployed."""
-        return list(self._nodes.values())
-
-    def node(self, index: int) -> WiredNode:
-        """The node as deployed; raises :class:`DeploymentError`."""
-        spec = self.spec(index)
-        try:
-            return self._nodes[index]
-        except KeyError:
-            raise DeploymentError(
-                f"{spec.name} of graph {self.name} is not deployed; deploy it first"
-            ) from None
 
     async def deploy(
         self,
@@ -603,12 +560,6 @@ class WiredDeployment:
         except PlatformError as error:
             raise DeploymentError(str(error)) from None
 
-    async def statistics(
-        self, history_seconds: int, sampling: Sampling, only: int = 0
-    ) -> hogar_pb2.GraphStatistics:
-        """What its nodes tell of themselves; see :mod:`earg.graph_statistics`."""
-        return await graph_statistics(self, history_seconds, sampling, only)
-
     @property
     def frontend_address(self) -> str:
         """Where its frontend takes gRPC."""
@@ -627,12 +578,6 @@ class WiredDeployment:
         """The newest requests whose way was recorded."""
         self._wired_first()
         return await recorded_by(self, most)
-
-    async def set_batch_limit(
-        self, index: int, limit: hogar_pb2.BatchLimit
-    ) -> hogar_pb2.BatchLimit:
-        """Set a node's batch limit; what was set before. Raises :class:`DeploymentError`."""
-        return await set_batch_limit(self.node(index), limit)
 
     def targets(self) -> list[MetricsTarget]:
         """What Prometheus is to scrape of it."""
@@ -691,13 +636,6 @@ class WiredDeployment:
             if not stays_closed and not self._closed:
                 await asyncio.shield(self.begin(self._reopen()))
         return left
-
-    async def _reopen(self) -> None:
-        self._set_draining(False)
-        try:
-            await self._admit(True)
-        except StartError as error:
-            log.warning("%s", error)
 
     def _set_draining(self, draining: bool) -> None:
         self.draining = draining
