@@ -26,7 +26,7 @@ import grpc.aio
 
 from earg import ledger
 from earg.agent_calls import EVENTS_KEPT as EVENTS_KEPT
-from earg.agent_calls import AgentCalls, Context, time_left
+from earg.agent_calls import AgentCalls, Context, NodeStarts
 from earg.command_settings import read_commands
 from earg.config import ConfigError
 from earg.deployed import Deployed, DeploymentError, Engine
@@ -58,17 +58,10 @@ DRAIN_TIMEOUT = 10.0
 """Seconds in which a graph that is taken down for another of its name may answer what it has
 accepted."""
 
-LONGEST_START = 24 * 3600.0
-"""Seconds that a node may be given to come up."""
-
-DEADLINE_SLACK = 0.25
-"""A call that is cancelled so many seconds before its deadline, or later, was not cancelled by its
-client: that one's clock was ahead."""
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,199}\Z")
 
 
-class Agent(AgentCalls):
+class Agent(AgentCalls, NodeStarts):
     """The deployed graphs of one engine, by name, and the calls that change them."""
 
     def __init__(self, home: Home, engine: Engine, stop: Callable[[], None]) -> None:
@@ -184,27 +177,6 @@ class Agent(AgentCalls):
         return True
 
     # --- calls ------------------------------------------------------------------------------
-
-    async def DeployNode(
-        self, request: hogar_pb2.DeployNodeRequest, context: Context
-    ) -> hogar_pb2.DeployNodeReply:
-        if not request.start:
-            return await self._answer(context, self._deploy_node(request, time_left(context)))
-        limit = min(max(0.5, request.start_timeout), LONGEST_START)
-        try:
-            return await self._answer(
-                context,
-                self._starts.join(
-                    request.start,
-                    (lambda: self._deploy_node(request, limit)) if request.config else None,
-                    lambda: (context.time_remaining() or 0.0) < DEADLINE_SLACK,
-                ),
-            )
-        except KeyError:
-            await context.abort(
-                grpc.StatusCode.NOT_FOUND,
-                "no such start is under way: it was ended, or the agent is another one now",
-            )
 
     async def _deploy_node(
         self, request: hogar_pb2.DeployNodeRequest, timeout: float

@@ -20,6 +20,7 @@ from earg.config import ConfigError
 from earg.deployed import Deployed, DeploymentError
 from earg.extras import ExtrasError
 from earg.graph_statistics import ask_primary
+from earg.handover import Starts
 from earg.pair import StartError
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.sampling import Sampling
@@ -40,6 +41,13 @@ TIDYING_UP = 2.0
 
 LONGEST_DETAILS = 3000
 """Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
+
+LONGEST_START = 24 * 3600.0
+"""Seconds that a node may be given to come up."""
+
+DEADLINE_SLACK = 0.25
+"""A call that is cancelled so many seconds before its deadline, or later, was not cancelled by its
+client: that one's clock was ahead."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -85,16 +93,16 @@ class AgentCalls(hogar_pb2_grpc.AgentServicer):
             text = str(error)
             if isinstance(error, StartError) and error.log:
                 text += "\n" + error.log
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, _shortened(text))
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, shortened(text))
         except (ConfigError, ExtrasError) as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _shortened(str(error)))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, shortened(str(error)))
         except OSError as error:
             sentence = (
                 f"the agent cannot write {error.filename}: {error.strerror}"
                 if error.filename
                 else f"the agent: {error}"
             )
-            await context.abort(grpc.StatusCode.INTERNAL, _shortened(sentence))
+            await context.abort(grpc.StatusCode.INTERNAL, shortened(sentence))
         finally:
             self._last_call = time.monotonic()
 
@@ -220,11 +228,49 @@ class AgentCalls(hogar_pb2_grpc.AgentServicer):
         return await self._answer(context, work())
 
 
+class NodeStarts(hogar_pb2_grpc.AgentServicer):
+    """An agent whose starts of nodes may outlast the client that asks; see :mod:`earg.handover`."""
+
+    _starts: Starts[hogar_pb2.DeployNodeReply]
+
+    async def _answer(self, context: Context, work: Awaitable[T]) -> T:
+        """Run one call's work; what was wrong becomes the call's status, as a sentence."""
+        raise NotImplementedError
+
+    async def _deploy_node(
+        self, request: hogar_pb2.DeployNodeRequest, timeout: float
+    ) -> hogar_pb2.DeployNodeReply:
+        """Start the node within so many seconds."""
+        raise NotImplementedError
+
+    async def DeployNode(
+        self, request: hogar_pb2.DeployNodeRequest, context: Context
+    ) -> hogar_pb2.DeployNodeReply:
+        if not request.start:
+            return await self._answer(context, self._deploy_node(request, time_left(context)))
+        limit = min(max(0.5, request.start_timeout), LONGEST_START)
+        try:
+            return await self._answer(
+                context,
+                self._starts.join(
+                    request.start,
+                    (lambda: self._deploy_node(request, limit)) if request.config else None,
+                    lambda: (context.time_remaining() or 0.0) < DEADLINE_SLACK,
+                ),
+            )
+        except KeyError:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                "no such start is under way: it was ended, or the agent is another one now",
+            )
+
+
 def time_left(context: Context) -> float:
     """Seconds that the client still waits, less what tidying up and the answer need."""
     left = context.time_remaining()
     return 3600.0 if left is None else max(0.5, left - TIDYING_UP)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """The end of an error, as much as goes into a gRPC status."""
     return text if len(text) <= LONGEST_DETAILS else "...\n" + text[-LONGEST_DETAILS:]

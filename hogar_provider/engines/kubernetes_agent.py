@@ -25,6 +25,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import grpc.aio
 
+from earg.agent_calls import LONGEST_DRAIN, Context, NodeStarts, shortened, time_left
 from earg.config import ConfigError
 from earg.extras import ExtrasError
 from earg.handover import Starts
@@ -87,25 +88,11 @@ DRAIN_TIMEOUT = 10.0
 """Seconds in which a graph that is taken down for another of its name may answer what it has
 accepted."""
 
-LONGEST_DRAIN = 24 * 3600.0
-LONGEST_START = 24 * 3600.0
-"""Seconds that a drain, and a node's start, may take."""
-
-TIDYING_UP = 2.0
-"""Seconds before its client's deadline at which a call that waits ends."""
-
-DEADLINE_SLACK = 0.25
-"""A call that is cancelled so many seconds before its deadline, or later, was not cancelled by its
-client: that one's clock was ahead."""
-
 GRAPHS_AGE = 2.0
 """Seconds for which which graphs there are is known well enough to ask their wirings."""
 
 EVENTS_AGE = 2.0
 """Seconds for which what was read of events is new enough."""
-
-LONGEST_DETAILS = 3000
-"""Characters of an error that go into a gRPC status: its headers are limited to 8 KiB."""
 
 FIRST_PORT, PORTS = 20_000, 10_000
 """The ports of the loopback interface of which one leads to a frontend."""
@@ -113,11 +100,10 @@ FIRST_PORT, PORTS = 20_000, 10_000
 LONGEST_SOCKET = 100
 """Bytes of a Unix socket's path."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
 
 
-class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
+class KubernetesAgent(NodeStarts):
     """The calls of an agent for the graphs of one namespace."""
 
     def __init__(
@@ -301,28 +287,6 @@ class KubernetesAgent(hogar_pb2_grpc.AgentServicer):
         return hogar_pb2.HelloReply(
             version=version, pid=os.getpid(), home=str(self._home.path), engine=ENGINE
         )
-
-    async def DeployNode(
-        self, request: hogar_pb2.DeployNodeRequest, context: Context
-    ) -> hogar_pb2.DeployNodeReply:
-        if not request.start:
-            return await self._answer(context, self._deploy_node(request, time_left(context)))
-        limit = min(max(0.5, request.start_timeout), LONGEST_START)
-        try:
-            return await self._answer(
-                context,
-                self._starts.join(
-                    request.start,
-                    (lambda: self._deploy_node(request, limit)) if request.config else None,
-                    lambda: (context.time_remaining() or 0.0) < DEADLINE_SLACK,
-                ),
-            )
-        except KeyError:
-            await _abort(
-                context,
-                grpc.StatusCode.NOT_FOUND,
-                "no such start is under way: it was ended, or the agent is another one now",
-            )
 
     async def _deploy_node(
         self, request: hogar_pb2.DeployNodeRequest, timeout: float
@@ -609,15 +573,8 @@ def with_warning(status: GraphStatus, sentence: str) -> GraphStatus:
 
 
 async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:
-    shortened = text if len(text) <= LONGEST_DETAILS else "...\n" + text[-LONGEST_DETAILS:]
-    await context.abort(code, shortened)
+    await context.abort(code, shortened(text))
     raise AssertionError("unreachable")
-
-
-def time_left(context: Context) -> float:
-    """Seconds that the client still waits, less what the answer needs."""
-    left = context.time_remaining()
-    return 3600.0 if left is None else max(0.5, left - TIDYING_UP)
 
 
 # --- the process ----------------------------------------------------------------------------
