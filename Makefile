@@ -6,7 +6,7 @@
 # tests/conftest.py.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && n=3; [ $$n -gt 4 ] && n=4; echo $$n)
 PARALLEL := -n $(WORKERS)
-.PHONY: help setup demo demo-training test test-fast test-www kind-test lint lock clean
+.PHONY: help setup demo demo-training test test-fast fuzz test-www kind-test lint lock clean
 
 help: ## list the targets
 	@echo "HOGAR: ML serving graphs on Airflow"
@@ -32,6 +32,10 @@ test: lint test-www ## lint, type check and run the whole test suite (some minut
 
 test-fast: setup ## run the tests that need no Airflow service
 	.venv/bin/python -m pytest $(PARALLEL) -m "not slow"
+
+fuzz: setup ## draw other examples for the tests that have drawn ones (ROUNDS=10 times)
+	@for round in $$(seq $(or $(ROUNDS),1)); do .venv/bin/python -m pytest $(PARALLEL) -m hypothesis \
+	    --hypothesis-profile=drawn || exit; done
 
 test-www: setup ## check, build and test the live view's front end
 	.venv/bin/python scripts/build_www.py test

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.engines.docker_machines import Machine
@@ -22,6 +23,11 @@ after the other. Chromium gives up what it is loading when an interface comes or
 
 FIRST = ("e2e/", "network/", "hogar_provider/test_airflow.py", "hogar_provider/test_api")
 """Then what takes long, so that no process has it left at the end."""
+
+# What was pushed is tested with the same examples everywhere; `make fuzz` draws others.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("drawn", derandomize=False)
+settings.load_profile("fixed")
 
 IMAGES = {"test/greet:1": "Greet", "test/count:1": "Count"}
 

@@ -67,6 +67,9 @@ def format_text(text: str, source: str = "<string>") -> str:
 
 def _add_before_section(lines: list[str], between: list[str], before: str, kind: str) -> None:
     """Add the lines that stand before a section, a block or the end."""
+    if kind in _BLOCKS and before != _ITEM:
+        # A block right below a head stands close to it.
+        between = _from_first(between)
     if before not in ("", "FLOW") or (before == "FLOW" and kind not in _BLOCKS):
         count = next((n for n, line in enumerate(between) if not line), len(between))
         if count < len(between) or kind == _END:
@@ -74,7 +77,7 @@ def _add_before_section(lines: list[str], between: list[str], before: str, kind:
             _add(lines, between[:count], _INDENT)
             between = between[count:]
     if kind in _BLOCKS:
-        _add(lines, between if before == _ITEM else _from_first(between), "")
+        _add(lines, between, "")
         return
     if lines:
         lines.append("")

@@ -66,7 +66,7 @@ class Reader:
                 return None
             kind: str = match.lastgroup  # type: ignore[assignment]
             position = match.end()
-            step = found[1][kind]
+            step = found[1].get(kind)
             while type(step) is tuple:
                 size, origin, build = step
                 parts = values[-size:]
@@ -75,7 +75,10 @@ class Reader:
                 state = go_to[states[-1]][origin]
                 states.append(state)
                 found = ready.get(state) or self._prepare(state)
-                step = found[1][kind]
+                step = found[1].get(kind)
+            if step is None:
+                # What LALR's tables let end a rule may fit none of the rules around it.
+                return None
             states.append(step)  # type: ignore[arg-type]
             if kind[0] == "_":
                 # A separator leaves no trace.
@@ -109,13 +112,16 @@ class Reader:
                 return None
             kind: str = match.lastgroup  # type: ignore[assignment]
             position = match.end()
-            step = found[1][kind]
+            step = found[1].get(kind)
             while type(step) is tuple:
                 del states[-step[0] :]
                 state = go_to[states[-1]][step[1]]
                 states.append(state)
                 found = ready.get(state) or self._prepare(state)
-                step = found[1][kind]
+                step = found[1].get(kind)
+            if step is None:
+                # What LALR's tables let end a rule may fit none of the rules around it.
+                return None
             states.append(step)  # type: ignore[arg-type]
             tokens.append((kind, match[kind]))
         return None if self._finish(states, None) is None else tokens

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -333,6 +334,42 @@ def a_graph_or_diagnostics(text: str) -> None:
     formatted = udgl.format_text(text)
     assert udgl.format_text(formatted) == formatted
     assert udgl.examine(formatted)[0] == udgl.examine(text)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # LALR's tables let a list of names end before a line end wherever one may stand.
+        "switch\nA , else\n",
+        META + "operator A\nimage a\nflow\nreduce\nA, B\nA, B → C\n",
+        META + "operator A\nimage a\nflow\nsplit\nA, B\nA → B 50%, C 50%\n",
+        # A head, and a comment alone between it and the next one.
+        "meta\n# c\n\nsplit",
+        "split\n\n# c\n\nreduce",
+        "flow\n\n# c\n\nswitch",
+        "operator A\n\n# c\n\n# d\n\nreduce",
+    ],
+)
+def test_what_once_went_wrong_is_a_graph_or_diagnostics(text: str) -> None:
+    a_graph_or_diagnostics(text)
+
+
+GAPS = ("# c", "", "#d", "  ")
+LINES = (
+    *("meta", "meta#e", "name G", "version", "platform a,", "defaults", "wait 5ms", "env A=1"),
+    *("operator", "operator A", "operator A #h", "operator A, image a", "image a", "batch", "3"),
+    *("batch 3, image a", "batch 4, 8 from epoch 3,", "flow", "logical flow # f", "distribute"),
+    *("reduce", "reduce #g", "switch", "switch #", "split", "split,", "A → B", "A, B → C", "A, B"),
+    *("A,", "b", "A → B when x == 1,", "A → B when x == 1", "A → B 50%, C 50%", "#", " , ", ","),
+)
+
+
+def test_lines_in_any_order_are_a_graph_or_diagnostics() -> None:
+    choices = Random(1)
+    for _ in range(4_000):
+        lines = choices.randint(1, 9)
+        kinds = (GAPS if choices.random() < 0.35 else LINES for _ in range(lines))
+        a_graph_or_diagnostics("\n".join(map(choices.choice, kinds)))
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
