@@ -127,6 +127,11 @@ class Journal:
             self._keep(entry, output.payload)
         self._forget_oldest()
 
+    def finished(self) -> list[int]:
+        """The requests that are answered, as far as it remembers them, oldest first: a new backup
+        must not take a copy of one for a new one."""
+        return list(self._finished)
+
     def outputs(self) -> Iterator[hogar_pb2.Request]:
         """All outputs it keeps, oldest first: what a new backup needs."""
         for request_id, entry in self._entries.items():

@@ -27,6 +27,9 @@ from earg.security import security
 STUCK_INTERVAL = 1.0
 """Seconds between looks for an exchange that nothing has answered since the look before."""
 
+MOST_AHEAD = 1024 * 1024
+"""Bytes behind a frame that is held back which are read, before the peer is not read any more."""
+
 Handler = Callable[[bytes], bytes | None]
 """Answers one frame at once, or None: then not now, and the sender is held back. One that raises
 protobuf's DecodeError drops the lane."""
@@ -166,6 +169,7 @@ class _Session(_Frames):
     def __init__(self, server: LaneServer) -> None:
         super().__init__()
         self._server = server
+        self._most = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -174,6 +178,16 @@ class _Session(_Frames):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.sessions.discard(self)
         self._server.held.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self not in self._server.held:
+            super().data_received(data)
+            return
+        # It is read on, or nobody would notice that the peer closes the lane: what it has left here
+        # was sent to another place since, and must not be taken any more.
+        self._buffer += data
+        if len(self._buffer) > self._most:
+            self.transport.pause_reading()
 
     def arrived(self, message: bytes) -> bool:
         if not message:
@@ -186,7 +200,7 @@ class _Session(_Frames):
             return False
         if answer is None:
             self._server.held.add(self)
-            self.transport.pause_reading()
+            self._most = len(self._buffer) + MOST_AHEAD
             return False
         self.transport.write(frame(answer))
         return True

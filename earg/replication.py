@@ -342,7 +342,9 @@ class Primary:
         if self._lease is not None:
             self._probe = asyncio.get_running_loop().create_task(self._ask(self._channel))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # The state holds what these have changed, so the backup must know that they were computed.
+        # The state holds what these have changed, so the backup must know that they were computed,
+        # those too that were answered while there was none.
+        self._finished = self._journal.finished()
         outputs = [*self._journal.outputs(), *self._uncommitted.values()]
         self._add(_Commit(epoch, True, outputs, states, done=done))
         return done

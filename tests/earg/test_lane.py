@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf.message import DecodeError
 
-from earg.lane import Handler, Lane, LaneClosedError, LaneServer, frame
+from earg.lane import MOST_AHEAD, Handler, Lane, LaneClosedError, LaneServer, frame
 from earg.payload import MAX_MESSAGE
 
 
@@ -80,6 +80,65 @@ def test_a_sender_is_held_back_until_there_is_room() -> None:
             lane.close()
             with pytest.raises(LaneClosedError):
                 await sending[4]
+
+    asyncio.run(scenario())
+
+
+def test_what_is_held_back_is_not_taken_once_its_sender_has_closed_the_lane() -> None:
+    """It has sent it elsewhere since."""
+
+    async def scenario() -> None:
+        taken: list[bytes] = []
+        has_room = False
+
+        def handler(message: bytes) -> bytes | None:
+            if not has_room:
+                return None
+            taken.append(message)
+            return b"ok"
+
+        async with served(handler) as (server, port):
+            closed, kept = [await Lane.connect("127.0.0.1", port) for _ in range(2)]
+            gone = asyncio.create_task(closed.exchange(b"closed"))
+            waiting = asyncio.create_task(kept.exchange(b"kept"))
+            async with asyncio.timeout(5):
+                while len(server.held) < 2:
+                    await asyncio.sleep(0)
+                closed.close()
+                with pytest.raises(LaneClosedError):
+                    await gone
+                while len(server.held) > 1:
+                    await asyncio.sleep(0.01)
+                has_room = True
+                server.release()
+                assert await waiting == b"ok"
+            assert taken == [b"kept"]
+            kept.close()
+
+    asyncio.run(scenario())
+
+
+def test_little_more_is_read_of_one_who_is_held_back() -> None:
+    async def scenario() -> None:
+        async with served(lambda message: None) as (server, port):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(frame(b"first"))
+            piece = frame(bytes(65_536))
+            sent = 0
+            async with asyncio.timeout(20):
+                while not server.held:
+                    await asyncio.sleep(0)
+                (session,) = server.sessions
+                with contextlib.suppress(TimeoutError):
+                    # Until the kernel's buffers are full, too.
+                    while sent < 100 * MOST_AHEAD:
+                        async with asyncio.timeout(1):
+                            writer.write(piece)
+                            await writer.drain()
+                        sent += len(piece)
+            assert MOST_AHEAD < sent < 100 * MOST_AHEAD
+            assert len(session._buffer) < 2 * MOST_AHEAD
+            writer.transport.abort()
 
     asyncio.run(scenario())
 
