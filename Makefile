@@ -6,6 +6,10 @@
 # tests/conftest.py.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && n=3; [ $$n -gt 4 ] && n=4; echo $$n)
 PARALLEL := -n $(WORKERS)
+# What the targets start is started thousands of times: where nothing may be written down, Python
+# compiles it all again each time, which makes the tests a third slower.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo demo-training test test-fast fuzz test-www kind-test lint lock clean
 
 help: ## list the targets
