@@ -154,6 +154,19 @@ def close() -> None:
         client.close()
 
 
+def silence(home: Home) -> str:
+    """For how long an agent has hung, as a sentence; empty where it is not known to."""
+    since = _silent.get(home.path)
+    return "" if since is None else _silence(home, since)
+
+
+def _silence(home: Home, since: float) -> str:
+    return (
+        f"The agent in {home.path} runs, but has not answered for "
+        f"{time.monotonic() - since:.0f} s. Its graphs may serve on. Its log is {home.log}."
+    )
+
+
 def _check_answers(client: AgentClient, asked: float) -> None:
     """Raise :class:`ApiError` where the agent, which was ``asked`` then, gives no sign of life."""
     from earg.client import AgentError, DeadlineError
@@ -163,13 +176,7 @@ def _check_answers(client: AgentClient, asked: float) -> None:
         client.hello(PROBE)
     except DeadlineError:
         since = _silent.setdefault(path, asked)
-        raise ApiError(
-            503,
-            HANGS,
-            f"The agent in {path} runs, but has not answered for "
-            f"{time.monotonic() - since:.0f} s. Its graphs may serve on. Its log is "
-            f"{client.home.log}.",
-        ) from None
+        raise ApiError(503, HANGS, _silence(client.home, since)) from None
     except AgentError:
         _silent.pop(path, None)
         raise

@@ -24,6 +24,7 @@ from hogar_provider.plugins.api.agents import (
     connections,
     engine_of,
     may_serve,
+    silence,
 )
 from hogar_provider.plugins.api.asking import Asking
 from hogar_provider.plugins.api.datamodels.graphs import AgentView, GraphList, GraphSummary
@@ -38,6 +39,7 @@ from hogar_provider.plugins.api.graph_view import UNKNOWN, graph_view, summary
 from hogar_provider.plugins.api.looking import Looker
 
 if TYPE_CHECKING:
+    from earg.home import Home
     from hogar_provider.engines.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -130,12 +132,12 @@ def _ask_all() -> Listed:
     graphs: list[GraphSummary] = []
     default: AgentView | None = None
     for path, its_names in names_of.items():
-        answer = _answer(path, told)
+        answer = _answer(engines[path].home, told)
         graphs += answer.graphs
         if "" in its_names:
             default = answer.agent
         # An agent that was never started is no news, unless it is the one to be used.
-        if answer.message and ("" in its_names or answer.agent or answer.silent):
+        if answer.message and ("" in its_names or answer.silent or path in _heard):
             messages.append(answer.message)
         if answer.silent:
             silent |= dict.fromkeys(its_names, answer.message)
@@ -150,13 +152,15 @@ def _ask_all() -> Listed:
     return Listed(time.monotonic(), tuple(graphs), default, " ".join(messages))
 
 
-def _answer(path: Path, told: Mapping[Path, Future[Told]]) -> Told:
+def _answer(home: Home, told: Mapping[Path, Future[Told]]) -> Told:
+    path = home.path
     if path not in told:
         if path in _heard:
             return _last.get(path, _slow(path))
         return Told(
-            message=f"The agent in {path} has told nothing for more than {AGENTS_ANSWER:.0f} s; "
-            "its graphs may serve on.",
+            message=silence(home)
+            or f"The agent in {path} runs, but has not answered within {AGENTS_ANSWER:.0f} s. Its "
+            f"graphs may serve on. Its log is {home.log}.",
             silent=True,
         )
     error = told[path].exception()
