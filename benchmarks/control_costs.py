@@ -300,7 +300,7 @@ def look_cost(agent: AgentClient, pid: int, graph: str, idle: float, rounds: int
 
     looker = Looker(agent.home, graph)
     declared = Declared("", graph, "", "", "", "", None)
-    earlier = looker.look()
+    looker.look()
     nodes = pids_of(agent, graph)
     quiet = sum(rest(nodes, 3.0))
     before, nodes_before, begun = cpu(pid), sum(map(cpu, nodes)), time.monotonic()
@@ -310,7 +310,7 @@ def look_cost(agent: AgentClient, pid: int, graph: str, idle: float, rounds: int
         look = looker.look()
         latencies.append(time.perf_counter() - at)
         looked = time.process_time()
-        frame = graph_view(declared, look, earlier, looker.events).model_dump_json().encode()
+        frame = graph_view(declared, look, looker.events).model_dump_json().encode()
         caller += looked - was
         views += time.process_time() - looked
         # As far apart as looks of a poll are not, but so that the agent's own work stays in step.
@@ -344,11 +344,12 @@ def _delta(agent: AgentClient, looker: Any, declared: Any, graph: str, count: in
     requests between them, as JSON."""
     from hogar_provider.plugins.api.graph_view import graph_view
 
-    base, views = looker.look(), []
+    looker.look()
+    views = []
     for _ in range(2):
         time.sleep(1.0)
         send(agent, graph, count)
-        views.append(graph_view(declared, looker.look(), base, looker.events))
+        views.append(graph_view(declared, looker.look(), looker.events))
     old, new = (one.model_dump(mode="json")["nodes"] for one in views)
     changed = [
         {key: value for key, value in now.items() if value != then[key]}

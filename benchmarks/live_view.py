@@ -1,14 +1,16 @@
 """The live view: what 50 viewers of a 20-node graph cost Airflow's API server and the nodes.
 
     PYTHONPATH=. .venv/bin/python benchmarks/live_view.py [--viewers 50] [--nodes 20] [--seconds 60]
+        [--workers 1] [--short]
 
-Starts an API server with one worker and a graph that is a chain of echoing models. Takes the CPU
-time a second of wall time of the API server, of the agent, of all the nodes' proxies and models
-together and of the viewers, first while nobody looks and then while everybody has the graph's
-stream open, in a process apart; in a minute every stream ends once and begins anew, so that is part
-of it. Then clients send requests, without viewers and with them in turns, so that what else the
-machine does falls on both alike: each turn is divided by its neighbour, and the median is told. The
-viewers are niced in those turns, as they would be elsewhere. Last, real Chromium visits the page.
+Starts an API server with one worker, or several, and a graph that is a chain of echoing models.
+Takes the CPU time a second of wall time of the API server, of the agent, of all the nodes' proxies
+and models together and of the viewers, first while nobody looks and then while everybody has the
+graph's stream open, in a process apart; in a minute every stream ends once and begins anew, so that
+is part of it. Then clients send requests, without viewers and with them in turns, so that what else
+the machine does falls on both alike: each turn is divided by its neighbour, and the median is told.
+The viewers are niced in those turns, as they would be elsewhere. Last, real Chromium visits the
+page. ``--short`` leaves out requests and the page.
 """
 
 from __future__ import annotations
@@ -87,6 +89,8 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=50)
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
     graph = "Long"
     names = [f"N{number}" for number in range(1, options.nodes + 1)]
@@ -96,6 +100,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="hogar-live-") as folder,
         servers.api_server(Path(folder) / "airflow", servers.SIMPLE, "admin", *USERS) as server,
     ):
+        server.workers = options.workers
         server.start()
         with connect(server.earg) as agent:
             try:
@@ -132,6 +137,7 @@ def measure(
         + ", ".join(f"{one} {version(one)}" for one in ("apache-airflow", "grpcio")),
         "viewers": options.viewers,
         "nodes": options.nodes,
+        "workers": options.workers,
     }
     time.sleep(10)
     found["nobody"] = cores(pids, options.seconds)
@@ -139,6 +145,8 @@ def measure(
         found["viewers_only"] = cores(pids | {"viewers": [process.pid]}, options.seconds)
         looks = json.loads(process.stdout.readline())["looks"]  # type: ignore[union-attr]
         found["looks_a_second_each"] = round(looks / options.viewers / options.seconds, 2)
+    if options.short:
+        return found
     turns = []
     for turn in range(TURNS):
         # The second of two turns finds the machine as the first has left it: each is it as often.

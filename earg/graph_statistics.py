@@ -79,6 +79,8 @@ async def _report(
             )
             for one in usages
         ],
+        before=None if statistics is None else samples.counts.before(statistics),
+        cores=samples.usage.cores(),
     )
     if history_seconds:
         if statistics is not None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from earg.deployed import DeployedNode
 from earg.node_history import NodeHistory
 from earg.protos import hogar_pb2
+from earg.recent_counts import WINDOW, RecentCounts
 from earg.statistics import HISTORY_SECONDS
 from earg.usage import ProcessUsage, UsageHistory, UsageSeries, read_cpu, read_memory
 
@@ -112,6 +113,18 @@ class NodeUsage:
         self._memory[pid] = _Memory(size, now + pause)
         return size
 
+    def cores(self) -> float | None:
+        """How many cores they used in the last :data:`WINDOW` seconds; None where that is not
+        known."""
+        since = time.time() - WINDOW
+        with self._lock:
+            used = [
+                sum(cores)
+                for at, by_kind in self._samples
+                if at > since and (cores := [u.cpu for u in by_kind.values() if u.cpu is not None])
+            ]
+        return sum(used) / len(used) if used else None
+
     def history(self, seconds: float) -> UsageHistory:
         """The samples of the last ``seconds``."""
         since = time.time() - seconds
@@ -144,6 +157,7 @@ class NodeSamples:
     """Of one node."""
 
     history: NodeHistory = field(default_factory=NodeHistory)
+    counts: RecentCounts = field(default_factory=RecentCounts)
     usage: NodeUsage = field(default_factory=NodeUsage)
 
 
@@ -179,13 +193,14 @@ class Sampling:
         ]
         await asyncio.gather(
             asyncio.to_thread(_read_all, processes),
-            *(self._take(self.of(graph, node.index).history, node) for graph, node in nodes),
+            *(self._take(self.of(graph, node.index), node) for graph, node in nodes),
         )
 
-    async def _take(self, history: NodeHistory, node: DeployedNode) -> None:
-        said, _ = await self._ask(node, history.wanted)
+    async def _take(self, samples: NodeSamples, node: DeployedNode) -> None:
+        said, _ = await self._ask(node, samples.history.wanted)
         if said is not None:
-            history.take(said)
+            samples.history.take(said)
+            samples.counts.take(said)
 
 
 def processes_of(node: DeployedNode) -> list[Process]:

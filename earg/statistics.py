@@ -130,6 +130,19 @@ class NodeStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierCounts:
+    """What ``proxy`` had counted when it had been up for ``uptime`` seconds: the histograms of
+    :class:`NodeStatistics`."""
+
+    proxy: str
+    uptime: float
+    queue: Histogram
+    compute: Histogram
+    total: Histogram
+    batches: Histogram
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReport:
     """One deployed node as the agent sees it: its primary's statistics and its processes.
 
@@ -137,7 +150,9 @@ class NodeReport:
     ``exits`` counts processes of it that ended by themselves and were to be restarted.
     ``earlier`` are the seconds before those of ``statistics.history``, which proxies told that
     were the primary's then; the last second of all ended at ``history_end``, in Unix seconds.
-    ``usage`` is what its processes used meanwhile.
+    ``usage`` is what its processes used meanwhile. ``before`` is what the primary had counted half
+    a minute ago, None where it had not started then or that is not known; ``cores`` is what the
+    node's processes used since, None where that is not known.
     """
 
     index: int
@@ -150,6 +165,8 @@ class NodeReport:
     earlier: tuple[Sample, ...] = ()
     history_end: float = 0.0
     usage: UsageHistory = NO_USAGE
+    before: EarlierCounts | None = None
+    cores: float | None = None
 
     @property
     def history(self) -> tuple[Sample, ...]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 
 from earg.protos import hogar_pb2
-from earg.statistics import GraphStatistics, Histogram, NodeReport, NodeStatistics, Sample
+from earg.statistics import (
+    EarlierCounts,
+    GraphStatistics,
+    Histogram,
+    NodeReport,
+    NodeStatistics,
+    Sample,
+)
 from earg.status import NodeState
 from earg.usage import ProcessUsage, UsageHistory, UsageSeries
 
@@ -139,7 +146,23 @@ def _read_report(message: hogar_pb2.NodeReport) -> NodeReport:
         earlier=tuple(_read_sample(sample) for sample in message.earlier),
         history_end=message.history_end,
         usage=_read_usage(message.usage),
+        before=_read_before(message) if message.HasField("before") else None,
+        cores=message.cores if message.HasField("cores") else None,
     )
+
+
+def _read_before(message: hogar_pb2.NodeReport) -> EarlierCounts:
+    now, before = message.statistics, message.before
+    queue, compute, total, batches = (
+        Histogram(tuple(after.bounds), tuple(then.counts), then.total)
+        for after, then in (
+            (now.queue, before.queue),
+            (now.compute, before.compute),
+            (now.total, before.total),
+            (now.batches, before.batches),
+        )
+    )
+    return EarlierCounts(before.proxy, before.uptime, queue, compute, total, batches)
 
 
 def usage_message(usage: UsageHistory) -> hogar_pb2.UsageHistory:

@@ -121,12 +121,14 @@ class PairStatus:
 @dataclass(frozen=True, slots=True)
 class HostStatus:
     """A host of the engine. ``dead`` while it does not answer; ``reason`` is a sentence about that,
-    and ``since`` when this changed, in seconds since the Unix epoch."""
+    and ``since`` when this changed, in seconds since the Unix epoch. ``nodes`` are those of the
+    graph that it has; of a dead one also those that it had when it answered last."""
 
     name: str
     dead: bool = False
     reason: str = ""
     since: float = 0.0
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

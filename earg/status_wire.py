@@ -87,7 +87,11 @@ def graph_message(status: GraphStatus, warnings: Iterable[str] = ()) -> hogar_pb
         warnings=[*warnings, *status.warnings],
         hosts=[
             hogar_pb2.HostStatus(
-                name=host.name, dead=host.dead, reason=host.reason, since=host.since
+                name=host.name,
+                dead=host.dead,
+                reason=host.reason,
+                since=host.since,
+                nodes=host.nodes,
             )
             for host in status.hosts
         ],
@@ -105,7 +109,8 @@ def read_graph(message: hogar_pb2.GraphStatus) -> GraphStatus:
         nodes=tuple(read_node(node) for node in message.nodes),
         warnings=tuple(message.warnings),
         hosts=tuple(
-            HostStatus(host.name, host.dead, host.reason, host.since) for host in message.hosts
+            HostStatus(host.name, host.dead, host.reason, host.since, tuple(host.nodes))
+            for host in message.hosts
         ),
         frontend_host=message.frontend_host,
     )

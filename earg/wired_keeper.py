@@ -13,6 +13,7 @@ from earg.pair import StartError
 from earg.platform import FrontendFound, GraphFound, PlatformError
 from earg.status import HostStatus
 from earg.survey import Survey
+from earg.tenants import Tenants
 from earg.warning import Warnings
 from earg.wired_node import WiredNode, WiredPair
 from earg.wiring import Wiring
@@ -119,6 +120,7 @@ class Keeper:
         self._lost: dict[tuple[int, int], _Lost] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._dead_hosts: frozenset[str] = frozenset()
+        self._tenants = Tenants()
         # When a node's backup is to be moved away from its primary, by index.
         self._spread_at: dict[int, float] = {}
 
@@ -140,18 +142,25 @@ class Keeper:
 
     def hosts(self) -> tuple[HostStatus, ...]:
         """The platform's hosts. One that the platform does not reach, but whose pairs answer, is
-        not dead."""
+        not dead. Each with the nodes that it has, or had when it died."""
         answering = {
             pair.found.host
             for node in self._graph.nodes
             for pair in node.pairs
             if not pair.is_silent
         }
-        return tuple(
+        hosts = [
             HostStatus(host.name, False, f"{host.reason}; its pairs answer", host.since)
             if host.dead and host.name in answering
             else host
             for host in self._survey.hosts
+        ]
+        return self._tenants.follow(
+            hosts,
+            [
+                (node.spec.name, {pair.found.host for pair in node.pairs})
+                for node in self._graph.nodes
+            ],
         )
 
     async def look(self) -> None:

@@ -43,6 +43,7 @@ from earg.status_wire import (
     read_graph,
     read_node,
 )
+from earg.tenants import Tenants
 from hogar_provider.engines.kubernetes_api import (
     SECRET,
     Api,
@@ -120,6 +121,7 @@ class KubernetesAgent(NodeStarts):
         self._frontends: dict[str, tuple[Forward, str]] = {}
         self._opening = asyncio.Lock()
         self._statuses: dict[str, tuple[float, GraphStatus]] = {}
+        self._tenants: dict[str, Tenants] = {}
         self._events_at = 0.0
         self._reading_events = asyncio.Lock()
         self._last_call = time.monotonic()
@@ -140,6 +142,7 @@ class KubernetesAgent(NodeStarts):
     async def _forget(self, name: str) -> None:
         """Close what is open to a graph."""
         self._statuses.pop(name, None)
+        self._tenants.pop(name, None)
         link = self._links.pop(name, None)
         if link is not None:
             await link.close()
@@ -216,7 +219,8 @@ class KubernetesAgent(NodeStarts):
         known = self._statuses.get(objects.name)
         if known is not None and now - known[0] < age and known[1].version == objects.version:
             return known[1]
-        status = await self._status_now(objects, seen)
+        tenants = self._tenants.setdefault(objects.name, Tenants())
+        status = tenants.follow_status(await self._status_now(objects, seen))
         self._statuses[objects.name] = (now, status)
         return status
 

@@ -10,7 +10,7 @@ import pytest
 import udgl
 from earg.config import Edge, NodeSpec, StaticConfig
 from earg.extras import Extras, NodeExtras, read_extras
-from earg.statistics import GraphStatistics, Histogram, NodeReport, NodeStatistics
+from earg.statistics import EarlierCounts, GraphStatistics, Histogram, NodeReport, NodeStatistics
 from earg.status import Event, GraphStatus, NodeState, NodeStatus, PairStatus, Role
 from earg.usage import ProcessUsage
 from hogar_provider.dag_builder import build_dag
@@ -188,8 +188,9 @@ def test_operators_and_flows_that_do_not_run_are_told() -> None:
 # --- figures of late ----------------------------------------------------------------------------
 
 
-def test_latencies_are_those_since_the_earlier_look() -> None:
-    before = statistics(total=Histogram(BOUNDS, (100, 0, 0, 0, 0), 0.05), uptime=50.0)
+def test_latencies_are_those_since_what_the_agent_tells_of_before() -> None:
+    held = Histogram(BOUNDS, (100, 0, 0, 0, 0), 0.05)
+    before = EarlierCounts("A.proxy", 50.0, NOTHING, NOTHING, held, sizes())
     now = statistics(total=Histogram(BOUNDS, (100, 0, 10, 0, 0), 0.55))
     assert recent(now, before).total.count == 10
     assert recent(now, None).total.count == 110
@@ -200,13 +201,14 @@ def test_latencies_are_those_since_the_earlier_look() -> None:
     assert milliseconds(now.total, 0.5) == pytest.approx(0.55)
 
 
-def test_cores_are_those_used_between_two_looks() -> None:
+def test_cores_are_those_of_late_or_those_since_the_start() -> None:
     def used(pid: int, seconds: float, age: float) -> ProcessUsage:
         return ProcessUsage(pid, "model", "primary", seconds, age, 1000)
 
-    now = [used(1, 12.0, 100.0), used(2, 3.0, 6.0)]
-    assert cores(now, [used(1, 10.0, 90.0)], 10.0) == pytest.approx(0.2 + 0.5)
-    assert cores([], [], 10.0) is None
+    young = report(1, "A", None, used(1, 12.0, 100.0), used(2, 3.0, 6.0))
+    assert cores(young) == pytest.approx(0.12 + 0.5)
+    assert cores(replace(young, cores=0.25)) == 0.25
+    assert cores(replace(young, processes=(), cores=0.25)) is None
 
 
 # --- the view -----------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ def test_a_node_in_trouble_says_what_began_it() -> None:
         Event(903.0, "Graph", "B", "was killed by SIGKILL", "ready", "recovering", 5),
         Event(904.0, "Graph", "B", "it answers", "recovering", "ready", 6),
     ]
-    first, second = graph_view(declared(wanted), look, None, events).nodes
+    first, second = graph_view(declared(wanted), look, events).nodes
     assert (first.reason, first.since) == (
         "was killed by SIGKILL; its backup is being replaced",
         903.0,
@@ -265,7 +267,7 @@ def test_a_node_is_shown_with_its_state_since_and_pairs() -> None:
         Event(950.0, "Graph", "B", "was given up", "recovering", "dead", 2),
         Event(960.0, "Graph", "A", "is slow", "ready", "busy", 3),
     ]
-    view = graph_view(declared(wanted), look, None, events)
+    view = graph_view(declared(wanted), look, events)
     first, second = view.nodes
     assert (view.state, view.in_graph) == ("dead", 3)
     assert (second.state, second.reason, second.since) == ("dead", "it ends", 950.0)

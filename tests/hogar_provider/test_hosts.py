@@ -18,7 +18,6 @@ from hogar_provider.hooks.earg import EargHook
 from hogar_provider.plugins.api.agents import engines_in_use
 from hogar_provider.plugins.api.declared import Declared
 from hogar_provider.plugins.api.graph_view import Look, graph_view, summary
-from hogar_provider.plugins.api.hosts import Tenants
 
 CONFIG = StaticConfig(tuple(NodeSpec(name, "1", "i:1", name == "B", 8) for name in "AB"))
 
@@ -43,19 +42,22 @@ def graph(
 BEFORE = graph(
     node(1, "A", pair("box-2")),
     node(2, "B", pair("box-1"), pair("box-2", role=Role.BACKUP)),
-    hosts=(ALIVE, replace(DEAD, dead=False, reason="")),
+    hosts=(
+        replace(ALIVE, nodes=("B",)),
+        replace(DEAD, dead=False, reason="", nodes=("A", "B")),
+    ),
     frontend="box-1",
 )
 AFTER = graph(
     node(1, "A", pair("box-1", NodeState.STARTING)),
     node(2, "B", pair("box-1")),
-    hosts=(ALIVE, DEAD),
+    hosts=(replace(ALIVE, nodes=("A", "B")), replace(DEAD, nodes=("A", "B"))),
     frontend="box-1",
 )
 
 
-def look(status: GraphStatus, tenants: Tenants, engine: str = "docker", **more: object) -> Look:
-    at = Look(1000.0, True, status, None, CONFIG, engine=engine, tenants=tenants.follow(status))
+def look(status: GraphStatus, engine: str = "docker", **more: object) -> Look:
+    at = Look(1000.0, True, status, None, CONFIG, engine=engine)
     return replace(at, **more)  # type: ignore[arg-type]
 
 
@@ -63,7 +65,7 @@ DECLARED = Declared("Graph", "Graph", "1", "docker", "", "", CONFIG, Extras())
 
 
 def test_a_graph_tells_its_hosts_and_the_host_of_each_pair() -> None:
-    view = graph_view(DECLARED, look(BEFORE, Tenants()))
+    view = graph_view(DECLARED, look(BEFORE))
     assert (view.engine, view.frontend_host) == ("docker", "box-1")
     assert [[(one.role, one.host) for one in each.pairs] for each in view.nodes] == [
         [("primary", "box-2")],
@@ -78,25 +80,19 @@ def test_a_graph_tells_its_hosts_and_the_host_of_each_pair() -> None:
 
 
 def test_what_was_on_a_dead_host_is_told_after_it_was_started_elsewhere() -> None:
-    tenants = Tenants()
-    graph_view(DECLARED, look(BEFORE, tenants))
-    for _ in range(2):
-        view = graph_view(DECLARED, look(AFTER, tenants))
-        # The dead one first: that is what a person has to see.
-        dead, alive = view.hosts
-        assert (dead.name, dead.dead, dead.since) == ("box-2", True, 950.0)
-        assert dead.reason == "it answered last 6 s ago"
-        assert dead.nodes == ["A", "B"]
-        assert alive.nodes == ["A", "B"]
+    view = graph_view(DECLARED, look(AFTER))
+    # The dead one first: that is what a person has to see.
+    dead, alive = view.hosts
+    assert (dead.name, dead.dead, dead.since) == ("box-2", True, 950.0)
+    assert dead.reason == "it answered last 6 s ago"
+    assert dead.nodes == ["A", "B"]
+    assert alive.nodes == ["A", "B"]
     assert summary(view).dead_hosts == ["box-2"]
-    # Once it answers, only what is really there counts.
-    back = replace(AFTER, hosts=(ALIVE, replace(DEAD, dead=False)))
-    assert graph_view(DECLARED, look(back, tenants)).hosts[1].nodes == []
 
 
 def test_on_the_engine_of_one_machine_there_is_nothing_of_hosts() -> None:
     local = graph(node(1, "A", replace(pair(""), address="127.3.0.1:22223")))
-    view = graph_view(DECLARED, look(local, Tenants(), engine="local"))
+    view = graph_view(DECLARED, look(local, engine="local"))
     assert (view.engine, view.hosts, view.frontend_host) == ("local", [], "")
     assert view.nodes[0].pairs[0].host == "127.3.0.1"
     assert (summary(view).hosts, hosts_of(local)) == (0, "")
@@ -117,7 +113,7 @@ def test_an_engine_that_needs_no_connection_is_asked_once_it_had_an_agent(
 def test_another_share_of_a_machine_is_a_difference_where_it_is_granted(engine: str) -> None:
     wanted = Extras(((1, NodeExtras(cpu=0.5, memory=2**30, host="gpu-box")),))
     runs = Extras(((1, NodeExtras(cpu=0.5, gpu=1)),))
-    status = look(BEFORE, Tenants(), engine, extras=runs)
+    status = look(BEFORE, engine, extras=runs)
     view = graph_view(replace(DECLARED, extras=wanted), status)
     drift = [
         "memory 1GiB is declared, without limit runs",

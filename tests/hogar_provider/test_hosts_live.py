@@ -70,7 +70,7 @@ def test_tasks_say_where_nodes_are_and_the_view_marks_a_host_that_dies(
     declared = Declared("Small", "Small", "1", "docker", "", "", None, Extras())
 
     def view() -> GraphView:
-        return graph_view(declared, looker.look(), None, looker.events)
+        return graph_view(declared, looker.look(), looker.events)
 
     whole = view()
     assert (whole.engine, whole.frontend_host) == ("docker", "east")

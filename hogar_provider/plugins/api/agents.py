@@ -18,8 +18,18 @@ if TYPE_CHECKING:
     from earg.home import Home
     from hogar_provider.engines.engine import Engine
 
+NO_AGENT = "no_agent"
+"""The error's code of an agent that does not run."""
+
+HANGS = "agent_hangs"
+"""The error's code of an agent that runs and does not answer."""
+
 FRESH = 5.0
 """Seconds for which a connection is not looked up again: some backends are far away."""
+
+PROBE = 1.0
+"""Seconds that an agent is given for a sign of life once it has let a call pass its deadline. Calls
+of an agent that hangs would take all threads else, and graphs of other agents would wait."""
 
 MOST_CONNECTIONS = 32
 """Connections of type earg whose agents are asked for a list of all graphs."""
@@ -29,6 +39,10 @@ T = TypeVar("T")
 
 _engines: dict[str, tuple[float, Engine]] = {}
 _clients: dict[Path, AgentClient] = {}
+_silent: dict[Path, float] = {}
+"""Agents that have let a call pass its deadline and answer nothing, by folder: since when, in
+seconds of the monotonic clock."""
+
 _lock = threading.Lock()
 
 
@@ -54,22 +68,32 @@ def engine_of(conn_id: str) -> Engine:
 
 def ask(home: Home, question: Callable[[AgentClient], T]) -> T:
     """What the agent answers to ``question``. Raises :class:`ApiError`; blocks, for 10 s at most
-    unless the call has a deadline of its own."""
-    from earg.client import AgentError, NoAgentError
+    unless the call has a deadline of its own, and one that is known to hang for :data:`PROBE`."""
+    from earg.client import AgentError, DeadlineError, NoAgentError
     from earg.home import HomeError
 
     try:
         home.check_socket()
         if not home.socket.exists():
             raise NoAgentError(f"no agent runs in {home.path}")
-        return question(_client(home))
+        client = _client(home)
+        asked = time.monotonic()
+        if home.path in _silent:
+            _check_answers(client, asked)
+        try:
+            return question(client)
+        except DeadlineError as error:
+            _check_answers(client, asked)
+            raise ApiError(
+                504, "no_answer", f"The agent answers, but {str(error).removeprefix('the agent ')}."
+            ) from None
     except HomeError as error:
-        raise ApiError(503, "no_agent", f"The agent cannot be used: {error}.") from None
+        raise ApiError(503, NO_AGENT, f"The agent cannot be used: {error}.") from None
     except NoAgentError as error:
         here = "" if home.engine else f", or on its machine: EARG_HOME={home.path} earg agent start"
         raise ApiError(
             503,
-            "no_agent",
+            NO_AGENT,
             f"The graph's agent is not to be reached: {error}. Running the DAG starts it{here}.",
         ) from None
     except AgentError as error:
@@ -81,9 +105,20 @@ def ask(home: Home, question: Callable[[AgentClient], T]) -> T:
         raise ApiError(409, "refused", f"The agent refuses: {text}.") from None
 
 
-def engines() -> dict[Path, Engine]:
-    """Every engine that a connection of type earg names, the default one, and those that need no
-    connection, by its folder; those whose connection makes no sense are left out. Blocks."""
+def may_serve(home: Home) -> bool:
+    """Whether graphs may serve though the agent does not answer: it has not ended in good order."""
+    from earg.home import HomeError
+
+    try:
+        home.check_socket()
+    except HomeError:
+        return False
+    return home.socket.exists() or home.ledger.exists()
+
+
+def connections() -> list[str]:
+    """Every connection of type earg, the default one (empty), and the engines that need none.
+    Blocks."""
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -95,14 +130,7 @@ def engines() -> dict[Path, Engine]:
             .order_by(Connection.conn_id)
             .limit(MOST_CONNECTIONS)
         ).all()
-    found: dict[Path, Engine] = {}
-    for name in dict.fromkeys(("", *names, *engines_in_use())):
-        try:
-            engine = engine_of(name)
-        except ApiError:
-            continue
-        found.setdefault(engine.home.path, engine)
-    return found
+    return list(dict.fromkeys(("", *names, *engines_in_use())))
 
 
 def engines_in_use() -> list[str]:
@@ -121,8 +149,38 @@ def close() -> None:
         clients = list(_clients.values())
         _clients.clear()
         _engines.clear()
+        _silent.clear()
     for client in clients:
         client.close()
+
+
+def silence(home: Home) -> str:
+    """For how long an agent has hung, as a sentence; empty where it is not known to."""
+    since = _silent.get(home.path)
+    return "" if since is None else _silence(home, since)
+
+
+def _silence(home: Home, since: float) -> str:
+    return (
+        f"The agent in {home.path} runs, but has not answered for "
+        f"{time.monotonic() - since:.0f} s. Its graphs may serve on. Its log is {home.log}."
+    )
+
+
+def _check_answers(client: AgentClient, asked: float) -> None:
+    """Raise :class:`ApiError` where the agent, which was ``asked`` then, gives no sign of life."""
+    from earg.client import AgentError, DeadlineError
+
+    path = client.home.path
+    try:
+        client.hello(PROBE)
+    except DeadlineError:
+        since = _silent.setdefault(path, asked)
+        raise ApiError(503, HANGS, _silence(client.home, since)) from None
+    except AgentError:
+        _silent.pop(path, None)
+        raise
+    _silent.pop(path, None)
 
 
 def _client(home: Home) -> AgentClient:

@@ -36,7 +36,7 @@ class Declared:
     """A graph as declared. ``name`` and ``version`` are those it is deployed under; ``conn_id`` is
     the connection of the agent, through which the newest run has deployed it, empty for the
     default one. ``problem`` says why ``config`` is missing, or is empty. ``extras`` is None where
-    they are not known."""
+    they are not known. ``has_run`` is whether a run is known to have deployed it."""
 
     dag_id: str
     name: str
@@ -47,6 +47,7 @@ class Declared:
     config: StaticConfig | None
     extras: Extras | None = None
     problem: str = ""
+    has_run: bool = False
 
     @property
     def extras_text(self) -> str:
@@ -173,7 +174,8 @@ def _with_connection(session: Session, kept: _Kept, declared: Declared) -> _Kept
     """Runs come and go while the DAG stays the same."""
     used = last_connection(session, declared.dag_id, kept.deploys)
     conn_id = kept.default if used is None else used
-    return replace(kept, declared=replace(declared, conn_id=conn_id))
+    now = replace(declared, conn_id=conn_id, has_run=used is not None)
+    return replace(kept, declared=now)
 
 
 def deploy_task(dag: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hogar_provider.plugins.api.batch_view import batch_view
@@ -38,6 +38,9 @@ NO_SHARE: Mapping[str, Any] = {"cpu": None, "memory": None, "gpu": 0, "host": No
 UNDEPLOYED = "undeployed"
 """The state of what is declared and not deployed."""
 
+UNKNOWN = "unknown"
+"""The state of what may serve, or not: the agent does not answer."""
+
 WORST_FIRST = (
     *("dead", "recovering", "degraded", "draining", "starting", UNDEPLOYED),
     *("busy", "ready"),
@@ -50,7 +53,7 @@ class Look:
     """What the agent told at one time, ``at`` in Unix seconds. ``status`` is None where the graph
     is not deployed, or the agent not ``reachable``; ``trouble`` is the sentence that says why
     something is missing. ``config`` and ``extras`` are what the graph runs from, ``engine`` is
-    what on, and ``tenants`` are its nodes by host."""
+    what on. An agent is ``silent`` that does not answer while its graphs may serve."""
 
     at: float
     reachable: bool
@@ -61,14 +64,16 @@ class Look:
     in_graph: int | None = None
     trouble: str = ""
     engine: str = LOCAL
-    tenants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    silent: bool = False
+
+    @property
+    def missing(self) -> str:
+        """The state of what it tells nothing of."""
+        return UNKNOWN if self.silent else UNDEPLOYED
 
 
-def graph_view(
-    declared: Declared, look: Look, earlier: Look | None = None, events: Sequence[Event] = ()
-) -> GraphView:
-    """The view at ``look``; figures of late are those since ``earlier``. ``events`` are those that
-    the agent still knows of the graph."""
+def graph_view(declared: Declared, look: Look, events: Sequence[Event] = ()) -> GraphView:
+    """The view at ``look``. ``events`` are those that the agent still knows of the graph."""
     status = look.status
     config = look.config if status is not None and look.config is not None else declared.config
     extras = look.extras if status is not None and look.config is not None else declared.extras
@@ -80,7 +85,7 @@ def graph_view(
     since = _since(events)
     said = _extras_by_name(declared.config, declared.extras)
     nodes = [
-        _node_view(index, spec, running.get(index), wanted, said, look, earlier, since)
+        _node_view(index, spec, running.get(index), wanted, said, look, since)
         for index, spec in sorted(specs.items())
     ]
     causes = causes_of(events)
@@ -104,7 +109,7 @@ def graph_view(
         version=declared.version if status is None else status.version,
         deployed=status is not None,
         reachable=look.reachable,
-        state=UNDEPLOYED if status is None else graph_state(status, nodes),
+        state=look.missing if status is None else graph_state(status, nodes),
         url="" if status is None else status.url,
         warnings=[] if status is None else list(status.warnings),
         message=" ".join(_sentence(one) for one in messages if one),
@@ -113,7 +118,7 @@ def graph_view(
         flows=flows,
         in_graph=look.in_graph if status is not None else None,
         engine=look.engine,
-        hosts=host_views(status, look.tenants),
+        hosts=host_views(status),
         frontend_host="" if status is None else status.frontend_host,
     )
 
@@ -174,7 +179,6 @@ def _node_view(
     wanted: dict[str, NodeSpec],
     said: dict[str, NodeExtras],
     look: Look,
-    earlier: Look | None,
     since: dict[str, tuple[str, float]],
 ) -> NodeView:
     name = status.name if status is not None else "" if spec is None else spec.name
@@ -182,9 +186,9 @@ def _node_view(
     version = status.version if status is not None else "" if spec is None else spec.version
     image = status.image if status is not None else "" if spec is None else spec.image
     stateful = spec.stateful if spec is not None else len(status.pairs) > 1 if status else False
-    state = UNDEPLOYED if status is None else status.state.value
+    state = look.missing if status is None else status.state.value
     entered, when = since.get(name, ("", 0.0))
-    report, before = _report(look, index), _report(earlier, index)
+    report = _report(look, index)
     statistics = None if report is None or status is None else report.statistics
     extras = None
     if name in said and look.extras is not None:
@@ -232,14 +236,13 @@ def _node_view(
         return view
     view.exits = report.exits
     if report.processes:
-        seconds = 0.0 if earlier is None else look.at - earlier.at
-        used = cores(report.processes, () if before is None else before.processes, seconds)
+        used = cores(report)
         view.cpu = None if used is None else round(used, 4)
         view.memory = sum(one.memory for one in report.processes)
     if statistics is None:
         view.reason = view.reason or report.reason
         return view
-    lately = recent(statistics, None if before is None else before.statistics)
+    lately = recent(statistics, report.before)
     view.queued, view.running = statistics.queued, statistics.running
     view.leaving = statistics.leaving
     view.requests, view.errors = statistics.requests, statistics.errors
@@ -267,8 +270,8 @@ def _extras_by_name(config: StaticConfig | None, extras: Extras | None) -> dict[
     return {node.name: extras.of(index) for index, node in enumerate(config.nodes, start=1)}
 
 
-def _report(look: Look | None, index: int) -> NodeReport | None:
-    if look is None or look.statistics is None:
+def _report(look: Look, index: int) -> NodeReport | None:
+    if look.statistics is None:
         return None
     return report_of(look.statistics.nodes, index)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hogar_provider.plugins.api.agents import ask
+from hogar_provider.plugins.api.agents import HANGS, NO_AGENT, ask, may_serve
 from hogar_provider.plugins.api.errors import ApiError
 from hogar_provider.plugins.api.graph_view import LOCAL, Look
-from hogar_provider.plugins.api.hosts import Tenants
 
 if TYPE_CHECKING:
     from earg.client import AgentClient
@@ -32,7 +31,6 @@ class Looker:
         self.home = home
         self.name = name
         self.engine = engine
-        self._tenants = Tenants()
         self.events: list[Event] = []
         """The events of the graph that the agent has told so far, the newest 1000."""
         self._plan_texts = ("", "")
@@ -47,8 +45,9 @@ class Looker:
         try:
             return ask(self.home, lambda agent: self._look(agent, at, status))
         except ApiError as error:
-            reachable = error.code != "no_agent"
-            return Look(at, reachable, trouble=error.message, engine=self.engine)
+            silent = error.code == HANGS or (error.code == NO_AGENT and may_serve(self.home))
+            reachable = not silent and error.code not in (NO_AGENT, "no_answer")
+            return Look(at, reachable, trouble=error.message, engine=self.engine, silent=silent)
 
     def _look(self, agent: AgentClient, at: float, status: GraphStatus | None) -> Look:
         from earg.client import AgentError, NoAgentError
@@ -80,7 +79,6 @@ class Looker:
             in_graph,
             trouble,
             self.engine,
-            self._tenants.follow(status),
         )
 
     def _read_plan(self, agent: AgentClient) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hogar_provider.plugins.api.agents import engine_of
 from hogar_provider.plugins.api.declared import find_declared
 from hogar_provider.plugins.api.errors import ApiError
-from hogar_provider.plugins.api.graph_view import Look, graph_view
+from hogar_provider.plugins.api.graph_view import graph_view
 from hogar_provider.plugins.api.looking import Looker
 
 if TYPE_CHECKING:
@@ -36,9 +35,6 @@ INTERVAL = 1.0
 
 LINGER = 5.0
 """Seconds that a poll goes on without a viewer."""
-
-WINDOW = 30.0
-"""Seconds over which latencies and batch sizes are taken."""
 
 FIRST_LOOK = 25.0
 """Seconds that a viewer waits for a poll's first look: some calls of 10 s may be slow at once."""
@@ -113,7 +109,6 @@ class Poll:
         self.last_viewed = time.monotonic()
         self.looks = 0
         self._ended = ended
-        self._looks: deque[Look] = deque()
         self._looker: Looker | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"hogar {dag_id}", daemon=True)
@@ -158,21 +153,9 @@ class Poll:
         looker = self._looker
         if looker is None or (looker.home, looker.name) != (engine.home, declared.name):
             looker = self._looker = Looker(engine.home, declared.name, engine.name)
-            self._looks.clear()
-        look = looker.look()
-        view = graph_view(declared, look, self._earlier(look), looker.events)
+        view = graph_view(declared, looker.look(), looker.events)
         self.looks += 1
         return Frame(self.looks, view, view.model_dump_json().encode(), tuple(looker.events))
-
-    def _earlier(self, look: Look) -> Look | None:
-        """The look that figures of late are counted from; keeps ``look`` for later ones."""
-        looks = self._looks
-        while len(looks) > 1 and looks[1].at <= look.at - WINDOW:
-            looks.popleft()
-        earlier = looks[0] if looks else None
-        if look.statistics is not None:
-            looks.append(look)
-        return earlier
 
 
 class Runtime:

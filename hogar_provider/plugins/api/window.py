@@ -1,4 +1,5 @@
-"""What a node did lately: the difference of two looks at figures that only grow."""
+"""What a node did lately: the difference of figures that only grow, and of what they were half a
+minute ago. The agent tells both, so each worker of the API server shows the same."""
 
 from __future__ import annotations
 
@@ -7,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from earg.statistics import Histogram, NodeReport, NodeStatistics
-    from earg.usage import ProcessUsage
+    from earg.statistics import EarlierCounts, Histogram, NodeReport, NodeStatistics
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Histograms of what was added since the earlier look."""
+    """Histograms of what was added lately."""
 
     queue: Histogram
     compute: Histogram
@@ -21,7 +21,7 @@ class Recent:
     batches: Histogram
 
 
-def recent(now: NodeStatistics, earlier: NodeStatistics | None) -> Recent:
+def recent(now: NodeStatistics, earlier: EarlierCounts | None) -> Recent:
     """What was added since ``earlier``; all of it without one, or where the proxy is another."""
     if earlier is None or earlier.proxy != now.proxy or earlier.uptime > now.uptime:
         return Recent(now.queue, now.compute, now.total, now.batches)
@@ -33,21 +33,14 @@ def recent(now: NodeStatistics, earlier: NodeStatistics | None) -> Recent:
     )
 
 
-def cores(
-    now: Iterable[ProcessUsage], earlier: Iterable[ProcessUsage], seconds: float
-) -> float | None:
-    """How many cores the processes used in the ``seconds`` between two looks; of one that was not
-    there before, since it started. None where there are none."""
-    before = {one.pid: one for one in earlier}
-    total, found = 0.0, False
-    for one in now:
-        found = True
-        then = before.get(one.pid)
-        if then is not None and seconds > 0 and then.cpu_seconds <= one.cpu_seconds:
-            total += (one.cpu_seconds - then.cpu_seconds) / seconds
-        elif one.age > 0:
-            total += one.cpu_seconds / one.age
-    return total if found else None
+def cores(report: NodeReport) -> float | None:
+    """How many cores the node's processes use, as a mean of late; of those that have just started,
+    since they started. None where it has none."""
+    if not report.processes:
+        return None
+    if report.cores is not None:
+        return report.cores
+    return sum(one.cpu_seconds / one.age for one in report.processes if one.age > 0)
 
 
 def milliseconds(histogram: Histogram, share: float) -> float | None:

@@ -19,7 +19,8 @@ class AgentView(BaseModel):
 class GraphSummary(BaseModel):
     """A deployed graph in a list. ``dag_id`` is empty for an orphan: no DAG declares it. ``engine``
     is what it runs on, ``hosts`` how many hosts that has and ``dead_hosts`` which of them do not
-    answer; there are none where it has the agent's alone."""
+    answer; there are none where it has the agent's alone. The state of one whose agent does not
+    answer is ``unknown``, and ``message`` says why."""
 
     dag_id: str
     name: str
@@ -36,6 +37,7 @@ class GraphSummary(BaseModel):
     engine: str = "local"
     hosts: int = 0
     dead_hosts: list[str] = []
+    message: str = ""
 
 
 class GraphList(BaseModel):
@@ -60,9 +62,10 @@ class FlowView(BaseModel):
 class GraphView(BaseModel):
     """A graph as it is now, or as declared where it is not deployed. ``message`` says what keeps
     the view from being complete. ``in_graph`` counts requests without a reply yet. ``reachable`` is
-    false where the agent does not answer, and then whether it is deployed is not known. ``engine``
-    is what it runs on; ``hosts`` are those that its nodes may be on, and ``frontend_host`` the one
-    that its frontend is on: none and empty where there is the agent's own alone."""
+    false where the agent does not answer, and then whether it is deployed is not known: the state
+    is ``unknown`` where it may serve. ``engine`` is what it runs on; ``hosts`` are those that its
+    nodes may be on, and ``frontend_host`` the one that its frontend is on: none and empty where
+    there is the agent's own alone."""
 
     dag_id: str
     name: str

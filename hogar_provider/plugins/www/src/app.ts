@@ -278,7 +278,7 @@ export class HogarApp extends LitElement {
     return html`<header>
       ${this.place === "nav" ? html`<button class="back" @click=${() => this.go({ dag: "", view: "graph", node: 0, host: undefined })}>← All graphs</button>` : nothing}
       <h2><span class="cut">${view.name}</span><span class="muted small">version ${view.version}</span></h2>
-      ${badge(view.deployed ? view.state : "undeployed")}
+      ${badge(view.state)}
       ${view.engine && view.engine !== "local" ? html`<span class="figure">on <b>${view.engine}</b></span>` : nothing}
       ${
         view.deployed

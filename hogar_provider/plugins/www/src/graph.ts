@@ -86,7 +86,7 @@ export class HogarGraph extends LitElement {
       .node:hover:not(:disabled) { background: var(--bg); border-color: var(--s); }
       .node.selected { outline: 3px solid var(--accent); outline-offset: 2px; }
       .node.faded { opacity: 0.28; }
-      .node.s-undeployed { border-style: dashed; border-left-style: solid; }
+      .node.s-undeployed, .node.s-unknown { border-style: dashed; border-left-style: solid; }
       .node.s-dead, .node.s-dead:hover:not(:disabled) { border-color: var(--dead); background: var(--dead-bg); box-shadow: 0 0 0 4px color-mix(in srgb, var(--dead) 28%, transparent); overflow: visible; }
       .node.s-dead::after { content: ""; position: absolute; inset: -10px; border-radius: 18px; border: 5px solid var(--dead); pointer-events: none; animation: alarm 1.2s ease-in-out infinite; }
       .tiny .node.s-dead::after { inset: -34px; border-width: 18px; border-radius: 50px; }
@@ -447,7 +447,7 @@ export class HogarGraph extends LitElement {
       ${this.state(node, node.state === "dead" ? "" : gist(node.reason), gone)}
       ${
         node.state === "dead" || silent
-          ? html`<span class="why">${node.state === "dead" ? gist(node.reason) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : "No figures: its proxy does not answer."}</span>`
+          ? html`<span class="why">${node.state === "dead" ? gist(node.reason) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : node.state === "unknown" ? "No figures: its agent does not answer." : "No figures: its proxy does not answer."}</span>`
           : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
           ${batch ? html`<span class="batch"><span>${batched(batch)}${batch.dynamic ? " dyn" : ""}</span>${bar(batch.fill)}</span>` : nothing}`
       }

@@ -58,6 +58,7 @@ export class HogarGraphs extends Watching {
       tr.dead td { background: var(--dead-bg); }
       .url { max-width: 260px; }
       .host { color: var(--dead); font-weight: 600; }
+      .message { max-width: 340px; overflow-wrap: anywhere; }
       .problem { margin: 0 14px 12px; }
     `,
   ];
@@ -77,7 +78,7 @@ export class HogarGraphs extends Watching {
     const hosts = all.some((graph) => graph.hosts);
     return html`
       <header><h2>HOGAR graphs</h2>
-        ${this.reply ? html`<span class="muted small">${plural(all.length, "graph")} up${this.reply.agent ? html` · agent ${this.reply.agent.version}, process ${this.reply.agent.pid}` : nothing}</span>` : nothing}
+        ${this.reply ? html`<span class="muted small">${plural(up(all).length, "graph")} up${up(all).length < all.length ? `, ${all.length - up(all).length} unknown` : ""}${this.reply.agent ? html` · agent ${this.reply.agent.version}, process ${this.reply.agent.pid}` : nothing}</span>` : nothing}
         <span class="grow"></span>
         ${
           all.length > 6
@@ -116,8 +117,8 @@ export class HogarGraphs extends Watching {
       <td>${graph.dag_id ? html`<a class="name" href=${this.href(graph.dag_id)} @click=${open}>${graph.name}</a>` : html`<span class="name">${graph.name}</span>`} <span class="muted small">${graph.version}${graph.engine && graph.engine !== "local" ? ` on ${graph.engine}` : ""}</span>
         ${graph.orphaned ? html`<span class="small muted" title="It runs, and no DAG declares it any more. Take it down with: earg down ${graph.name}">· orphaned</span>` : nothing}
         ${graph.warnings.length ? html`<span title=${graph.warnings.join("\n")} class="small">⚠ ${plural(graph.warnings.length, "warning")}</span>` : nothing}</td>
-      <td>${badge(graph.state)}</td>
-      <td class="right">${graph.nodes}</td><td class="right">${graph.nodes_dead ? html`<b style="color:var(--dead)">${graph.nodes_dead}</b>` : "0"}</td>
+      <td>${badge(graph.state)}${graph.message ? html`<div class="small muted message">${graph.message}</div>` : nothing}</td>
+      <td class="right">${graph.nodes || "–"}</td><td class="right">${graph.state === "unknown" ? "–" : graph.nodes_dead ? html`<b style="color:var(--dead)">${graph.nodes_dead}</b>` : "0"}</td>
       ${hosts ? html`<td>${this.hosts(graph)}</td>` : nothing}
       <td class="right">${rate(graph.requests_per_second)}</td><td class="right">${rate(graph.errors_per_second)}</td><td class="right">${ms(graph.p95_ms)}</td>
       <td><div class="mono cut url">${graph.url}</div></td>
@@ -130,6 +131,11 @@ export class HogarGraphs extends Watching {
     if (!dead.length) return html`<span class="row">${rack(false)} ${graph.hosts}</span>`;
     return html`<span class="row host">${rack(true)} ${dead.slice(0, 2).join(", ")}${dead.length > 2 ? ` and ${dead.length - 2} more` : ""} of ${graph.hosts} dead</span>`;
   }
+}
+
+/** Those that run, as their agents tell: of the others nothing is known. */
+function up(graphs: readonly GraphSummary[]): GraphSummary[] {
+  return graphs.filter((graph) => graph.state !== "unknown");
 }
 
 /** The names of the hosts that do not answer, of all graphs. */
@@ -155,8 +161,10 @@ export class HogarCard extends Watching {
     const flow = graphs.reduce((sum, graph) => sum + (graph.requests_per_second ?? 0), 0);
     const hosts = graphs.some((graph) => graph.hosts);
     const silent = silentHosts(graphs);
+    const running = up(graphs).length;
     const troubled = graphs.filter(
-      (graph) => graph.nodes_dead || graph.state === "dead" || graph.dead_hosts?.length,
+      (graph) =>
+        graph.nodes_dead || graph.state === "dead" || graph.state === "unknown" || graph.dead_hosts?.length,
     );
     return html`<section class="card" aria-label="HOGAR graphs">
       <h3>HOGAR</h3>
@@ -165,7 +173,8 @@ export class HogarCard extends Watching {
           ? html`<span class="small muted" role="alert">${this.problem}</span>`
           : !this.reply
             ? html`<span class="bones" style="width:140px" role="status" aria-label="Loading"></span>`
-            : html`<div class="stat">${glyph(graphs.length ? "ready" : "undeployed")}<span class="big">${graphs.length}</span><span class="small muted">${graphs.length === 1 ? "graph" : "graphs"} up</span></div>
+            : html`<div class="stat">${glyph(running ? "ready" : "undeployed")}<span class="big">${running}</span><span class="small muted">${running === 1 ? "graph" : "graphs"} up</span></div>
+            ${running < graphs.length ? html`<div class="stat">${glyph("unknown")}<span class="big">${graphs.length - running}</span><span class="small muted">unknown</span></div>` : nothing}
             <div class="stat ${dead ? "dead" : ""}">${glyph(dead ? "dead" : "ready")}<span class="big">${dead}</span><span class="small muted">${dead === 1 ? "node" : "nodes"} dead</span></div>
             ${hosts ? html`<div class="stat ${silent.length ? "dead" : ""}" title=${silent.join(", ") || nothing}>${rack(silent.length > 0, 16)}<span class="big">${silent.length}</span><span class="small muted">${silent.length === 1 ? "host" : "hosts"} dead</span></div>` : nothing}
             <div class="stat"><span class="big">${rate(flow)}</span><span class="small muted">requests/s</span></div>

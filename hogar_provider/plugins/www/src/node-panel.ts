@@ -102,7 +102,7 @@ export class HogarNodePanel extends LitElement {
               ${this.fact("p50", ms(node.p50_ms))}${this.fact("p95", ms(node.p95_ms))}${this.fact("p99", ms(node.p99_ms))}
               ${this.fact("queued", count(node.queued))}${this.fact("running", count(node.running))}${this.fact("cpu", percent(node.cpu))}${this.fact("memory", bytes(node.memory))}
             </dl>`
-            : html`<p class="small muted">${node.state === "undeployed" ? "It is declared and not deployed: there are no figures." : "No figures at present: its proxy does not answer."}</p>`
+            : html`<p class="small muted">${node.state === "undeployed" ? "It is declared and not deployed: there are no figures." : `No figures at present: its ${node.state === "unknown" ? "agent" : "proxy"} does not answer.`}</p>`
         }
         ${node.pairs.length ? html`<div class="pairs">${node.pairs.map((pair) => this.pair(pair))}</div>` : nothing}
       </header>
@@ -153,7 +153,7 @@ export class HogarNodePanel extends LitElement {
       ${
         node.drift.length
           ? html`<div class="note warn" style="margin-bottom:12px">${glyph("degraded")}<div><b>What runs differs from what UDGL declares</b><ul class="drift">${node.drift.map((line) => html`<li>${line}</li>`)}</ul></div></div>`
-          : declared && node.state !== "undeployed"
+          : declared && node.state !== "undeployed" && node.state !== "unknown"
             ? html`<div class="note good" style="margin-bottom:12px">${glyph("ready")}<span>It runs as UDGL declares it.</span></div>`
             : nothing
       }

@@ -13,6 +13,11 @@ interface Look {
 const line = "fill:none;stroke:var(--on-state);stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round";
 
 export const LOOKS: Record<State, Look> = {
+  unknown: {
+    word: "unknown",
+    means: "its agent does not answer; it may serve all the same",
+    shape: svg`<circle cx="8" cy="8" r="7" fill="none" stroke="currentColor" stroke-width="1.6"/><path d="M5.8 6.3a2.2 2.2 0 1 1 3.1 2c-.6.3-.9.7-.9 1.3M8 11.9v.1" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round"/>`,
+  },
   undeployed: {
     word: "not deployed",
     means: "it is declared, and does not run",
@@ -74,6 +79,7 @@ export const BULB = html`<svg class="bulb" width="14" height="14" viewBox="0 0 1
 /** From worst to best: what a person has to look at first. */
 const ORDER: State[] = [
   "dead",
+  "unknown",
   "recovering",
   "degraded",
   "busy",

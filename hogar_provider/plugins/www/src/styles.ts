@@ -66,7 +66,7 @@ export const shared = css`
   .s-dead { --s: var(--dead); }
   .s-starting { --s: var(--starting); }
   .s-draining { --s: var(--draining); }
-  .s-undeployed { --s: var(--undeployed); }
+  .s-undeployed, .s-unknown { --s: var(--undeployed); }
   .glyph { color: var(--s, var(--fg-muted)); flex: none; display: block; }
   /* The whole picture turns: that costs the page's own thread nothing. */
   .glyph.s-recovering { animation: spin 1.6s linear infinite; }

@@ -8,7 +8,7 @@ import type { NodeView, Trouble } from "./types";
 /** The node's trouble where its state does not show all of it: that has passed, or has got better. */
 export function lately(node: NodeView): Trouble | null {
   const { trouble } = node;
-  if (!trouble || node.state === "undeployed") return null;
+  if (!trouble || node.state === "undeployed" || node.state === "unknown") return null;
   if (trouble.ended !== null) return trouble;
   return died(trouble) && node.state !== "dead" && node.state !== "recovering" ? trouble : null;
 }

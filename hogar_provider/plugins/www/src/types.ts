@@ -1,6 +1,7 @@
 /** What the API of the live view answers (`/hogar/api/v1`). Times are Unix seconds, durations ms. */
 
 export type State =
+  | "unknown"
   | "undeployed"
   | "starting"
   | "ready"
@@ -142,6 +143,8 @@ export interface GraphSummary {
   engine?: string;
   hosts?: number;
   dead_hosts?: string[];
+  /** Why its state is unknown. */
+  message?: string;
 }
 
 export interface GraphsReply {

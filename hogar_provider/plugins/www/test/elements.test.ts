@@ -375,6 +375,28 @@ describe("all graphs", () => {
     await until(() => /2\s*graphs up/.test(text(element)), "the graphs");
     expect(text(element)).toMatch(/2\s*nodes dead/);
   });
+
+  it("say of a silent agent's graph that nothing is known of it, and why", async () => {
+    const silent = {
+      ...summary("Silent", 0),
+      state: "unknown",
+      nodes: 2,
+      requests_per_second: null,
+      message: "The agent in /box has told nothing for more than 4 s.",
+    };
+    const reply = { graphs: [summary("Fine", 0), silent], agent: null, message: silent.message };
+    const { api } = fakeApi({ "GET /graphs": reply });
+    const list = await mount<HTMLElement>("hogar-graphs", { api });
+    await until(() => list.shadowRoot!.querySelectorAll("tbody tr").length === 2, "two graphs");
+    // It is what a person has to look at first.
+    const [first, second] = [...list.shadowRoot!.querySelectorAll("tbody tr")].map((row) => row.textContent);
+    expect(first).toMatch(/Silent.*unknown.*has told nothing/s);
+    expect(second).not.toContain("told nothing");
+    expect(text(list)).toMatch(/1 graph up, 1 unknown/);
+    const card = await mount<HTMLElement>("hogar-card", { api });
+    await until(() => /1\s*graph up\s*1\s*unknown/.test(text(card)), "both counts");
+    expect(text(card)).toContain("Look at Silent");
+  });
 });
 
 describe("the module", () => {
