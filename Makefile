@@ -6,7 +6,8 @@
 # tests/conftest.py.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && n=3; [ $$n -gt 4 ] && n=4; echo $$n)
 PARALLEL := -n $(WORKERS)
-.PHONY: help setup demo demo-training test test-fast fuzz test-www kind-test lint lock clean
+.PHONY: help setup demo demo-training test test-fast fuzz test-www kind-test airflow-versions lint \
+    lock clean
 
 help: ## list the targets
 	@echo "HOGAR: ML serving graphs on Airflow"
@@ -42,6 +43,9 @@ test-www: setup ## check, build and test the live view's front end
 
 kind-test: setup ## try the kubernetes engine on a cluster of kind (needs kind, kubectl, docker)
 	@scripts/kind_test.sh
+
+airflow-versions: setup ## run the provider's tests with older Airflows (VERSIONS, TESTS choose)
+	@scripts/airflow_versions.sh
 
 lint: setup ## check style and types
 	.venv/bin/ruff check
