@@ -10,7 +10,8 @@ PARALLEL := -n $(WORKERS)
 # compiles it all again each time, which makes the tests a third slower.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-training test test-fast fuzz test-www kind-test lint lock clean
+.PHONY: help setup demo demo-training test test-fast fuzz test-www kind-test airflow-versions lint \
+    lock clean
 
 help: ## list the targets
 	@echo "HOGAR: ML serving graphs on Airflow"
@@ -46,6 +47,9 @@ test-www: setup ## check, build and test the live view's front end
 
 kind-test: setup ## try the kubernetes engine on a cluster of kind (needs kind, kubectl, docker)
 	@scripts/kind_test.sh
+
+airflow-versions: setup ## run the provider's tests with older Airflows (VERSIONS, TESTS choose)
+	@scripts/airflow_versions.sh
 
 lint: setup ## check style and types
 	.venv/bin/ruff check

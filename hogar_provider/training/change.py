@@ -12,7 +12,7 @@ from earg.training.batch import LARGEST_BATCH, MOST_CHANGES, BatchChange
 from earg.training.plan import TrainingPlan
 from hogar_provider.training.plans import train_task
 from hogar_provider.training.runs import MOST_RUNS, TrainingRun, training_runs
-from hogar_provider.training.state import CHANGES
+from hogar_provider.training.state import CHANGES, NO_TASK_STATE, has_task_state
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -50,6 +50,8 @@ def change_batch(
 
     The task reads it when its next epoch begins; it holds from then on at the earliest.
     """
+    if not has_task_state():
+        raise BatchChangeError(409, "no_task_state", NO_TASK_STATE)
     from airflow.models.log import Log
     from airflow.models.taskinstance import TaskInstance
     from airflow.state import get_state_backend

@@ -19,11 +19,13 @@ from hogar_provider.training.state import (
     EPOCH,
     FAILED,
     MOST_EPOCHS,
+    NO_TASK_STATE,
     SUMMARY,
     TRAINED,
     TRAINING,
     UNCHANGED,
     Summary,
+    has_task_state,
     read_summary,
 )
 
@@ -107,9 +109,8 @@ def training_runs(
     have; with ``run_id`` only that run.
     """
     from airflow.models.dagrun import DagRun
-    from airflow.models.task_state_store import TaskStateStoreModel as Row
     from airflow.models.taskinstance import TaskInstance
-    from sqlalchemy import and_, or_, select
+    from sqlalchemy import and_, select
 
     task = train_task(plan.operator)
     query = (
@@ -137,13 +138,7 @@ def training_runs(
     names = [row.run_id for row in tasks]
     rows: dict[str, dict[str, Any]] = {name: {} for name in names}
     changed: dict[str, float] = {}
-    wanted = select(Row.run_id, Row.key, Row.value, Row.updated_at).where(
-        Row.dag_id == dag_id, Row.task_id == task, Row.run_id.in_(names)
-    )
-    if since is not None:
-        moment = datetime.fromtimestamp(since, UTC)
-        wanted = wanted.where(or_(Row.key.in_((SUMMARY, CHANGES)), Row.updated_at > moment))
-    for name, key, value, updated_at in session.execute(wanted):
+    for name, key, value, updated_at in _stored(session, dag_id, task, names, since):
         rows[name][key] = value
         changed[name] = max(changed.get(name, 0.0), updated_at.timestamp())
     found = []
@@ -161,6 +156,24 @@ def training_runs(
     return [one for one, _ in newest]
 
 
+def _stored(
+    session: Session, dag_id: str, task: str, run_ids: Sequence[str], since: float | None
+) -> Sequence[Any]:
+    """What these runs have in the task state: rows of run id, key, value and time."""
+    if not has_task_state():
+        return ()
+    from airflow.models.task_state_store import TaskStateStoreModel as Row
+    from sqlalchemy import or_, select
+
+    wanted = select(Row.run_id, Row.key, Row.value, Row.updated_at).where(
+        Row.dag_id == dag_id, Row.task_id == task, Row.run_id.in_(run_ids)
+    )
+    if since is not None:
+        moment = datetime.fromtimestamp(since, UTC)
+        wanted = wanted.where(or_(Row.key.in_((SUMMARY, CHANGES)), Row.updated_at > moment))
+    return session.execute(wanted).all()
+
+
 def cursor() -> float:
     """What to give as ``since`` the next time; taken before the look."""
     return time.time() - OVERLAP
@@ -171,6 +184,8 @@ def _run(row: Any, stored: Mapping[str, str], declared: TrainingPlan) -> Trainin
     task_state = None if row.state is None else str(getattr(row.state, "value", row.state))
     run_state = str(getattr(row.run_state, "value", row.run_state))
     state = _state(task_state, run_state, summary)
+    if summary is None and not has_task_state():
+        summary = Summary(state, message=NO_TASK_STATE)
     if summary is None:
         if state not in (WAITING, TRAINING, FAILED) or (state == FAILED and task_state is None):
             return None
@@ -199,6 +214,8 @@ def _run(row: Any, stored: Mapping[str, str], declared: TrainingPlan) -> Trainin
 def _with_last(session: Session, dag_id: str, task: str, run: TrainingRun) -> TrainingRun:
     """With its last epoch right although only the newest records were looked at: the summary tells
     of an epoch's figures only when the next one begins."""
+    if not has_task_state():
+        return run
     from airflow.models.task_state_store import TaskStateStoreModel as Row
     from sqlalchemy import func, select
 

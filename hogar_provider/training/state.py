@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from earg.training.batch import read_effective
@@ -31,6 +32,16 @@ MOST_MESSAGE = 1000
 """Characters of a message."""
 
 TRAINING, TRAINED, UNCHANGED, FAILED = "training", "trained", "unchanged", "failed"
+
+NO_TASK_STATE = (
+    "The figures of this training are in its task's log alone, and its batch size cannot be "
+    "changed while it runs: Airflow keeps such figures from 3.3 on."
+)
+
+
+def has_task_state() -> bool:
+    """Whether this Airflow keeps task state: 3.3 and later ones do."""
+    return find_spec("airflow.models.task_state_store") is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,19 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.hogar_provider.folders import ROOT
+from tests.hogar_provider.folders import ROOT, TAKES_COMMANDS
+
+
+def program(arguments: Sequence[str]) -> list[str]:
+    """The module that does this command of Airflow's, and its arguments."""
+    if arguments[0] == "hogar" and not TAKES_COMMANDS:
+        return ["hogar_provider", *arguments[1:]]
+    return ["airflow", *arguments]
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class AirflowCommand:
     def start(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever that is."""
         return subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
+            [sys.executable, "-m", *program(arguments)],
             env=self.variables(),
             cwd=self.home,
             input=stdin,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,15 @@ ROOT = Path(__file__).parents[2]
 LOADERS = (ROOT / "dags/hogar_graphs.py", ROOT / "dags/hogar_errors.py")
 SENTIMENT = ROOT / "dags/sentiment.udgl"
 MODELS = Path(__file__).parent / "models"
+
+AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
+"""Which Airflow the tests run with, such as (3, 3)."""
+
+TAKES_COMMANDS = AIRFLOW > (3, 1)
+"""Whether it takes commands from providers: ``airflow hogar``."""
+
+KEEPS_TASK_STATE = AIRFLOW >= (3, 3)
+"""Whether it keeps task state, which a training needs."""
 
 BROKEN = """\
 meta
@@ -60,7 +70,7 @@ def parse(folder: Path) -> DagBag:
     except ImportError:  # Airflow 3.1
         from airflow.models.dagbag import DagBag
 
-    return DagBag(folder, bundle_path=folder)
+    return DagBag(folder, bundle_path=folder, include_examples=False)
 
 
 def stored(dag: DAG) -> dict[str, Any]:

@@ -31,6 +31,12 @@ def run(arguments: list[str]) -> tuple[int, str, str]:
     """Run one command as ``airflow`` would."""
     from airflow.cli.cli_parser import get_parser
 
+    from tests.hogar_provider.folders import TAKES_COMMANDS
+
+    if not TAKES_COMMANDS:
+        from hogar_provider.__main__ import add_commands
+
+        add_commands()
     code: Any = 0
     out, err = Captured(), Captured()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

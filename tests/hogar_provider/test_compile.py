@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,7 +73,9 @@ def test_the_task_stands_beside_the_deploys_and_a_run_can_name_other_platforms()
 
 def test_the_files_are_written_and_told(folder: Path) -> None:
     asset = compiled_asset("My_Graph")
-    events = {asset: SimpleNamespace(extra={})}
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    events = OutletEventAccessors()
     result = task().execute({"outlet_events": events})  # type: ignore[typeddict-unknown-key]
     here = folder / "My_Graph" / "1"
     assert result["folder"] == str(here)

@@ -20,7 +20,7 @@ from airflow.triggers.base import BaseTrigger
 import hogar_provider
 from hogar_provider import get_provider_info
 from hogar_provider.configuration import OPTIONS
-from tests.hogar_provider.folders import ROOT
+from tests.hogar_provider.folders import ROOT, TAKES_COMMANDS
 
 
 def test_the_info_is_valid_for_airflow() -> None:
@@ -92,6 +92,8 @@ def test_airflow_takes_the_settings_and_the_commands() -> None:
     manager = ProvidersManager()
     sections = dict(manager.provider_configs)["airflow-provider-hogar"]
     assert set(sections["hogar"]["options"]) == set(OPTIONS)
+    if not TAKES_COMMANDS:
+        return
     functions = {function.__module__ for function in manager.cli_command_functions}
     assert "hogar_provider.cli.definition" in functions
 
