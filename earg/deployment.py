@@ -971,6 +971,7 @@ class Deployment(DeployedGraph[RunningNode]):
                     self._folder,
                     self._folder / "logs" / "frontend.log",
                     self._frontend_ended,
+                    home=self._commands.home,
                     needs_log=not self.wired,
                     descriptors=descriptors,
                 )
