@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -24,7 +25,7 @@ from typing import TextIO
 import grpc
 import grpc.aio
 
-from earg import ledger
+from earg import ledger, orphans
 from earg.agent_calls import EVENTS_KEPT as EVENTS_KEPT
 from earg.agent_calls import AgentCalls, Context, NodeStarts
 from earg.command_settings import read_commands
@@ -44,6 +45,7 @@ from earg.plan import Plan, read_plan
 from earg.process import INSECURE, settle_security
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.settings import SettingError
+from earg.start_mark import identity
 from earg.status_wire import graph_message, node_message
 
 log = logging.getLogger(__name__)
@@ -114,6 +116,20 @@ class Agent(AgentCalls, NodeStarts):
                 for graph in self._graphs.values():
                     graph.retry_files()
             await asyncio.sleep(FILES_INTERVAL)
+
+    async def end_orphans(self, records: Iterable[GraphRecord]) -> None:
+        """End what an agent before this one has started here and could not write down: it would run
+        for ever, at addresses that others are to have."""
+        found = orphans.find(identity(self._home.path), ledger.processes(records))
+        await orphans.end(found)
+        for one in found:
+            became = "could not be ended" if one.runs else "was ended"
+            self._tell(
+                "",
+                "agent",
+                f"process {one.pid} ({one.command}) {became}: an agent that was killed had started "
+                "it, and had not written it down yet",
+            )
 
     def adopt(self, records: Iterable[GraphRecord]) -> None:
         """Own the graphs that an agent before this one has left serving."""
@@ -308,7 +324,9 @@ async def run(home: Home, engine: Engine, idle_end: float | None) -> None:
     home.check_socket()
     await engine.open()
     try:
-        agent.adopt(ledger.read(home.ledger))
+        records = ledger.read(home.ledger)
+        await agent.end_orphans(records)
+        agent.adopt(records)
     except (ledger.LedgerError, ConfigError, ExtrasError) as error:
         log.error("what an agent before this one has left cannot be adopted: %s", error)
     await server.start()
@@ -394,6 +412,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with lock:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        commands = replace(commands, home=identity(home.path))
         asyncio.run(run(home, LocalEngine(commands), options.idle_end))
     return 0
 

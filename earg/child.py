@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from earg.ledger import ProcessRecord, is_alive, started_at
+from earg.start_mark import VARIABLE, new_mark
 
 STOP_GRACE = 5.0
 """Seconds between TERM and KILL."""
@@ -56,12 +57,14 @@ class Child:
         log: Path,
         on_exit: Callable[[Child], None],
         *,
+        home: str = "",
         needs_log: bool = True,
         descriptors: Sequence[int] = (),
     ) -> Child:
         """Start ``command`` in ``folder``; raises OSError where it cannot be, and
         :class:`LogError`. One that does not need its log is started without, where it must.
-        It inherits the given open ``descriptors``, by their numbers."""
+        It inherits the given open ``descriptors``, by their numbers. With ``home``, the identity of
+        the agent's, a later agent of that can tell whose it is; see :mod:`earg.start_mark`."""
         trouble = ""
         try:
             output = _open_log(log)
@@ -71,9 +74,10 @@ class Child:
                 raise LogError(trouble) from None
             output = _open_log(Path(os.devnull))
         with output:
+            mark = {VARIABLE: str(new_mark(home))} if home else {}
             process = await asyncio.create_subprocess_exec(
                 *command,
-                env=dict(environment),
+                env=dict(environment) | mark,
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -103,7 +107,7 @@ class Child:
         if self._process is not None:
             await self._process.wait()
         else:
-            await _end_of(self.pid)
+            await end_of(self.pid)
         self.running = False
         # What the process itself has started goes with it.
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -173,7 +177,7 @@ def _open_log(log: Path) -> BinaryIO:
     return log.open("ab")
 
 
-async def _end_of(pid: int) -> None:
+async def end_of(pid: int) -> None:
     """Wait for the end of a process that is not a child (pidfd_open(2))."""
     try:
         descriptor = os.pidfd_open(pid)

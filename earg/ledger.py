@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -225,6 +225,15 @@ def _node(row: Any) -> NodeRecord:
 
 def _process(row: Any) -> ProcessRecord | None:
     return ProcessRecord(**row) if isinstance(row, dict) else None
+
+
+def processes(graphs: Iterable[GraphRecord]) -> Iterator[ProcessRecord]:
+    """All that the ledger names, whether they still run or not."""
+    for graph in graphs:
+        named = [graph.frontend, *graph.leftovers]
+        for pair in (pair for node in graph.nodes for pair in node.pairs):
+            named += [pair.model, pair.proxy, *(one.model for one in pair.replicas)]
+        yield from (one for one in named if one is not None)
 
 
 def kill(records: Iterable[ProcessRecord]) -> list[int]:

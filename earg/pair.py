@@ -68,12 +68,14 @@ class AddressTakenError(StartError):
 @dataclass(frozen=True, slots=True)
 class Commands:
     """The commands of a proxy and a frontend: an original, given the same environment, can take
-    the place of ours. A model's command is that of its implementation."""
+    the place of ours. A model's command is that of its implementation. ``home`` is the identity of
+    the home that they are started for (see :mod:`earg.start_mark`), empty where there is none."""
 
     model: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.model")
     proxy: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.proxy")
     frontend: tuple[str, ...] = (sys.executable, "-P", "-m", "earg.frontend")
     proxies: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    home: str = ""
 
     def proxy_of(self, operator: str) -> tuple[str, ...]:
         """The command of an operator's proxies: ``proxies`` names those that differ."""
@@ -389,6 +391,7 @@ class RunningPair:
                 self._folder,
                 log,
                 self._on_child_exit(kind),
+                home=self._commands.home,
                 needs_log=not self._has_served,
             )
         except LogError as error:

@@ -26,7 +26,6 @@ from earg.answered import answered
 from earg.config import NodeSpec
 from earg.deployed import DeploymentError, Tell
 from earg.deployed_graph import DeployedGraph
-from earg.draining import wait_until_drained
 from earg.graph_requests import recorded_by, requests_in
 from earg.images import Implementation
 from earg.ledger import GraphRecord, PlaceRecord
@@ -267,11 +266,6 @@ class WiredDeployment(DeployedGraph[WiredNode]):
 
     # --- nodes ------------------------------------------------------------------------------
 
-    def replan(self, version: str, plan: Plan) -> None:
-        """Deploy another plan of the same topology from now on."""
-        self.next_version, self.plan = version, plan
-        self.changed()
-
     async def deploy(
         self,
         index: int,
@@ -381,21 +375,7 @@ class WiredDeployment(DeployedGraph[WiredNode]):
                 for index, spec in enumerate(self.config.nodes, 1)
                 if index not in self._nodes
             ]
-            if missing:
-                raise DeploymentError(
-                    f"graph {self.name} cannot be wired: {', '.join(missing)} not running; "
-                    "deploy every node first"
-                )
-            stale = [
-                f"{node.spec.name} (version {node.spec.version})"
-                for index, node in self._nodes.items()
-                if node.spec != self.spec(index)
-            ]
-            if stale:
-                raise DeploymentError(
-                    f"graph {self.name} cannot be wired: {', '.join(stale)} not deployed with its "
-                    "new config yet; deploy every node first"
-                )
+            self._check_whole(missing)
             if self.version != self.next_version:
                 self.version = self.next_version
                 self.tell("graph", f"is version {self.version} now")
@@ -614,33 +594,18 @@ class WiredDeployment(DeployedGraph[WiredNode]):
     # --- the end ----------------------------------------------------------------------------
 
     async def drain(self, timeout: float, force: bool) -> int:
-        """Take no new requests, and wait until those in the graph are answered; how many are left
-        after ``timeout`` seconds. See :meth:`earg.deployment.Deployment.drain`."""
+        """Take no new requests, and wait until those in the graph are answered; see
+        :meth:`earg.deployed_graph.DeployedGraph.drain`. Where the platform could not stop one that
+        is drained, it is asked again."""
         if self._drained:
             return await self._admit(False)
-        if self.draining:
-            raise DeploymentError(f"graph {self.name} is being drained already")
-        if self._frontend is None or self._wiring is None:
-            return 0
-        self._set_draining(True)
-        stays_closed = False
-        try:
-            left = await wait_until_drained(
-                lambda: self._admit(False), lambda: self._closed, timeout
-            )
-            stays_closed = left == 0 or force
-        except StartError as error:
-            raise DeploymentError(f"graph {self.name} cannot be drained: {error}") from None
-        finally:
-            self._drained = stays_closed
-            if not stays_closed and not self._closed:
-                await asyncio.shield(self.begin(self._reopen()))
+        left = await super().drain(timeout, force)
+        self._drained = self.draining and (left == 0 or force)
         return left
 
-    def _set_draining(self, draining: bool) -> None:
-        self.draining = draining
-        self.tell("graph", "takes no new requests" if draining else "takes requests again")
-        self.changed()
+    @property
+    def _has_frontend(self) -> bool:
+        return self._frontend is not None and self._wiring is not None
 
     async def _admit(self, admit: bool) -> int:
         channel = None if self._wiring is None else self._wiring.frontend_channel
@@ -660,11 +625,7 @@ class WiredDeployment(DeployedGraph[WiredNode]):
 
     async def leave(self) -> None:
         """End what this process does for it; what the platform runs, runs on."""
-        self._closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await super().leave()
         await self._keeper.close()
         if self._wiring is not None:
             await self._wiring.close()

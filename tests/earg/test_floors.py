@@ -149,6 +149,7 @@ SHOWS_A_TIME = {
     ("agent_calls.py", "time.time"),
     # CLOCK_BOOTTIME, which nobody sets.
     ("lease.py", "time.clock_gettime"),
+    ("start_mark.py", "time.clock_gettime"),
     # A trace's times are for people and for OpenTelemetry.
     ("recording.py", "time.time"),
     ("trails.py", "time.time"),
