@@ -581,6 +581,23 @@ def chain(dag_id: str, size: int) -> Played:
     return Played(dag_id, dag_id, nodes, [(k, k + 1, "distribute") for k in range(1, size)])
 
 
+def long_names(dag_id: str = "Long") -> Played:
+    """Names, images and rates as large as they come."""
+    names = (
+        "MultilingualSpeechTranscriberWithDiarization",
+        "Sentence-And-Paragraph-Tokenizer-For-Legal-Documents",
+        "Senti",
+        "Zusammenfassungsgenerator_fuer_Kundengespraeche_v2",
+        "Out",
+    )
+    nodes = [
+        PlayedNode(k, name, "12.4.1-rc3", f"registry.example/teams/{name.lower()}:v1", k == 2, 32)
+        for k, name in enumerate(names, start=1)
+    ]
+    name = "A_graph_whose_name_is_long_because_its_team_likes_to_say_everything"
+    return Played(dag_id, name, nodes, list(FLOWS), load=12_345.0)
+
+
 def wide(dag_id: str = "Everything", layers: int = 12, a_layer: int = 17, seed: int = 7) -> Played:
     """About 200 nodes in layers, each with one to three targets in the next."""
     pick = random.Random(seed)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.www.dev_server import WWW, DevServer
+from tests.www.played import long_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -327,3 +328,71 @@ def test_the_source_is_copied_as_it_is(page: Page, server: DevServer, console: l
         ).click()
     assert download.value.suggested_filename == "SentiAnalyzer.earg"
     assert console == []
+
+
+OVERRUNS = """() => {
+  const all = (root) => [...root.querySelectorAll("*")].flatMap(
+    (e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const seen = all(document);
+  const wide = (e) => e.scrollWidth > e.clientWidth + 1;
+  const beside = (e) => {
+    const range = document.createRange();
+    range.selectNodeContents(e);
+    return range.getBoundingClientRect();
+  };
+  const figures = seen.filter((e) => e.matches(".node .figures")).filter((row) => {
+    const boxes = [...row.querySelectorAll("b")].map(beside);
+    return boxes.some((box, k) => k > 0 && box.left < boxes[k - 1].right)
+      || boxes.at(-1).right > row.getBoundingClientRect().right + 1;
+  });
+  const places = seen.filter((e) => e.matches("hogar-node-panel, .side, hogar-batch-editor"));
+  return [...figures, ...places.filter(wide)].map((e) => e.className || e.tagName);
+}"""
+"""What does not fit: figures of a node that run into each other, panels wider than their place."""
+
+
+@pytest.mark.parametrize("width", [1280, 936])
+def test_long_names_and_large_figures_fit(
+    width: int, page: Page, server: DevServer, console: list[str], pictures: Path
+) -> None:
+    """936 pixels are what Airflow's own frame leaves of 1280."""
+    server.stage.graphs["Long"] = long_names()
+    page.set_viewport_size({"width": width, "height": 560})
+    page.goto(f"{server.url}/dags/Long")
+    settle(page)
+    assert page.evaluate(OVERRUNS) == []
+    page.locator('.node[data-index="2"]').click()
+    settle(page)
+    page.screenshot(path=pictures / f"long-names-{width}.png")
+    assert page.evaluate(OVERRUNS) == []
+    close = page.get_by_role("button", name=re.compile("^Close Sentence-And"))
+    assert close.bounding_box()["x"] < width - 20  # type: ignore[index]
+    page.get_by_role("tab", name="Batching").first.click()
+    settle(page)
+    assert page.evaluate(OVERRUNS) == []
+    assert console == []
+
+
+def test_a_link_to_a_nodes_log_shows_the_log(page: Page, server: DevServer) -> None:
+    """In the height, too, that Airflow's own frame leaves of 1280 x 800."""
+    page.set_viewport_size({"width": 936, "height": 560})
+    page.goto(f"{server.url}/dags/SentiAnalyzer#hogar?node=3&part=log")
+    settle(page)
+    log = page.get_by_text("computed batch").last
+    log.wait_for()
+    box = page.locator("hogar-node-log").bounding_box()
+    assert box is not None and box["y"] < 400
+    graph = page.locator("hogar-graph").bounding_box()
+    assert graph is not None and graph["height"] > 300
+
+
+def test_what_somebody_is_about_to_click_stays_where_it_is_when_a_node_dies(
+    page: Page, server: DevServer
+) -> None:
+    page.goto(f"{server.url}/dags/SentiAnalyzer")
+    expect(page.locator(".node.s-ready")).to_have_count(5)
+    tab = page.get_by_role("tab", name="Batching").first
+    before = tab.bounding_box()
+    play(server, "SentiAnalyzer/kill?node=3")
+    page.locator(".alarm").first.wait_for()
+    assert tab.bounding_box() == before

@@ -3,10 +3,12 @@
 import { css, html, LitElement, nothing, type PropertyValues } from "lit";
 import { property, state } from "lit/decorators.js";
 import { Api, apiBase } from "./api";
+import { copied } from "./copy";
 import { customElement } from "./element";
 import { count, plural, rate, span } from "./format";
 import { isOn, loss, rack } from "./hosts";
 import { LiveGraph } from "./live";
+import { dagPage, graphPage } from "./places";
 import { gist } from "./reason";
 import { type Route, read, VIEWS, type ViewName, write } from "./route";
 import { badge, glyph, look, tally, troubled } from "./states";
@@ -23,6 +25,9 @@ import "./send";
 import "./source";
 import "./stopping";
 import "./training";
+
+/** Two sheets: it copies. */
+const SHEETS = html`<svg width="14" height="14" viewBox="0 0 16 16" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="1.5"><rect x="5.5" y="5.5" width="8.5" height="9" rx="1.5"/><path d="M10.5 5.5V3A1.5 1.5 0 0 0 9 1.5H3.5A1.5 1.5 0 0 0 2 3v6A1.5 1.5 0 0 0 3.5 10.5h2"/></svg>`;
 
 const TITLES: Record<ViewName, string> = {
   graph: "Live graph",
@@ -56,6 +61,8 @@ export class HogarApp extends LitElement {
   /** Of each node, when the last death began that was told after it. */
   private mourned = new Map<number, number>();
   @state() private announcement = "";
+  /** What is said where the address was, for a moment. */
+  @state() private clipped = "";
 
   static override styles = [
     tokens,
@@ -67,6 +74,9 @@ export class HogarApp extends LitElement {
       :host(:fullscreen) { width: 100vw; height: 100vh; }
       header { display: flex; align-items: center; gap: 6px 14px; padding: 10px 14px; flex-wrap: wrap; border-bottom: 1px solid var(--border); }
       header h2 { display: flex; gap: 8px; align-items: baseline; min-width: 0; }
+      header .acts { margin-left: auto; }
+      header .version { font-weight: 400; white-space: nowrap; }
+      header .url { min-height: 28px; color: var(--fg-muted); min-width: 0; margin-left: -8px; }
       header .figure { font-size: 13px; color: var(--fg-muted); white-space: nowrap; font-variant-numeric: tabular-nums; }
       header .figure b { color: var(--fg); font-weight: 600; }
       [role="tablist"] { display: flex; gap: 2px; padding: 0 8px; border-bottom: 1px solid var(--border); overflow-x: auto; flex: none; }
@@ -79,8 +89,12 @@ export class HogarApp extends LitElement {
       .both { flex: 1; min-height: 0; display: flex; }
       .both > hogar-graph { flex: 1; min-width: 0; min-height: 260px; }
       .both > hogar-node-panel { width: min(460px, 44%); border-left: 1px solid var(--border); overflow: auto; flex: none; }
-      @container (max-width: 1000px) { header .url { display: none; } }
+      .open-graph { padding: 8px 14px 0; font-size: 13px; }
+      @container (max-width: 1240px) { header .url .mono { display: none; } }
       @container (max-width: 1000px) {
+        .both > hogar-node-panel { width: 400px; }
+      }
+      @container (max-width: 780px) {
         .both.open { flex-direction: column; overflow: auto; }
         .both.open > hogar-graph { flex: none; height: 284px; min-height: 0; }
         .both.open + .legend { display: none; }
@@ -98,7 +112,7 @@ export class HogarApp extends LitElement {
       .alarm.warn button, .alarm.past button { min-height: 26px; }
       .legend { display: flex; gap: 4px 12px; flex-wrap: wrap; padding: 6px 14px; border-top: 1px solid var(--border); font-size: 12px; color: var(--fg-muted); }
       .legend span { display: inline-flex; gap: 5px; align-items: center; }
-      .notes { display: grid; gap: 6px; padding: 8px 14px 0; }
+      .notes { display: grid; gap: 6px; padding: 8px 14px; }
       .back { background: none; border: 0; padding: 0 4px; min-height: 28px; color: var(--accent-text); }
     `,
   ];
@@ -227,6 +241,14 @@ export class HogarApp extends LitElement {
     else void this.requestFullscreen?.().catch(() => {});
   };
 
+  private async copy(address: string): Promise<void> {
+    this.clipped = (await copied(address)) ? "Copied" : "Not copied: the browser allows it on https only";
+    this.announcement = this.clipped;
+    setTimeout(() => {
+      this.clipped = "";
+    }, 2000);
+  }
+
   private keyTab = (event: KeyboardEvent): void => {
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (!step) return;
@@ -245,7 +267,7 @@ export class HogarApp extends LitElement {
     if (!live) return nothing;
     if (!live.view) return live.error ? this.failed() : this.loading();
     if (this.place === "task") return this.task(live.view);
-    return html`${this.head(live.view)} ${this.alarm(live.view)} ${this.notes(live.view)} ${this.tabs()}
+    return html`${this.head(live.view)} ${this.tabs()} ${this.alarm(live.view)} ${this.notes(live.view)}
       <div role="tabpanel" class=${live.error || live.stale ? "old" : ""} id="panel" aria-labelledby="tab-${this.route.view}" tabindex=${this.route.view === "graph" ? nothing : 0}>${this.body(live.view)}</div>
       <div class="sr" role="status" aria-live="polite">${this.announcement}</div>`;
   }
@@ -277,7 +299,7 @@ export class HogarApp extends LitElement {
     const errors = view.nodes.reduce((sum, node) => sum + (node.errors_per_second ?? 0), 0);
     return html`<header>
       ${this.place === "nav" ? html`<button class="back" @click=${() => this.go({ dag: "", view: "graph", node: 0, host: undefined })}>← All graphs</button>` : nothing}
-      <h2><span class="cut">${view.name}</span><span class="muted small">version ${view.version}</span></h2>
+      <h2><span class="cut">${view.name}</span><span class="muted small version">version ${view.version}</span></h2>
       ${badge(view.state)}
       ${view.engine && view.engine !== "local" ? html`<span class="figure">on <b>${view.engine}</b></span>` : nothing}
       ${
@@ -287,9 +309,9 @@ export class HogarApp extends LitElement {
             <span class="figure"><b>${rate(errors)}</b> errors/s</span>`
           : nothing
       }
-      ${view.url ? html`<span class="figure mono cut url" title=${`Where clients send requests${view.frontend_host ? `; the frontend is on ${view.frontend_host}` : ""}`}>${view.url}</span>` : nothing}
+      ${view.url ? html`<button class="quiet url" aria-label="Copy the address ${view.url}" title=${`Copy ${view.url}: where clients send requests${view.frontend_host ? `. The frontend is on ${view.frontend_host}` : ""}`} @click=${() => void this.copy(view.url)}><span class="mono cut">${view.url}</span>${this.clipped ? html`<span class="small">${this.clipped}</span>` : SHEETS}</button>` : nothing}
       <span class="grow"></span>
-      <span class="row"><button title="Full screen; Escape leaves it" @click=${this.enlarge}>Full screen</button>
+      <span class="row acts">${this.place === "nav" ? html`<a class="button" href=${dagPage(this.dag)} title="The DAG: its runs and tasks">Open DAG</a>` : nothing}<button title="Full screen; Escape leaves it" @click=${this.enlarge}>Full screen</button>
       ${view.deployed ? html`<hogar-stopping .api=${this.api} .dag=${this.dag} .view=${view} @done=${() => void this.live?.refresh()}></hogar-stopping>` : nothing}</span>
     </header>`;
   }
@@ -325,7 +347,7 @@ export class HogarApp extends LitElement {
         : nothing
     }${bar(dead, "dead", "are dead")}${bar(recovering, "warn", "are recovering")}${
       past.length
-        ? html`<div class="alarm past">${glyph("recovering")} ${past.length > 2 ? html`<b>${plural(past.length, "node")} died and serve again</b>` : nothing} ${past.slice(0, 2).map(({ node, trouble }) => story(node, trouble, this.now))}
+        ? html`<div class="alarm past">${glyph(past.some(({ trouble }) => trouble.ended === null) ? "recovering" : "ready")} ${past.length > 2 ? html`<b>${plural(past.length, "node")} died and serve again</b>` : nothing} ${past.slice(0, 2).map(({ node, trouble }) => story(node, trouble, this.now))}
             <span class="grow"></span><button @click=${() => this.go({ view: "graph", node: past[0]!.node.index })}>Open ${past[0]!.node.name}</button></div>`
         : nothing
     }`;
@@ -397,7 +419,7 @@ export class HogarApp extends LitElement {
             ${node ? this.panel(node, true) : nothing}
           </div>
           <div class="legend" aria-label="How many nodes are in each state">${tally(view.nodes).map(([state, n]) => html`<span>${glyph(state, 12)}${n} ${look(state).word}</span>`)}
-            <span class="grow"></span><span>rates of the last 5 s, p95 of the last 30 s</span></div>`;
+            <span class="grow"></span>${view.deployed ? html`<span>rates of the last 5 s, p95 of the last 30 s</span>` : nothing}</div>`;
       }
     }
   }
@@ -426,7 +448,7 @@ export class HogarApp extends LitElement {
         <div class="both">${view.nodes.length ? html`<hogar-graph .view=${view} .now=${this.now} .selected=${this.route.node} @pick=${this.pick}></hogar-graph>` : nothing}
         ${view.nodes.filter((n) => n.index === this.route.node).map((n) => this.panel(n, true))}</div>`;
     }
-    return html`${this.notes(view)}<div class="alone">${this.panel(node, false)}</div><div class="sr" role="status" aria-live="polite">${this.announcement}</div>`;
+    return html`${this.notes(view)}<div class="alone"><p class="open-graph"><a href=${graphPage(this.dag, node.index)}>Show it in the graph</a></p>${this.panel(node, false)}</div><div class="sr" role="status" aria-live="polite">${this.announcement}</div>`;
   }
 }
 

@@ -30,9 +30,11 @@ export class HogarBatching extends LitElement {
   static override styles = [
     shared,
     css`
-      :host { container-type: inline-size; }
-      .both { display: grid; grid-template: "nodes side" auto "changes side" 1fr / minmax(0, 1fr) 420px; align-items: start; }
-      .side { grid-area: side; align-self: stretch; border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; align-content: start; gap: 16px; }
+      :host { container-type: inline-size; display: flex; flex-direction: column; min-height: 100%; }
+      .both { flex: 1; display: grid; grid-template: "nodes side" auto "changes side" 1fr / minmax(0, 1fr) 420px; align-items: start; }
+      .side { grid-area: side; align-self: stretch; border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; grid-template-columns: minmax(0, 1fr); align-content: start; gap: 16px; }
+      .side h2 { overflow-wrap: anywhere; }
+      .side h2 span { min-width: 0; }
       @container (max-width: 980px) {
         .both { grid-template: "nodes" "side" "changes" / minmax(0, 1fr); }
         .side { border-left: 0; border-top: 1px solid var(--border); }
@@ -42,7 +44,8 @@ export class HogarBatching extends LitElement {
       tbody tr { cursor: pointer; }
       tbody tr:hover td { background: var(--bg-subtle); }
       tbody tr.on:hover td { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
-      .pick { border: 0; background: none; padding: 0; min-height: 24px; font-weight: 600; gap: 7px; }
+      .pick { border: 0; background: none; padding: 0; min-height: 24px; font-weight: 600; gap: 7px; max-width: 100%; }
+      .pick .cut { max-width: 22ch; }
       .fill { display: flex; align-items: center; gap: 8px; justify-content: flex-end; white-space: nowrap; }
       .bar { width: 72px; height: 6px; border-radius: 3px; background: var(--bg-muted); overflow: hidden; }
       .bar i { display: block; height: 100%; background: var(--accent); }
@@ -101,7 +104,7 @@ export class HogarBatching extends LitElement {
             )}</tbody>
         </table></div>
         <section class="side" aria-label="Batching of ${open.name}">
-          <h2 class="row">${glyph(open.state)}${open.name}</h2>
+          <h2 class="row">${glyph(open.state)}<span>${open.name}</span></h2>
           <hogar-batch-editor .api=${this.api} .dag=${this.dag} .node=${open} @changed=${() => {
             this.version++;
             void this.load();
@@ -119,7 +122,7 @@ export class HogarBatching extends LitElement {
     };
     const declared = node.declared ? Math.max(1, Math.abs(node.declared.batch)) : null;
     const row = html`<tr class="${on ? "on" : ""} ${batch?.hint ? "has" : ""}" @click=${pick}>
-      <td><button class="pick" aria-pressed=${on} aria-label="${node.name}, ${look(node.state).word}: show how it batches">${glyph(node.state, 15)}${node.name}</button></td>
+      <td><button class="pick" aria-pressed=${on} aria-label="${node.name}, ${look(node.state).word}: show how it batches">${glyph(node.state, 15)}<span class="cut" title=${node.name}>${node.name}</span></button></td>
       ${
         batch
           ? html`<td class="num"><b>${batch.limit}</b>${batch.dynamic ? html` <span class="muted small">of ${batch.most}</span>` : nothing}${declared !== null && !batch.dynamic && declared !== batch.limit ? html` <span class="muted small">declared ${declared}</span>` : nothing}</td>

@@ -40,8 +40,8 @@ export class HogarChart extends PlotElement {
   static override styles = [
     PlotElement.styles,
     css`
-      .key i { width: 12px; height: 0; border-top: 2.5px solid var(--line); }
-      .key.dash i { border-top-style: dashed; }
+      .key i { width: 14px; height: 0; border-top: 2.5px solid var(--line); }
+      .key.dash i { border-top: 0; height: 2.5px; background: repeating-linear-gradient(90deg, var(--line) 0 5px, transparent 5px 9px); width: 14px; }
       .plot { height: ${HEIGHT}px; }
     `,
   ];
@@ -78,8 +78,9 @@ export class HogarChart extends PlotElement {
       axes: [
         {
           ...axis,
-          size: 20,
-          gap: 2,
+          size: 24,
+          // Below the lowest figure of the other axis, which stands at the same corner.
+          gap: 6,
           space: 70,
           values: (_u, ticks) => ticks.map((t) => (this.seconds < 240 ? clock(t) : clock(t).slice(0, 5))),
         },
@@ -88,7 +89,7 @@ export class HogarChart extends PlotElement {
           size: 56,
           gap: 4,
           space: 24,
-          values: (_u, ticks) => ticks.map((t) => this.unit(t)),
+          values: (_u, ticks) => ticks.map((t) => this.unit(t).replace(/\.0(?!\d)/, "")),
         },
       ],
       series: [
@@ -100,11 +101,24 @@ export class HogarChart extends PlotElement {
           dash: line.dash,
           fill: line.fill ? this.color(`color-mix(in srgb, ${line.color} 18%, transparent)`) : undefined,
           // A value that stands alone is a point: no line leads to it.
-          points: { show: () => false, size: 4 },
+          points: {
+            show: () => false,
+            size: 6,
+            width: 0,
+            fill: this.color(line.color),
+            filter: (_u: uPlot, at: number) => alone(this.lines[at - 1]?.values ?? []),
+          },
         })),
       ],
     };
   }
+}
+
+/** Where a value has none beside it. */
+export function alone(values: readonly (number | null)[]): number[] {
+  return values.flatMap((value, at) =>
+    value !== null && values[at - 1] == null && values[at + 1] == null ? [at] : [],
+  );
 }
 
 /** Of a figure that came in the last half minute. */

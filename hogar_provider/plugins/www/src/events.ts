@@ -26,7 +26,7 @@ export class HogarEvents extends LitElement {
       :host([compact]) ul { grid-template-columns: max-content 1fr; }
       :host([compact]) li { padding: 6px 0; gap: 2px 12px; }
       :host([compact]) .what { grid-column: 2; }
-      .change { display: inline-flex; gap: 5px; align-items: center; font-size: 12px; color: var(--fg-muted); white-space: nowrap; }
+      .change { display: inline-flex; gap: 5px; align-items: baseline; font-size: 12px; color: var(--fg-muted); white-space: nowrap; }
       .change .glyph { position: relative; top: 1.5px; }
       time { color: var(--fg-muted); font-size: 12px; font-variant-numeric: tabular-nums; }
       .what { overflow-wrap: anywhere; }

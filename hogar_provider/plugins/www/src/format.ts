@@ -23,8 +23,14 @@ export function ms(value: number | null | undefined): string {
   if (value < 1) return `${value.toFixed(2)} ms`;
   if (value < 10) return `${value.toFixed(1)} ms`;
   if (value < 1000) return `${Math.round(value)} ms`;
-  if (value < 60_000) return `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s`;
+  if (value < 99_950) return `${(value / 1000).toFixed(value < 9995 ? 2 : 1)} s`;
   return span(value / 1000);
+}
+
+/** The same where there is little room: "3.5 min" for "3 min 28 s". */
+export function shortMs(value: number | null | undefined): string {
+  if (value == null || value < 99_950) return ms(value);
+  return value < 3_600_000 ? `${decimal(value / 60_000)} min` : `${decimal(value / 3_600_000)} h`;
 }
 
 /** A time that has passed, of `seconds`. */
@@ -42,6 +48,7 @@ export function percent(share: number | null | undefined): string {
 
 export function bytes(value: number | null | undefined): string {
   if (value == null) return NONE;
+  if (value === 0) return "0 MB";
   if (value < 1e6) return `${Math.round(value / 1e3)} kB`;
   if (value < 1e9) return `${Math.round(value / 1e6)} MB`;
   return `${(value / 1e9).toFixed(1)} GB`;

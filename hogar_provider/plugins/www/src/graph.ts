@@ -5,7 +5,7 @@ import { property, query, state } from "lit/decorators.js";
 import { classMap } from "lit/directives/class-map.js";
 import { repeat } from "lit/directives/repeat.js";
 import { customElement } from "./element";
-import { count, decimal, ms, plural, rate, span } from "./format";
+import { count, decimal, plural, rate, shortMs, span } from "./format";
 import { deadHosts, isOn, mark, rack, stranded } from "./hosts";
 import { curve, type Layout, MARGIN, NODE_HEIGHT, NODE_WIDTH, place, shapeOf } from "./layout";
 import { gist } from "./reason";
@@ -18,11 +18,13 @@ const SMALLEST = 0.06;
 const LARGEST = 1.6;
 /** Below this scale a node shows less in larger letters; below the next one its shape alone. */
 const BRIEF = 0.72;
-const TINY = 0.34;
+/** Below this one what is most wanted alone, in letters that can still be read. */
+const SHORT = 0.5;
+const TINY = 0.3;
 /** Pixels that the tools above the graph take, and that its layout leaves free around it. */
 const TOOLS = 48;
 
-type Detail = "full" | "brief" | "tiny";
+type Detail = "full" | "brief" | "short" | "tiny";
 
 @customElement("hogar-graph")
 export class HogarGraph extends LitElement {
@@ -117,7 +119,8 @@ export class HogarGraph extends LitElement {
       .state b { color: var(--s); font-weight: 600; white-space: nowrap; }
       .state span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--fg-muted); }
       .s-dead .state b { text-transform: uppercase; letter-spacing: 0.04em; }
-      .figures { display: grid; grid-template-columns: 1fr 1fr 1.15fr; gap: 2px 8px; padding: 7px 10px 0; font-variant-numeric: tabular-nums; }
+      /* A column is as wide as what it says, so that large figures do not run into each other. */
+      .figures { display: grid; grid-template-columns: minmax(28%, auto) minmax(28%, auto) auto; justify-content: space-between; gap: 2px 8px; padding: 7px 10px 0; font-variant-numeric: tabular-nums; }
       .figure { min-width: 0; display: grid; }
       .figure small { font-size: 10.5px; color: var(--fg-muted); line-height: 1.2; }
       .figure b { font-size: 13px; font-weight: 600; white-space: nowrap; }
@@ -125,7 +128,7 @@ export class HogarGraph extends LitElement {
       .bar { flex: 1; height: 5px; border-radius: 3px; background: var(--bg-muted); overflow: hidden; }
       .bar i { display: block; height: 100%; background: var(--accent); border-radius: 3px; }
       .pairs { margin-top: auto; padding: 0 10px 7px; display: flex; gap: 8px; font-size: 10.5px; color: var(--fg-muted); overflow: hidden; white-space: nowrap; }
-      .pairs span { display: inline-flex; gap: 3px; align-items: center; min-width: 0; }
+      .pairs > span { display: inline-flex; gap: 3px; align-items: center; min-width: 0; }
       .why { padding: 5px 10px 0; font-size: 12px; line-height: 1.3; overflow: hidden; display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; }
 
       .brief .top { font-size: 20px; padding: 8px 10px 0; line-height: 1.15; }
@@ -135,11 +138,20 @@ export class HogarGraph extends LitElement {
       .brief .s-dead .why { -webkit-line-clamp: 4; overflow-wrap: anywhere; }
       .brief .batch { font-size: 15px; padding: 3px 10px 0; }
       .brief .bar { height: 7px; }
-      .brief .figures { grid-template-columns: minmax(0, 0.7fr) minmax(0, 1.2fr) auto; padding: 4px 10px 0; }
-      .brief .figure b { font-size: 19px; line-height: 1.15; }
+      .brief .figures { grid-template-columns: minmax(20%, auto) minmax(28%, auto) auto; gap: 2px 6px; padding: 4px 10px 0; }
+      .brief .figure b { font-size: 18px; line-height: 1.15; }
       .brief .figure small { font-size: 14px; }
       .brief .flow { font-size: 18px; }
       .brief .kind { display: none; }
+      .short .top { font-size: 26px; gap: 8px; align-items: flex-start; }
+      .short .top .cut { white-space: normal; overflow-wrap: anywhere; display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; }
+      .short .state { font-size: 23px; padding-top: 3px; }
+      .short .state .hostless { font-size: 22px; }
+      .short .both { padding: 3px 10px 0; display: flex; gap: 16px; font-size: 23px; color: var(--fg-muted); font-variant-numeric: tabular-nums; white-space: nowrap; }
+      .short .both b { font-weight: 600; color: var(--fg); }
+      .short .flow { font-size: 25px; }
+      .short .node .lately { font-size: 21px; }
+      .short .node.lately .both { visibility: hidden; }
       .tiny .node { border-left-width: 22px; border-radius: 20px; background: color-mix(in srgb, var(--s) 22%, var(--bg)); align-items: center; justify-content: center; }
       .tiny .node .name { font-size: 44px; font-weight: 600; line-height: 1.05; max-width: 96%; overflow: hidden; overflow-wrap: anywhere; max-height: 2.1em; text-align: center; }
       .tiny .node.s-dead { background: var(--dead); color: var(--bg); box-shadow: 0 0 0 16px color-mix(in srgb, var(--dead) 40%, transparent); --on-state: var(--dead); }
@@ -333,7 +345,7 @@ export class HogarGraph extends LitElement {
   };
 
   override render() {
-    const detail: Detail = this.scale >= BRIEF ? "full" : this.scale >= TINY ? "brief" : "tiny";
+    const detail = detailAt(this.scale);
     const found = this.found();
     const hits = new Set(found.map((node) => node.index));
     const dead = deadHosts(this.view);
@@ -356,7 +368,7 @@ export class HogarGraph extends LitElement {
         <button class="icon" aria-label="Zoom in" title="Zoom in (+)" @click=${() => this.zoom(1.25)}>+</button>
         <button title="Show the whole graph (0)" @click=${() => this.fit()}>Fit</button>
       </div>
-      <div class=${`stage ${detail}${dots ? " dots" : ""}`} @pointerdown=${this.grab} @keydown=${this.key} role="group"
+      <div class=${`stage ${detail}${dots ? " dots" : ""}${detail === "short" ? " brief" : ""}`} @pointerdown=${this.grab} @keydown=${this.key} role="group"
         aria-label="Graph of ${plural(this.view.nodes.length, "node")}; arrow keys go from node to node, plus and minus zoom">
         <div class="world" style=${`transform:translate(${this.x}px,${this.y}px) scale(${this.scale});width:${this.placed.width}px;height:${this.placed.height}px`}>
           <svg class="edges" width=${this.placed.width} height=${this.placed.height} aria-hidden="true">
@@ -424,7 +436,7 @@ export class HogarGraph extends LitElement {
       title=${detail === "full" && !past ? nothing : `${node.name}: ${look(node.state).word}${node.reason ? `, ${gist(node.reason)}` : ""}${said}`}
       @click=${() => this.pick(node.index)}
     >
-      ${detail === "tiny" ? html`<span class="shapes">${glyph(node.state, dots ? 92 : 52)}${gone.length ? rack(true, 52) : nothing}</span><span class="name">${node.name}</span><span class="sr">${gone.length ? "a host of it is dead, " : nothing}${look(node.state).word}</span>` : html`${detail === "brief" ? this.brief(node, gone) : this.full(node, gone)}${strip(node, this.now)}`}
+      ${detail === "tiny" ? html`<span class="shapes">${glyph(node.state, dots ? 92 : 52)}${gone.length ? rack(true, 52) : nothing}</span><span class="name">${node.name}</span><span class="sr">${gone.length ? "a host of it is dead, " : nothing}${look(node.state).word}</span>` : html`${detail === "full" ? this.full(node, gone) : detail === "brief" ? this.brief(node, gone) : this.short(node, gone)}${strip(node, this.now)}`}
     </button>`;
   }
 
@@ -444,11 +456,11 @@ export class HogarGraph extends LitElement {
     const declared = wanted === undefined ? "" : `, batch ${wanted < 0 ? `dynamic ${-wanted}` : wanted}`;
     return html`
       <span class="top">${glyph(node.state, 18)}<span class="grow cut">${node.name}</span> ${node.drift.length ? html`<span class="small muted" title=${node.drift.join("; ")}>≠ declared</span>` : nothing}</span>
-      ${this.state(node, node.state === "dead" ? "" : gist(node.reason), gone)}
+      ${this.state(node, node.state === "dead" ? "" : reasonOf(node), gone)}
       ${
         node.state === "dead" || silent
-          ? html`<span class="why">${node.state === "dead" ? gist(node.reason) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : node.state === "unknown" ? "No figures: its agent does not answer." : "No figures: its proxy does not answer."}</span>`
-          : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
+          ? html`<span class="why">${node.state === "dead" ? reasonOf(node) || "It serves nothing." : node.state === "undeployed" ? `${node.image}${declared}` : node.state === "unknown" ? "No figures: its agent does not answer." : "No figures: its proxy does not answer."}</span>`
+          : html`<span class="figures">${figure("requests/s", rate(node.requests_per_second))} ${figure("p95", shortMs(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
           ${batch ? html`<span class="batch"><span>${batched(batch)}${batch.dynamic ? " dyn" : ""}</span>${bar(batch.fill)}</span>` : nothing}`
       }
       <span class="pairs">${node.pairs.slice(0, 3).map((pair) => html`<span class=${gone.includes(pair) ? "gone" : ""}>${gone.includes(pair) ? rack(true, 10) : glyph(pair.state, 10)}<span class="cut">${pair.role}${pair.host ? ` ${pair.host}` : ""}${gone.includes(pair) ? " dead" : ""}</span></span> `)}${node.pairs.length > 3 ? html`<span>+${node.pairs.length - 3}</span>` : nothing}</span>
@@ -459,21 +471,29 @@ export class HogarGraph extends LitElement {
     const { batch } = node;
     // There is little room: the number of a process that is gone helps nobody at a glance.
     const why = troubled(node.state)
-      ? gist(node.reason)
+      ? reasonOf(node)
           .replace(/ \(pid \d+\)/, "")
           .replace(/^the model of (?!its )\S+/, "its model")
       : "";
     return html`
       <span class="top">${glyph(node.state, 24)}<span class="grow cut">${node.name}</span></span>
-      ${why ? this.state(node, "", gone, true) : node.reason ? this.state(node, gist(node.reason), gone, true) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${gone.length ? mark(gone, 15) : this.roles(node)}</span>`}
+      ${why ? this.state(node, "", gone, true) : node.reason ? this.state(node, reasonOf(node), gone, true) : html`<span class="state"><b>${look(node.state).word}</b><span class="grow"></span>${gone.length ? mark(gone, 15) : this.roles(node)}</span>`}
       ${why ? html`<span class="why">${why}</span>` : nothing}
       ${node.state === "undeployed" ? html`<span class="why">${node.image}${node.declared ? `, batch ${node.declared.batch}` : ""}</span>` : nothing}
       ${
         node.requests_per_second == null
           ? nothing
-          : html`<span class="figures">${figure("req/s", rate(node.requests_per_second))} ${figure("p95", ms(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
+          : html`<span class="figures">${figure("req/s", rate(node.requests_per_second))} ${figure("p95", shortMs(node.p95_ms))} ${figure("run · queue", `${count(node.running)} · ${count(node.queued)}`)}</span>
           ${batch && !why ? html`<span class="batch"><span>${batched(batch)}</span>${bar(batch.fill)}</span>` : nothing}`
       }
+    `;
+  }
+
+  private short(node: NodeView, gone: PairView[]) {
+    return html`
+      <span class="top">${glyph(node.state, 30)}<span class="grow cut">${node.name}</span></span>
+      <span class="state"><b>${look(node.state).word}</b>${mark(gone, 22)}</span>
+      ${node.requests_per_second == null ? nothing : html`<span class="both"><b>${rate(node.requests_per_second)}/s</b> <span>${node.state === "busy" ? `${count(node.queued)} queued` : node.p95_ms == null ? "" : shortMs(node.p95_ms)}</span></span>`}
     `;
   }
 
@@ -485,6 +505,18 @@ export class HogarGraph extends LitElement {
     return html`<span class="roles" title=${pairs.map((pair) => `${pair.role} ${pair.host}`).join(", ")}>
       ${pairs.slice(0, 2).map((pair) => html`${glyph(pair.state, 13)}<span>${pair.role}</span> `)}${pairs.length > 2 ? html`<span>+${pairs.length - 2}</span>` : nothing}</span>`;
   }
+}
+
+/** Why the node is as it is, without the role of the only pair that it has. */
+function reasonOf(node: NodeView): string {
+  const why = gist(node.reason);
+  return node.pairs.length > 1 ? why : why.replace(/^primary: /, "");
+}
+
+function detailAt(scale: number): Detail {
+  if (scale >= BRIEF) return "full";
+  if (scale >= SHORT) return "brief";
+  return scale >= TINY ? "short" : "tiny";
 }
 
 function batched(batch: BatchView): string {

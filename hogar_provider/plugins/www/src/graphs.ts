@@ -7,6 +7,7 @@ import { sentence } from "./api";
 import { customElement } from "./element";
 import { ms, plural, rate } from "./format";
 import { rack } from "./hosts";
+import { graphPage, graphsPage } from "./places";
 import { badge, glyph, severity } from "./states";
 import { shared } from "./styles";
 import type { GraphSummary, GraphsReply } from "./types";
@@ -114,7 +115,7 @@ export class HogarGraphs extends Watching {
       this.dispatchEvent(new CustomEvent("open-graph", { detail: graph.dag_id }));
     };
     return html`<tr class=${graph.nodes_dead || graph.dead_hosts?.length ? "dead" : ""}>
-      <td>${graph.dag_id ? html`<a class="name" href=${this.href(graph.dag_id)} @click=${open}>${graph.name}</a>` : html`<span class="name">${graph.name}</span>`} <span class="muted small">${graph.version}${graph.engine && graph.engine !== "local" ? ` on ${graph.engine}` : ""}</span>
+      <td>${graph.dag_id ? html`<a class="name" href=${this.href(graph.dag_id)} @click=${open}>${graph.name}</a>` : html`<span class="name">${graph.name}</span>`} <span class="muted small">version ${graph.version}${graph.engine && graph.engine !== "local" ? ` on ${graph.engine}` : ""}</span>
         ${graph.orphaned ? html`<span class="small muted" title="It runs, and no DAG declares it any more. Take it down with: earg down ${graph.name}">· orphaned</span>` : nothing}
         ${graph.warnings.length ? html`<span title=${graph.warnings.join("\n")} class="small">⚠ ${plural(graph.warnings.length, "warning")}</span>` : nothing}</td>
       <td>${badge(graph.state)}${graph.message ? html`<div class="small muted message">${graph.message}</div>` : nothing}</td>
@@ -167,7 +168,7 @@ export class HogarCard extends Watching {
         graph.nodes_dead || graph.state === "dead" || graph.state === "unknown" || graph.dead_hosts?.length,
     );
     return html`<section class="card" aria-label="HOGAR graphs">
-      <h3>HOGAR</h3>
+      <h3><a href=${graphsPage()} title="All HOGAR graphs">HOGAR</a></h3>
       ${
         this.problem
           ? html`<span class="small muted" role="alert">${this.problem}</span>`
@@ -178,7 +179,7 @@ export class HogarCard extends Watching {
             <div class="stat ${dead ? "dead" : ""}">${glyph(dead ? "dead" : "ready")}<span class="big">${dead}</span><span class="small muted">${dead === 1 ? "node" : "nodes"} dead</span></div>
             ${hosts ? html`<div class="stat ${silent.length ? "dead" : ""}" title=${silent.join(", ") || nothing}>${rack(silent.length > 0, 16)}<span class="big">${silent.length}</span><span class="small muted">${silent.length === 1 ? "host" : "hosts"} dead</span></div>` : nothing}
             <div class="stat"><span class="big">${rate(flow)}</span><span class="small muted">requests/s</span></div>
-            ${troubled.length ? html`<span class="small">Look at ${troubled.map((graph) => graph.name).join(", ")}</span>` : nothing}`
+            ${troubled.length ? html`<span class="small">Look at ${troubled.slice(0, 3).map((graph, at) => html`${at ? ", " : ""}${graph.dag_id ? html`<a href=${graphPage(graph.dag_id)}>${graph.name}</a>` : graph.name}`)}${troubled.length > 3 ? html` and <a href=${graphsPage()}>${troubled.length - 3} more</a>` : nothing}</span>` : nothing}`
       }
     </section>`;
   }

@@ -48,11 +48,16 @@ export function place(nodes: readonly NodeView[], flows: readonly FlowView[]): L
     }
   });
   layout(graph);
+  const size = graph.graph() as { width?: number; height?: number };
   const placed = new Map<number, Point>();
   for (const node of nodes) {
     const box = graph.node(String(node.index)) as Point;
     placed.set(node.index, { x: box.x - NODE_WIDTH / 2, y: box.y - NODE_HEIGHT / 2 });
   }
+  // Which side is up means nothing to dagre; a reader looks for what was declared first at the top.
+  const mirrored = upsideDown(placed);
+  const height = size.height || 0;
+  if (mirrored) for (const at of placed.values()) at.y = height - at.y - NODE_HEIGHT;
   const edges = flows.map((flow, at) => {
     const edge = graph.edge(String(flow.source), String(flow.target), String(at)) as
       | { points: Point[] }
@@ -63,12 +68,30 @@ export function place(nodes: readonly NodeView[], flows: readonly FlowView[]): L
     // From the middle of one side to the middle of the other, by way of the bends between the ranks.
     const start = { x: from.x + NODE_WIDTH, y: from.y + NODE_HEIGHT / 2 };
     const end = { x: to.x, y: to.y + NODE_HEIGHT / 2 };
-    const bends = edge.points.slice(1, -1).filter((bend) => bend.x > start.x + 8 && bend.x < end.x - 8);
+    const bends = edge.points
+      .slice(1, -1)
+      .filter((bend) => bend.x > start.x + 8 && bend.x < end.x - 8)
+      .map((bend) => (mirrored ? { x: bend.x, y: height - bend.y } : bend));
     const points = [start, ...(bends.length > 1 ? bends : []), end];
     return { points, label: middle(points) };
   });
-  const size = graph.graph() as { width?: number; height?: number };
   return { width: size.width || 0, height: size.height || 0, nodes: placed, edges };
+}
+
+/** Whether more of the nodes that stand above each other do so against their order than in it. */
+function upsideDown(placed: Map<number, Point>): boolean {
+  const columns = new Map<number, [number, number][]>();
+  for (const [index, { x, y }] of placed) {
+    const column = columns.get(Math.round(x)) ?? [];
+    column.push([index, y]);
+    columns.set(Math.round(x), column);
+  }
+  let against = 0;
+  for (const column of columns.values()) {
+    column.sort(([a], [b]) => a - b);
+    for (let k = 1; k < column.length; k++) against += Math.sign(column[k - 1]![1] - column[k]![1]);
+  }
+  return against > 0;
 }
 
 function middle(points: Point[]): Point {

@@ -5,7 +5,7 @@ import { property, state } from "lit/decorators.js";
 import type { Api } from "./api";
 import { declaredWords } from "./batch-editor";
 import { customElement } from "./element";
-import { bytes, count, moment, ms, percent, rate, span } from "./format";
+import { bytes, count, moment, ms, percent, rate, shortMs, span } from "./format";
 import { rack } from "./hosts";
 import { gist, told } from "./reason";
 import { badge, glyph, look } from "./states";
@@ -44,11 +44,13 @@ export class HogarNodePanel extends LitElement {
     shared,
     css`
       :host { background: var(--bg); min-height: 0; }
-      header { padding: 12px 14px 8px; display: grid; gap: 8px; }
-      h3 { font-size: 16px; }
+      header { padding: 12px 14px 8px; display: grid; grid-template-columns: minmax(0, 1fr); gap: 8px; }
+      .title { display: flex; gap: 8px; align-items: flex-start; }
+      .title .wrap { gap: 2px 8px; min-height: 32px; }
+      h3 { font-size: 16px; min-width: 0; overflow-wrap: anywhere; }
       .why { font-size: 13px; }
       .why.bad { border-color: var(--dead); }
-      .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)); gap: 8px; padding: 2px 0 4px; }
+      .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); gap: 8px; padding: 2px 0 4px; }
       .facts dt { font-size: 11px; color: var(--fg-muted); }
       .facts dd { font-size: 14px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
       .pairs { display: grid; gap: 4px; }
@@ -91,7 +93,7 @@ export class HogarNodePanel extends LitElement {
     const serves = node.requests_per_second != null;
     return html`
       <header>
-        <div class="row"><h3 class="cut">${node.name}</h3>${badge(node.state)}${node.since != null ? html`<span class="small muted cut">for ${span(this.now - node.since)}, since ${moment(node.since)}</span>` : nothing}<span class="grow"></span>
+        <div class="title"><div class="row wrap grow"><h3>${node.name}</h3>${badge(node.state)}${node.since != null ? html`<span class="small muted cut">for ${span(this.now - node.since)}, since ${moment(node.since)}</span>` : nothing}</div>
           ${this.closable ? html`<button class="quiet icon" aria-label="Close ${node.name}" @click=${() => this.dispatchEvent(new CustomEvent("close-panel"))}>✕</button>` : nothing}</div>
         ${node.reason ? html`<div class="note ${node.state === "dead" ? "bad" : ""} why">${glyph(node.state, 16)}<div class="grow">${told(node.reason)}</div></div>` : nothing}
         ${note(node, this.now)}
@@ -99,7 +101,7 @@ export class HogarNodePanel extends LitElement {
           serves
             ? html`<dl class="facts">
               ${this.fact("requests/s", rate(node.requests_per_second))}${this.fact("errors/s", rate(node.errors_per_second))}
-              ${this.fact("p50", ms(node.p50_ms))}${this.fact("p95", ms(node.p95_ms))}${this.fact("p99", ms(node.p99_ms))}
+              ${this.fact("p50", shortMs(node.p50_ms))}${this.fact("p95", shortMs(node.p95_ms))}${this.fact("p99", shortMs(node.p99_ms))}
               ${this.fact("queued", count(node.queued))}${this.fact("running", count(node.running))}${this.fact("cpu", percent(node.cpu))}${this.fact("memory", bytes(node.memory))}
             </dl>`
             : html`<p class="small muted">${node.state === "undeployed" ? "It is declared and not deployed: there are no figures." : `No figures at present: its ${node.state === "unknown" ? "agent" : "proxy"} does not answer.`}</p>`

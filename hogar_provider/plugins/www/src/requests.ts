@@ -28,8 +28,8 @@ export class HogarRequests extends LitElement {
   static override styles = [
     shared,
     css`
-      :host { container-type: inline-size; }
-      .both { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
+      :host { container-type: inline-size; display: flex; flex-direction: column; min-height: 100%; }
+      .both { flex: 1; display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
       section { padding: 12px 14px; min-width: 0; }
       section + section { border-left: 1px solid var(--border); }
       @container (max-width: 900px) {
@@ -42,7 +42,7 @@ export class HogarRequests extends LitElement {
       .at { border: 1px solid var(--border); border-radius: 6px; padding: 1px 7px; font-size: 12px; min-height: 24px; }
       .pick { border: 0; background: none; padding: 0; min-height: 22px; font-weight: 500; }
       tr.on td { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
-      .traces { max-height: 236px; overflow: auto; border: 1px solid var(--border); border-radius: 6px; margin-bottom: 14px; }
+      .traces { max-height: max(236px, 38vh); overflow: auto; border: 1px solid var(--border); border-radius: 6px; margin-bottom: 14px; }
       .traces tr { cursor: pointer; }
       .length { width: 34%; }
       .length i { display: block; height: 8px; background: var(--accent); border-radius: 2px; min-width: 2px; }

@@ -43,6 +43,8 @@ export class HogarSend extends LitElement {
   @property({ attribute: false }) view!: GraphView;
   @state() private type = "text/plain";
   @state() private text = "";
+  /** The type follows the text, as long as nobody has chosen one. */
+  private guessed = false;
   @state() private file: File | null = null;
   @state() private working = false;
   @state() private reply: SendReply | null = null;
@@ -56,6 +58,7 @@ export class HogarSend extends LitElement {
       @container (max-width: 820px) { .both { grid-template-columns: minmax(0, 1fr); } }
       form { display: grid; gap: 12px; align-content: start; }
       .field { display: grid; gap: 4px; }
+      input::file-selector-button { font: inherit; color: inherit; margin-right: 10px; padding: 3px 10px; border: 1px solid var(--border-strong); border-radius: 5px; background: var(--bg-muted); cursor: pointer; }
       pre { margin: 8px 0 0; padding: 12px; background: var(--bg-subtle); border: 1px solid var(--border); border-radius: 6px; font: 13px/1.5 var(--mono); overflow: auto; max-height: 50vh; white-space: pre-wrap; overflow-wrap: anywhere; }
       .status { font-weight: 600; color: var(--ready); }
       .status.bad { color: var(--dead); }
@@ -79,6 +82,16 @@ export class HogarSend extends LitElement {
     }
   };
 
+  /** What looks like JSON is sent as JSON, where nobody chose another type. */
+  private write(text: string): void {
+    this.text = text;
+    const json = /^\s*[[{]/.test(text);
+    if (this.type === "text/plain" && json) this.type = "application/json";
+    else if (this.type === "application/json" && this.guessed && !json) this.type = "text/plain";
+    else return;
+    this.guessed = this.type === "application/json";
+  }
+
   private choose = (event: Event): void => {
     const file = (event.target as HTMLInputElement).files?.[0] ?? null;
     this.problem = "";
@@ -100,6 +113,7 @@ export class HogarSend extends LitElement {
         <label class="field">Content type
           <input list="types" required .value=${this.type} @input=${(e: Event) => {
             this.type = (e.target as HTMLInputElement).value;
+            this.guessed = false;
           }} />
           <datalist id="types">${TYPES.map((type) => html`<option value=${type}></option>`)}</datalist></label>
         <label class="field">File, instead of text<input type="file" @change=${this.choose} /></label>
@@ -107,11 +121,11 @@ export class HogarSend extends LitElement {
           this.file
             ? html`<p class="small muted">${this.file.name}, ${bytes(this.file.size)}</p>`
             : html`<label class="field">Text<textarea rows="6" .value=${this.text} @input=${(e: Event) => {
-                this.text = (e.target as HTMLTextAreaElement).value;
+                this.write((e.target as HTMLTextAreaElement).value);
               }}></textarea></label>`
         }
         <div class="row"><button class="primary" ?disabled=${this.working || !deployed || (!this.file && !this.text)}>${this.working ? "Waiting for the reply…" : `Send to ${name}`}</button>
-          ${deployed ? nothing : html`<span class="small muted">The graph is not deployed.</span>`}</div>
+          ${deployed ? (this.file || this.text ? nothing : html`<span class="small muted">Choose a file or write a text first.</span>`) : html`<span class="small muted">The graph is not deployed.</span>`}</div>
       </form>
       <section aria-label="Reply" aria-live="polite"><h2>Reply</h2>${this.answer()}</section>
     </div>`;

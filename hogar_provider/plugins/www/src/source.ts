@@ -3,6 +3,7 @@
 import { css, html, LitElement, nothing } from "lit";
 import { property, state } from "lit/decorators.js";
 import { type Api, sentence } from "./api";
+import { copied } from "./copy";
 import { customElement } from "./element";
 import { earg, plain } from "./highlight";
 import { download } from "./saving";
@@ -55,13 +56,12 @@ export class HogarSource extends LitElement {
   }
 
   private async copy(text: string, what: string): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(text);
+    if (await copied(text)) {
       this.copied = what;
       setTimeout(() => {
         this.copied = "";
       }, 2000);
-    } catch {
+    } else {
       this.problem =
         "The browser does not let this page copy: it allows that on https and on localhost only. Download the file instead.";
     }

@@ -53,6 +53,6 @@ export function story(node: NodeView, trouble: Trouble, now: number): TemplateRe
 export function note(node: NodeView, now: number): TemplateResult | typeof nothing {
   const trouble = lately(node);
   return trouble
-    ? html`<div class="note warn lately">${glyph(trouble.worst, 16)}${story(node, trouble, now)}</div>`
+    ? html`<div class="note warn lately">${glyph(trouble.ended === null ? trouble.worst : "ready", 16)}${story(node, trouble, now)}</div>`
     : nothing;
 }

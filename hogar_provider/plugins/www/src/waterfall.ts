@@ -38,7 +38,12 @@ export class HogarWaterfall extends LitElement {
     return html`
       <p class="small muted" style="margin-bottom:10px">Request ${trace.request}, ${moment(trace.at)}, <b>${ms(trace.duration_ms)}</b> · trace <span class="mono">${trace.trace_id}</span></p>
       ${trace.error ? html`<div class="note bad" style="margin-bottom:10px"><span>${trace.error}</span></div>` : nothing}
-      <div class="scale" aria-hidden="true">${[0, 0.25, 0.5, 0.75, 1].map((part) => html`<span>${ms(whole * part)}</span>`)}</div>
+      ${trace.hops.length ? this.hops(whole) : html`<p class="small muted">No node has told of it: it waited in a queue all the time, or was refused before it came to one.</p>`}`;
+  }
+
+  private hops(whole: number) {
+    const { trace } = this;
+    return html`<div class="scale" aria-hidden="true">${[0, 0.25, 0.5, 0.75, 1].map((part) => html`<span>${ms(whole * part)}</span>`)}</div>
       <ol>${[...trace.hops].sort((a, b) => a.start_ms - b.start_ms).map((hop) => this.hop(hop, whole))}</ol>
       <div class="key"><span><i class="queue"></i>waits for the model</span><span><i class="compute"></i>computes</span><span><i class="leave"></i>is handed on</span></div>`;
   }

@@ -291,9 +291,9 @@ describe("all graphs", () => {
     const page = await mount<HTMLElement>("hogar-graphs", { api });
     await until(() => page.shadowRoot!.querySelectorAll("tbody tr").length === 4, "the graphs");
     const rows = [...page.shadowRoot!.querySelectorAll("tbody tr")].map(plain);
-    expect(rows[0]).toMatch(/^Worse 1 on docker .* box-1, box-2 of 3 dead/);
-    expect(rows[1]).toMatch(/^Ill 1 on docker .* box-2 of 3 dead/);
-    expect(rows[3]).toMatch(/^Local 1 ready/);
+    expect(rows[0]).toMatch(/^Worse version 1 on docker .* box-1, box-2 of 3 dead/);
+    expect(rows[1]).toMatch(/^Ill version 1 on docker .* box-2 of 3 dead/);
+    expect(rows[3]).toMatch(/^Local version 1 ready/);
     expect(plain(page.shadowRoot!.querySelector("thead"))).toContain("Hosts");
   });
 
