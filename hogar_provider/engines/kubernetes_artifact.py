@@ -1,7 +1,7 @@
 """How a trained model comes to the pods of its operator.
 
-Where the connection names the claim that Airflow keeps its trainings on, the model's folder of it is
-mounted. Where it names none, a model that is small enough goes as a ConfigMap: it is no more a
+Where the connection names the claim that Airflow keeps its trainings on, the model's folder of it
+is mounted. Where it names none, a model that is small enough goes as a ConfigMap: it is no more a
 secret than what an image has in it. Source: the Kubernetes API reference (v1, volumes).
 """
 
@@ -119,9 +119,7 @@ def _in_config_map(folder: Path, node: Object) -> Artifact:
             },
         },
         "immutable": True,
-        "binaryData": {
-            keys[path]: base64.b64encode(data).decode() for path, data in files.items()
-        },
+        "binaryData": {keys[path]: base64.b64encode(data).decode() for path, data in files.items()},
     }
     # A key has no folders.
     items = [{"key": keys[path], "path": path} for path in files]

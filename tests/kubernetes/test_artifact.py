@@ -1,4 +1,4 @@
-"""A trained model comes to its operator's pods, by a claim or as a ConfigMap, or nothing is applied."""
+"""A trained model comes to its pods, by a claim or as a ConfigMap, or nothing is applied."""
 
 from __future__ import annotations
 
