@@ -43,8 +43,8 @@ FRESH = 15.0
 """A look at the platform that is older, in seconds, says nothing any more."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds before a start is tried again that has failed: the first, doubled up to the second. Where a
-host answers again or room is made, it is the first in any case."""
+"""Seconds before a start is tried again that has failed: the first, doubled up to the second. Where
+a host answers again or room is made, it is the first in any case."""
 
 NOTHING = GraphFound("", {})
 """What a platform has of a graph that it does not know."""
