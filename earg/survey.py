@@ -33,6 +33,9 @@ class Survey:
         self.found: Mapping[str, GraphFound] = {}
         self.found_at = 0.0
         """When the look began that ``found`` comes from, by the monotonic clock; 0 before any."""
+        self.freed_at = 0.0
+        """When a host was seen to answer again, or something to be gone that took room, by the
+        monotonic clock; 0 before any."""
         self._looking: asyncio.Task[None] | None = None
         self._begun_at = 0.0
 
@@ -56,7 +59,10 @@ class Survey:
 
     async def see_hosts(self) -> None:
         """Look at the hosts once; raises :class:`PlatformError`."""
+        before = self.dead
         self.hosts = tuple(await self._platform.hosts())
+        if before - self.dead:
+            self.freed_at = time.monotonic()
 
     async def _see_hosts(self) -> None:
         while True:
@@ -102,6 +108,8 @@ class Survey:
     async def _look(self) -> None:
         async with asyncio.timeout(CALL_TIMEOUT):
             found = await self._platform.look()
+        if self.found_at and _places(self.found) - _places(found):
+            self.freed_at = self._begun_at
         self.found, self.found_at = found, self._begun_at
 
     async def close(self) -> None:
@@ -109,3 +117,10 @@ class Survey:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+
+
+def _places(found: Mapping[str, GraphFound]) -> set[tuple[str, tuple[int, int], str]]:
+    """What takes room where."""
+    return {
+        (graph, key, pair.host) for graph, one in found.items() for key, pair in one.pairs.items()
+    }

@@ -27,6 +27,14 @@ class Warnings:
             self._sentences[what] = sentence
             self._tell(sentence)
 
+    def go_on(self, what: str, sentence: str) -> None:
+        """As :meth:`begin`, of what is tried again and again: another sentence takes the place of
+        the one before without being told."""
+        if what in self._sentences:
+            self._sentences[what] = sentence
+        else:
+            self.begin(what, sentence)
+
     def end(self, what: str, sentence: str) -> None:
         """There is none any more; ``sentence`` is told where there was one."""
         if self._sentences.pop(what, None) is not None:

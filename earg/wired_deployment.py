@@ -339,7 +339,8 @@ class WiredDeployment(DeployedGraph[WiredNode]):
                     await self._platform.stop_pair(self.name, index, number)
                 order = self.order(index, number, implementation)
                 found = await self._starts.start(order, {pair.found.host for pair in pairs})
-                pairs.append(WiredPair(number, found, Role.PRIMARY if not pairs else Role.BACKUP))
+                role = Role.PRIMARY if not pairs else Role.BACKUP
+                pairs.append(WiredPair(number, found, role, placed_at=time.monotonic()))
                 waits.append((order, found))
             await all_of([self._starts.wait_for_model(*one, timeout) for one in waits])
         except BaseException:

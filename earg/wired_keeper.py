@@ -44,7 +44,11 @@ FRESH = 15.0
 """A look at the platform that is older, in seconds, says nothing any more."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds before a start is tried again that has failed: the first, doubled up to the second."""
+"""Seconds before a start is tried again that has failed: the first, doubled up to the second. Where
+a host answers again or room is made, it is the first in any case."""
+
+NOTHING = GraphFound("", {})
+"""What a platform has of a graph that it does not know."""
 
 
 class Kept(Protocol):
@@ -94,12 +98,21 @@ class Kept(Protocol):
 
 @dataclass(slots=True)
 class _Lost:
-    """Something that is not there: why, since when, and when its start is tried again."""
+    """Something that is not there: why, since when, when its start was tried last (0 where it was
+    not yet), when that had failed, and how long the next try waits then."""
 
     why: str
     since: float
-    try_at: float = 0.0
-    pause: float = FIRST_PAUSE
+    tried_at: float = 0.0
+    failed_at: float = 0.0
+    pause: float = 0.0
+
+    def is_due(self, grace: float, now: float, freed_at: float) -> bool:
+        """Whether to try; ``freed_at`` is when there was more room than before."""
+        if now - self.since < grace:
+            return False
+        pause = min(self.pause, FIRST_PAUSE) if freed_at > self.tried_at else self.pause
+        return now >= self.failed_at + pause
 
 
 class Keeper:
@@ -169,14 +182,16 @@ class Keeper:
         if wiring is None:
             return
         self._tell_of_hosts()
-        found = self._survey.found.get(self._graph.name)
+        found: GraphFound | None = self._survey.found.get(self._graph.name, NOTHING)
         at = self._survey.found_at
         if not at or self._clock() - at > FRESH:
             found = None
         for node in self._graph.nodes:
+            if self._is_starting(node.index):
+                continue
             if self._graph.is_busy(node.index):
                 for pair in node.pairs:
-                    self._lost.pop((node.index, pair.number), None)
+                    self._forget((node.index, pair.number), pair)
                 continue
             await self._look_at(node, wiring, found, at)
         await self._look_at_frontend(wiring, found, at)
@@ -208,7 +223,7 @@ class Keeper:
                 continue
             key = (node.index, pair.number)
             if not pair.is_silent:
-                self._found_again(key)
+                self._found_again(key, pair)
                 continue
             if pair.dead:
                 self._is_lost(key, pair.dead)
@@ -219,7 +234,7 @@ class Keeper:
             elif known and self._hangs(pair, pairs):
                 self._is_lost(key, f"it has not answered for {SILENT_GRACE:g} s")
             else:
-                self._lost.pop(key, None)
+                self._forget(key, pair)
         for pair in pairs:
             lost = self._lost.get((node.index, pair.number))
             if lost is not None and self._is_due(node, pair, pairs, lost):
@@ -261,7 +276,8 @@ class Keeper:
         nothing of the graph does, as it may be this process that is cut off, nor where it may be
         the only one that has a state."""
         view = pair.view
-        if view is None or view.silent < SILENT_GRACE:
+        # What has come back with its host has the same time to start as any other.
+        if view is None or min(view.silent, self._clock() - pair.back_at) < SILENT_GRACE:
             return False
         if pair is pairs[0] and len(pairs) > 1:
             return False
@@ -277,7 +293,7 @@ class Keeper:
             node.exits += 1
             self._graph.tell(node.spec.name, f"its {pair.role.value} is lost: {pair.dead}")
         elif pair.dead and not dead:
-            pair.dead = ""
+            pair.dead, pair.back_at = "", self._clock()
             wiring.give_up(node.index, pair.number, dead=False)
 
     def _is_lost(self, key: tuple[int, int], why: str) -> None:
@@ -287,9 +303,19 @@ class Keeper:
         else:
             lost.why = why
 
-    def _found_again(self, key: tuple[int, int]) -> None:
-        if self._lost.pop(key, None) is not None:
-            self._warnings.end(f"lost {key}", f"{self._name_of(key)} is back")
+    def _found_again(self, key: tuple[int, int], pair: WiredPair | None = None) -> None:
+        self._lost.pop(key, None)
+        self._unstick(key, pair, "is back")
+
+    def _forget(self, key: tuple[int, int], pair: WiredPair | None = None) -> None:
+        """It is where it was, or somebody else starts it."""
+        self._lost.pop(key, None)
+        self._unstick(key, pair, "is expected back")
+
+    def _unstick(self, key: tuple[int, int], pair: WiredPair | None, what: str) -> None:
+        if pair is not None:
+            pair.stuck = ""
+        self._warnings.end(f"lost {key}", f"{self._name_of(key)} {what}")
 
     def _name_of(self, key: tuple[int, int]) -> str:
         index, _ = key
@@ -301,7 +327,6 @@ class Keeper:
     def _is_due(
         self, node: WiredNode, pair: WiredPair, pairs: Sequence[WiredPair], lost: _Lost
     ) -> bool:
-        now = self._clock()
         grace = HOST_GRACE
         if pair.failure and not pair.dead:
             grace = FAILURE_GRACE
@@ -316,36 +341,46 @@ class Keeper:
         elif node.spec.stateful and pairs[0].is_silent and pair.dead:
             # Both may have the state.
             grace = STATE_GRACE
-        return now - lost.since >= grace and now >= lost.try_at
+        return lost.is_due(grace, self._clock(), self._survey.freed_at)
+
+    def _is_starting(self, index: int) -> bool:
+        running = self._starting.get(index)
+        return running is not None and not running.done()
 
     def _begin(self, index: int, work: Coroutine[Any, Any, None]) -> None:
-        running = self._starting.get(index)
-        if running is not None and not running.done():
+        if self._is_starting(index):
             work.close()
             return
         self._starting[index] = asyncio.get_running_loop().create_task(work)
 
     async def _start_pair(self, node: WiredNode, number: int, lost: _Lost) -> None:
-        key = (node.index, number)
-        node.moving = "it is started again"
+        key, pair = (node.index, number), node.pair(number)
+        if not lost.tried_at:
+            # While it is tried again and again it is what it is: dead.
+            node.moving = "it is started again"
+        lost.tried_at = self._clock()
         try:
             await self._graph.start_again(node, number)
         except (PlatformError, StartError) as error:
-            self._failed(key, lost, error)
+            self._failed(key, lost, error, pair)
         except Exception as error:
             log.exception("%s could not be started again", self._name_of(key))
-            self._failed(key, lost, error)
+            self._failed(key, lost, error, pair)
         else:
             self._lost.pop(key, None)
-            self._warnings.end(f"lost {key}", f"{self._name_of(key)} was started again")
+            self._unstick(key, pair, "was started again")
         finally:
             node.moving = ""
 
-    def _failed(self, key: tuple[int, int], lost: _Lost, error: Exception) -> None:
-        lost.try_at = self._clock() + lost.pause
-        lost.pause = min(LONGEST_PAUSE, 2 * lost.pause)
-        what = f"{self._name_of(key)} cannot be started again: {error}"
-        self._warnings.begin(f"lost {key}", what)
+    def _failed(
+        self, key: tuple[int, int], lost: _Lost, error: Exception, pair: WiredPair | None = None
+    ) -> None:
+        lost.failed_at = self._clock()
+        lost.pause = min(LONGEST_PAUSE, 2 * lost.pause) or FIRST_PAUSE
+        if pair is not None:
+            pair.stuck = str(error)
+        what = f"{self._name_of(key)} cannot be started again yet: {error}"
+        self._warnings.go_on(f"lost {key}", what)
 
     # --- the frontend -----------------------------------------------------------------------
 
@@ -370,15 +405,17 @@ class Keeper:
             self._is_lost(key, there.failure)
             grace = FAILURE_GRACE
         else:
-            self._lost.pop(key, None)
+            self._forget(key)
             return
-        lost, now = self._lost[key], self._clock()
-        if now - lost.since >= grace and now >= lost.try_at:
+        lost = self._lost[key]
+        if lost.is_due(grace, self._clock(), self._survey.freed_at):
             self._begin(0, self._start_frontend(lost))
 
     async def _start_frontend(self, lost: _Lost) -> None:
         key = (0, 0)
-        self._graph.tell("frontend", f"is lost: {lost.why}")
+        if not lost.tried_at:
+            self._graph.tell("frontend", f"is lost: {lost.why}")
+        lost.tried_at = self._clock()
         try:
             await self._graph.start_frontend()
         except StartError as error:
@@ -391,4 +428,4 @@ class Keeper:
             where = "" if frontend is None else f" at {frontend.url}"
             self._graph.tell("frontend", f"was started again{where}")
             self._lost.pop(key, None)
-            self._warnings.end(f"lost {key}", f"{self._name_of(key)} was started again")
+            self._unstick(key, None, "was started again")

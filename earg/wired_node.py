@@ -53,7 +53,8 @@ class Surroundings(Protocol):
 @dataclass(slots=True, eq=False)
 class WiredPair:
     """A pair where the platform has it. ``failure`` is what the platform says of it now, and
-    ``dead`` why its host is taken for dead; both are empty where all is well."""
+    ``dead`` why its host is taken for dead; ``stuck`` is why it could not be started again, which
+    is tried again. All are empty where all is well."""
 
     number: int
     found: PairFound
@@ -61,6 +62,9 @@ class WiredPair:
     view: PairView | None = None
     failure: str = ""
     dead: str = ""
+    stuck: str = ""
+    back_at: float = 0.0
+    """When its host was no longer taken for dead, by the keeper's clock; 0 where it never was."""
     placed_at: float = 0.0
     """When it was put there, by the monotonic clock; 0 where somebody else did."""
     was_ready: bool = False
@@ -98,6 +102,9 @@ class WiredPair:
             if state in SERVING:
                 # One of several models; all of them would be missed.
                 state = NodeState.DEGRADED
+        if self.stuck and state not in SERVING:
+            state = NodeState.DEAD
+            reason = "; ".join(filter(None, (reason, f"it cannot be started again: {self.stuck}")))
         return PairStatus(
             role=self.role,
             state=state,
@@ -186,7 +193,7 @@ class WiredNode:
         """Its pair ``number`` is at another place, or was started anew."""
         for pair in self._pairs:
             if pair.number == number:
-                pair.found, pair.failure, pair.dead = found, found.failure, ""
+                pair.found, pair.failure, pair.dead, pair.stuck = found, found.failure, "", ""
                 pair.placed_at = time.monotonic()
                 return
         pair = WiredPair(number, found, Role.BACKUP, failure=found.failure)

@@ -215,8 +215,12 @@ class Replacement:
             await wiring.drop(index, old)
             node.drop(old)
             return
-        found = await self._starts.start(graph.order(index, old, self._implementation), {host})
-        await graph.put(node, old, found)
+        try:
+            found = await self._starts.start(graph.order(index, old, self._implementation), {host})
+            await graph.put(node, old, found)
+        except (PlatformError, StartError) as error:
+            # The new version serves; the keeper tries its backup again.
+            graph.tell(node.spec.name, f"its backup did not come back: {error}")
 
     def _becomes(self) -> None:
         graph, node = self._graph, self._node

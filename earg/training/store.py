@@ -85,11 +85,23 @@ class TrainingStore:
         about = {**about, "at": time.time()}
         staged = work / "artifact"
         (staged / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        _open_to_read(staged)
         staged.replace(target)
         shutil.rmtree(work, ignore_errors=True)
         for old in self.artifacts()[KEPT:]:
             shutil.rmtree(old.folder, ignore_errors=True)
         return Artifact(target, about)
+
+
+def _open_to_read(folder: Path) -> None:
+    """Let whoever gets the folder itself, mounted into a container, read it: its process is
+    another user. Here the folder above is closed to others."""
+    folder.chmod(folder.stat().st_mode | 0o555)
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            continue
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o555 if path.is_dir() else 0o444))
 
 
 def _numbered(folder: Path) -> list[Path]:

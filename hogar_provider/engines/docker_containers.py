@@ -304,6 +304,9 @@ def pair_of(
         "load": f"{needs.load:g}",
         "addresses": ",".join(addresses),
     }
+    # A graph that says itself where the image has the model is handed none.
+    named = "HOGAR_ARTIFACT" in dict(order.plan.extras.of(order.index).env)
+    artifact = "" if named else dict(runs.environment).get("HOGAR_ARTIFACT", "")
     wanted = []
     for replica, address in enumerate(models):
         mine = gpus[replica * needs.gpu : (replica + 1) * needs.gpu]
@@ -315,6 +318,8 @@ def pair_of(
         }
         suffix = f"-{replica + 1}" if replica else ""
         environment = _model_environment(spec.name, spec.version, runs, proxy, address)
+        if artifact:
+            environment["HOGAR_ARTIFACT"] = ARTIFACT
         wanted.append(
             Wanted(
                 f"{stem}-model{suffix}",
@@ -325,7 +330,7 @@ def pair_of(
                 cpu=needs.cpu,
                 memory=needs.memory,
                 gpus=mine,
-                artifact=dict(runs.environment).get("HOGAR_ARTIFACT", ""),
+                artifact=artifact,
             )
         )
     environment = {
@@ -367,8 +372,6 @@ def _model_environment(
     }
     if runs.entrypoint:
         found["EARG_ENTRYPOINT"] = runs.entrypoint
-    if "HOGAR_ARTIFACT" in found:
-        found["HOGAR_ARTIFACT"] = ARTIFACT
     return found
 
 

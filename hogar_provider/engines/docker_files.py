@@ -81,7 +81,8 @@ def put_artifact(client: Any, container: str, folder: str, owner: Owner) -> None
 
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as archive:
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(found, ARTIFACT.lstrip("/"), filter=owned)
+            # A folder that is a link would be left out.
+            tar.add(found.resolve(), ARTIFACT.lstrip("/"), filter=owned)
         archive.seek(0)
         spooled: IO[bytes] = archive
         client.put_archive(container, "/", spooled)

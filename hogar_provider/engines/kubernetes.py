@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 NAME = "kubernetes"
 
-KEYS = ("kubernetes_conn_id", "namespace", "reach", "url")
+TEXTS = ("kubernetes_conn_id", "namespace", "reach", "url")
+
+ARTIFACTS = "artifacts"
+
+KEYS = (*TEXTS, ARTIFACTS)
 """Keys of the connection's extra that are this engine's own."""
 
 DEFAULT_CONNECTION = "kubernetes_default"
@@ -160,7 +164,7 @@ def open_engine(said: EngineConnection) -> KubernetesEngine:
     unknown = sorted(str(key) for key in said.extra if key not in (*COMMON, *KEYS))
     if unknown:
         raise said.wrong("a key of the extra", f"one of {', '.join((*COMMON, *KEYS))}", unknown[0])
-    for key in KEYS:
+    for key in TEXTS:
         value = said.extra.get(key)
         if value is not None and not isinstance(value, str):
             raise said.wrong(f"{key!r}", "text", value)
@@ -178,6 +182,7 @@ def open_engine(said: EngineConnection) -> KubernetesEngine:
             reach=read_reach(said.extra.get("reach") or "auto"),
             url=said.extra.get("url") or "",
             token=said.token,
+            **_artifacts(said),
             **_credentials(_fields_of(hook).get),
         )
     except SettingsError as error:
@@ -185,6 +190,21 @@ def open_engine(said: EngineConnection) -> KubernetesEngine:
     folder = re.sub(r"[^\w.-]", "_", said.conn_id)
     home = said.home or find_home().path / "engines" / folder
     return KubernetesEngine(find_home(home), settings, conn_id, said.start)
+
+
+def _artifacts(said: EngineConnection) -> dict[str, str]:
+    """Where trained models are, as the connection says."""
+    found = said.extra.get(ARTIFACTS)
+    if found is None:
+        return {}
+    wanted = '{"claim": name of a PersistentVolumeClaim, "path": folder where Airflow has it}'
+    if (
+        not isinstance(found, dict)
+        or set(found) != {"claim", "path"}
+        or not all(isinstance(value, str) and value for value in found.values())
+    ):
+        raise said.wrong(f"{ARTIFACTS!r}", wanted, found)
+    return {"artifacts_claim": found["claim"], "artifacts_path": found["path"]}
 
 
 def _credentials(given: Any, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class KubernetesAgent(NodeStarts):
         self._home = home
         self._stop = stop
         self._log = EventLog()
-        self._deployer = Deployer(api, settings.token, self._log.tell)
+        self._deployer = Deployer(api, settings.token, self._log.tell, settings.claim)
         self._starts: Starts[hogar_pb2.DeployNodeReply] = Starts()
         self._links: dict[str, WiringLink] = {}
         self._frontends: dict[str, tuple[Forward, str]] = {}

@@ -116,7 +116,7 @@ async def apply_all(
         one = owned(plain, graph)
         before = await _settled(api, one)
         if before is not None:
-            _check_owner(before, one)
+            check_owner(before, one)
         if kind_of(one) in WORKLOADS:
             one = _restarting(one, before, restart)
         after = await _apply(api, one, before)
@@ -157,7 +157,8 @@ async def _apply(api: Api, one: Object, before: Object | None) -> Object:
     return await api.apply(one, force=True)
 
 
-def _check_owner(before: Object, one: Object) -> None:
+def check_owner(before: Object, one: Object) -> None:
+    """Raise :class:`OwnerError` where what is there is not of the graph of ``one``."""
     found, wanted = labels_of(before), labels_of(one)
     for label in (MANAGED_BY, PART_OF):
         if found.get(label) != wanted.get(label):

@@ -36,6 +36,14 @@ from hogar_provider.engines.kubernetes_apply import (
     prune,
     wait_gone,
 )
+from hogar_provider.engines.kubernetes_artifact import (
+    Artifact,
+    drop_artifacts,
+    find_artifact,
+    mounts_artifact,
+    put_artifact,
+    with_artifact,
+)
 from hogar_provider.engines.kubernetes_graph import (
     GraphError,
     GraphObjects,
@@ -45,6 +53,7 @@ from hogar_provider.engines.kubernetes_graph import (
     with_implementation,
 )
 from hogar_provider.engines.kubernetes_rollout import Level, wait_rollout
+from hogar_provider.engines.kubernetes_settings import Claim
 from hogar_provider.engines.kubernetes_token import delete_graph_token, graph_token
 
 log = logging.getLogger(__name__)
@@ -79,9 +88,18 @@ class Deployer:
     :class:`RolloutError`.
     """
 
-    def __init__(self, api: Api, token: str, tell: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        token: str,
+        tell: Callable[[str, str, str], None],
+        claim: Claim | None = None,
+    ) -> None:
+        """``claim`` is where trained models are; without one those are handed over that are
+        small."""
         self._api = api
         self._token = token
+        self._claim = claim
         self._tell = tell
         self._under_way: dict[str, _Graph] = {}
         self._read: dict[str, tuple[str, GraphObjects]] = {}
@@ -167,12 +185,16 @@ class Deployer:
             )
         check_image(plan.config.nodes[index - 1], implementation)
         wanted = await asyncio.to_thread(compile_objects, name, version, plan)
+        node = wanted.nodes[index - 1][0]
+        artifact = await asyncio.to_thread(
+            find_artifact, plan, index, implementation, node, self._claim
+        )
         under_way = self._under_way.setdefault(name, _Graph())
         async with under_way.lock:
             await self._open(wanted, under_way, until, drain)
             under_way.deploying += 1
         try:
-            await self._roll_out(wanted, index, implementation, until, force)
+            await self._roll_out(wanted, index, implementation, artifact, until, force)
         finally:
             under_way.deploying -= 1
         return wanted
@@ -220,26 +242,35 @@ class Deployer:
         wanted: GraphObjects,
         index: int,
         implementation: Implementation,
+        artifact: Artifact | None,
         until: float,
         force: bool,
     ) -> None:
         name, spec = wanted.name, wanted.plan.config.nodes[index - 1]
         objects = with_implementation(wanted.nodes[index - 1], implementation)
+        if artifact is not None:
+            objects = with_artifact(objects, artifact)
+        node = labels_of(objects[0])
         names = [(o["kind"], name_of(o)) for o in objects if o["kind"] in _KINDS]
-        label = {OPERATOR_LABEL: labels_of(objects[0])[OPERATOR_LABEL]}
+        label = {OPERATOR_LABEL: node[OPERATOR_LABEL]}
         there = await self.workloads(name, label)
         is_new = not any(one in there for one in names)
         await self._make_way(wanted, index, objects, there)
         restart = datetime.datetime.now(datetime.UTC).isoformat() if force and not is_new else ""
         try:
+            if artifact is not None:
+                await put_artifact(self._api, artifact)
             applied = await apply_all(self._api, name, objects, restart=restart)
             if applied.created or applied.changed:
                 self._tell(name, spec.name, f"Kubernetes: {applied}")
             await self._wait(names, Level.UP, until)
         except BaseException as error:
             if is_new and not isinstance(error, ApiError):
-                await asyncio.shield(self._take_away(name, names))
+                await asyncio.shield(self._take_away(name, names, node))
             raise
+        if artifact is not None or any(map(mounts_artifact, there.values())):
+            # Those of trainings before this one.
+            await drop_artifacts(self._api, name, node, artifact)
 
     async def _make_way(
         self,
@@ -264,10 +295,11 @@ class Deployer:
             if is_set and before is not None and not is_applied(before, one, name):
                 await self._api.delete(STATEFUL_SET, name_of(one))
 
-    async def _take_away(self, name: str, names: list[Name]) -> None:
+    async def _take_away(self, name: str, names: list[Name], node: Mapping[str, str]) -> None:
         try:
             for kind, own in names:
                 await self._api.delete(_KINDS[kind], own)
+            await drop_artifacts(self._api, name, node)
         except ApiError as error:
             log.warning("graph %s: a node that did not come up is still there: %s", name, error)
 
@@ -344,6 +376,7 @@ class Deployer:
         await prune(self._api, objects.name, kept)
         await wait_gone(self._api, objects.name, max(1.0, until - time.monotonic()))
         await delete_graph_token(self._api, objects.secret)
+        await drop_artifacts(self._api, objects.name)
         await self._api.delete(CONFIG_MAP, name_of(objects.config))
         self._read_at = 0.0
 

@@ -6,13 +6,25 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 LARGEST_SETTINGS = 1024 * 1024
 """Characters of a text of settings; a kubeconfig holds certificates."""
 
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_CLAIM = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
+)
 _TOKEN = re.compile(r"[\x21-\x7e]{32,1024}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The PersistentVolumeClaim ``name`` that has what Airflow's machines have at ``path``."""
+
+    name: str
+    path: str
 
 
 class SettingsError(ValueError):
@@ -42,7 +54,8 @@ class KubernetesSettings:
     certificate of the API. ``url`` is where clients find a graph's frontend, with ``{graph}`` for
     the name of its Service; empty: the Service's name, or a port of this machine that is forwarded
     to it. ``token`` is what requests to graphs show; empty: one that is made up once for the
-    namespace.
+    namespace. ``artifacts_claim`` is the PersistentVolumeClaim with the trained models, and
+    ``artifacts_path`` where Airflow's machines have it.
     """
 
     namespace: str
@@ -56,6 +69,8 @@ class KubernetesSettings:
     reach: Reach = Reach.AUTO
     url: str = ""
     token: str = field(default="", repr=False)
+    artifacts_claim: str = ""
+    artifacts_path: str = ""
 
     def __post_init__(self) -> None:
         if not _NAMESPACE.match(self.namespace):
@@ -71,6 +86,23 @@ class KubernetesSettings:
             raise SettingsError("'url' must be an http URL, with {graph} for the graph's name")
         if self.token and not _TOKEN.match(self.token):
             raise SettingsError("the token must be 32 to 1024 printable characters without spaces")
+
+        if self.artifacts_claim and not _CLAIM.match(self.artifacts_claim):
+            raise SettingsError(
+                f"'claim' {self.artifacts_claim[:80]!r} of 'artifacts' is no name of a "
+                "PersistentVolumeClaim"
+            )
+        if bool(self.artifacts_claim) != bool(self.artifacts_path):
+            raise SettingsError("'artifacts' needs both, 'claim' and 'path'")
+        if self.artifacts_path and not PurePosixPath(self.artifacts_path).is_absolute():
+            raise SettingsError("'path' of 'artifacts' must be an absolute path")
+
+    @property
+    def claim(self) -> Claim | None:
+        """Where trained models are; None where it is not said."""
+        if not self.artifacts_claim:
+            return None
+        return Claim(self.artifacts_claim, self.artifacts_path)
 
     @property
     def forwards(self) -> bool:

@@ -53,6 +53,11 @@ class Host:
             return False
         return state not in "TZX"
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another pair fits: no more do where a test says so."""
+        return not (self.folder / "full").exists()
+
     def orders(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What runs on it, or is to, by its name."""
         for path in sorted(self.folder.glob("*.json")):
@@ -102,6 +107,19 @@ class Hosts:
         os.killpg(daemon.pid, signal.SIGKILL)
         daemon.wait()
 
+    def fill(self, name: str, full: bool = True) -> None:
+        """Let no pair fit on a host any more, or again."""
+        if full:
+            (self.folder / name / "full").touch()
+        else:
+            (self.folder / name / "full").unlink()
+
+    @property
+    def refusals(self) -> int:
+        """How often no host has fitted."""
+        path = self.folder / "refused"
+        return path.stat().st_size if path.exists() else 0
+
     def close(self) -> None:
         """Kill all."""
         for name in list(self._daemons):
@@ -113,6 +131,7 @@ class ProcessPlatform:
 
     def __init__(self, folder: Path) -> None:
         text = json.loads((folder / "platform.json").read_text())
+        self._folder = folder
         self.ports = Ports(*text["ports"])
         self._hosts = [
             Host(name, folder / name, tuple(addresses)) for name, addresses in text["hosts"].items()
@@ -233,6 +252,12 @@ class ProcessPlatform:
         alive = self._alive()
         if not alive:
             raise PlatformError("no host answers")
+        alive = [host for host in alive if host.has_room]
+        if not alive:
+            with (self._folder / "refused").open("a") as file:
+                file.write("x")
+            # Another sentence each time, as of hosts that tell how much they have free.
+            raise PlatformError(f"no host fits at {time.time()}")
         free = [host for host in alive if host.name not in avoid] or alive
         return min(free, key=lambda host: len(list(host.orders())))
 

@@ -266,3 +266,40 @@ def test_what_a_dead_host_had_goes_on_elsewhere(engine: Engine) -> None:
     engine.until(engine.is_ready, "the graph is adopted")
     engine.client.down("g")
     assert pids_on(engine.hosts.folder, "west") | pids_on(engine.hosts.folder, "east") == {}
+
+
+def test_what_fits_nowhere_is_started_when_its_host_is_back_or_there_is_room(
+    engine: Engine,
+) -> None:
+    graph = engine.deploy("1", CONFIG)
+    hosts = engine.hosts
+    # The frontend is there, and the other pair of the second node.
+    hosts.fill("east")
+
+    def pair_on(host: str) -> str:
+        pairs = [pair for pair in engine.graph().nodes[1].pairs if pair.host == host]
+        return "; ".join(f"{pair.role.value} {pair.state.value}: {pair.reason}" for pair in pairs)
+
+    def told() -> int:
+        return engine.told().count("a pair of second cannot be started again yet: no host fits")
+
+    with Client(graph.url) as asking:
+        hosts.signal("west", signal.SIGSTOP)
+        engine.until(lambda: hosts.refusals > 1, "nothing fits, which is tried again")
+        found = pair_on("west")
+        assert found.startswith("backup dead: host west is dead: ")
+        assert "it cannot be started again: no host fits at" in found
+        assert engine.graph().nodes[1].state is NodeState.DEGRADED
+        assert len(engine.graph().warnings) == told() == 1
+        hosts.signal("west", signal.SIGCONT)
+        engine.until(lambda: engine.is_ready() and not engine.graph().warnings, "all is back")
+        assert {pair.host for pair in engine.graph().nodes[1].pairs} == {"east", "west"}
+
+        before = hosts.refusals
+        hosts.kill("west")
+        engine.until(lambda: hosts.refusals > before, "nothing fits")
+        hosts.fill("east", full=False)
+        engine.until(lambda: engine.is_ready() and not engine.graph().warnings, "there is room")
+        assert {pair.host for pair in engine.graph().nodes[1].pairs} == {"east"}
+    asking.check(0)
+    assert told() == 2

@@ -11,6 +11,7 @@ import pytest
 
 from earg.extras import Extras
 from earg.images import Implementation
+from earg.pair import StartError
 from earg.plan import read_plan
 from earg.platform import FrontendFound, GraphFound, PairFound, PlatformError
 from earg.status import HostStatus, NodeState, PingStatus, Role
@@ -49,6 +50,12 @@ class World:
     frontend_is_silent: bool = False
     frontend_placed_at: float = 0.0
     refuses: str = ""
+    takes: float = 0.0
+    """Seconds that a start takes, while which the node is busy."""
+    busy: int = 0
+    lost_all: bool = False
+    seen: list[set[NodeState]] = field(default_factory=list)
+    """The states of the first node during each start."""
     name: str = "g"
     draining: bool = False
     done: list[str] = field(default_factory=list)
@@ -105,7 +112,7 @@ class World:
         )
 
     def is_busy(self, index: int) -> bool:
-        return False
+        return index == self.busy
 
     def tell(self, node: str, what: str, before: str = "", after: str = "") -> None:
         self.told.append(f"{node}: {what}")
@@ -115,6 +122,13 @@ class World:
 
     async def start_again(self, node: WiredNode, number: int) -> None:
         self.done.append(f"start {node.index}.{number}")
+        if self.takes:
+            self.busy, end = node.index, self.now + self.takes
+            self.seen.append(set())
+            while self.now < end:
+                await asyncio.sleep(0)
+                self.seen[-1].add(self.nodes[0].status().state)
+            self.busy = 0
         if self.refuses:
             raise PlatformError(self.refuses)
         node.put(number, found("dddd"))
@@ -134,6 +148,8 @@ class World:
 
     async def start_frontend(self) -> None:
         self.done.append("start frontend")
+        if self.refuses:
+            raise StartError(self.refuses)
         self.frontend = FrontendFound("127.0.0.8", "http://d", "dddd")
         self.frontend_is_silent = False
 
@@ -170,7 +186,9 @@ class World:
                 for node in self.nodes:
                     for pair in node.pairs:
                         pair.placed_at = 0.0
-                self.survey.found = {"g": GraphFound("1", dict(self.there), self.frontend)}
+                self.survey.found = (
+                    {} if self.lost_all else {"g": GraphFound("1", dict(self.there), self.frontend)}
+                )
                 await self._look()
 
         asyncio.run(look_for_so_long())
@@ -242,10 +260,83 @@ def test_a_start_that_fails_is_tried_again_after_longer_and_longer(world: World)
     done = world.after(HOST_GRACE + 60)
     assert 4 <= done.count("start 1.0") <= 7
     (sentence,) = world.warnings.sentences
-    assert sentence == "a pair of first cannot be started again: no host has a gpu left"
+    assert sentence == "a pair of first cannot be started again yet: no host has a gpu left"
     world.refuses = ""
     assert world.after(30).count("start 1.0") == 1
     assert world.warnings.sentences == ()
+
+
+def test_what_fits_nowhere_is_dead_with_why_and_told_once_however_often_it_is_tried(
+    world: World,
+) -> None:
+    world.hosts("a")
+    world.lose((1, 0))
+    world.takes = 1.0
+    tries = []
+    for gpus in range(1, 5):
+        world.refuses = f"no host fits first: bb has {gpus} GPUs"
+        tries += world.after(60)
+        status = world.nodes[0].status()
+        assert (status.state, status.pairs[0].state) == (NodeState.DEAD, NodeState.DEAD)
+        assert status.reason == (
+            f"primary: host a is dead: no route to it; it cannot be started again: {world.refuses}"
+        )
+        (sentence,) = world.warnings.sentences
+        assert sentence.endswith(world.refuses)
+    # Again and again, but not oftener for all the time that each try takes.
+    assert 10 <= tries.count("start 1.0") <= 14
+    assert [one for one in world.told if "cannot be started" in one] == [
+        "a pair of first cannot be started again yet: no host fits first: bb has 1 GPUs"
+    ]
+    recovering = [NodeState.RECOVERING in seen for seen in world.seen]
+    assert recovering == [True, *[False] * (tries.count("start 1.0") - 1)]
+
+
+@pytest.mark.parametrize("freed", ["a host answers again", "room is made"])
+def test_what_fits_nowhere_is_tried_at_once_when_there_may_be_room(
+    world: World, freed: str
+) -> None:
+    world.hosts("a", "dddd")
+    world.lose((1, 0))
+    world.refuses = "no host fits"
+    world.after(300)
+    world.refuses = ""
+    if freed == "room is made":
+        world.survey.freed_at = world.now + 0.1
+    else:
+        world.hosts("a")
+        world.survey.freed_at = world.now + 0.1
+    assert world.after(1) == ["start 1.0"]
+    assert world.nodes[0].status().state is NodeState.READY
+    assert world.nodes[0].status().reason == ""
+
+
+def test_a_host_that_was_silent_for_a_while_leaves_no_trouble_behind(world: World) -> None:
+    world.hosts("a")
+    world.lose((1, 0))
+    world.frontend_is_silent = True
+    world.refuses = "no host fits"
+    world.after(60)
+    assert len(world.warnings.sentences) == 2
+    assert world.told.count("frontend: is lost: host a is dead: no route to it") == 1
+    # It answers, and a moment later what is on it.
+    world.hosts()
+    world.after(1)
+    assert "cannot be started" not in world.nodes[0].status().reason
+    world.silent.clear()
+    world.frontend_is_silent = False
+    assert [one for one in world.after(60) if one.startswith("start")] == []
+    assert world.nodes[0].status().state is NodeState.READY
+    assert world.warnings.sentences == ()
+
+
+def test_a_platform_that_has_lost_the_whole_graph_starts_it_again(world: World) -> None:
+    world.there.clear()
+    world.lost_all = True
+    world.lose((1, 0), (2, 0), (2, 1))
+    world.frontend_is_silent = True
+    done = world.after(STATE_GRACE + 5)
+    assert {"start 1.0", "start 2.0", "start 2.1", "start frontend"} <= set(done)
 
 
 def test_what_the_platform_has_no_more_is_started_again(world: World) -> None:

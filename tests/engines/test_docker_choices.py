@@ -207,6 +207,11 @@ def test_models_share_out_the_gpus_and_get_what_the_graph_says() -> None:
     # The folder itself is copied into the container.
     assert two.environment["HOGAR_ARTIFACT"] != "/trained/7" == two.artifact
     assert proxy.environment["PROXY_NAME"] == proxy.address == "10.9.0.2"
+    # One that the graph itself names is in the image.
+    own = {"nodes": {"Greet": {"env": {"HOGAR_ARTIFACT": "/in/the/image"}}}}
+    order = PairOrder("Hello", "3", read_plan(text, json.dumps(own)), 1, 0, runs, "t" * 32)
+    one, _ = pair_of(making, order, "hogar/node:1", addresses[:2], ())
+    assert (one.artifact, one.environment["HOGAR_ARTIFACT"]) == ("", "/in/the/image")
     assert {one.name, two.name, proxy.name} == {
         f"hogar-{making.stem.split('-')[1]}-hello-185f-1-greet-0-{part}"
         for part in ("model", "model-2", "proxy")

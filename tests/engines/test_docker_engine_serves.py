@@ -106,18 +106,36 @@ def hosts_of(graph: GraphStatus, name: str) -> list[str]:
     return [pair.host for pair in node.pairs]
 
 
+def models_of_greet(machines: list[Machine]) -> set[str]:
+    """The trained models that the containers of the first operator have, each replica."""
+    code = "import os; print(open(os.environ['HOGAR_ARTIFACT'] + '/model').read())"
+    return {
+        machine.docker.run("docker", "exec", name, "python", "-c", code).strip()
+        for machine in machines
+        for name in machine.docker.run("docker", "ps", "--format", "{{.Names}}").split()
+        if "-greet-" in name and "-model" in name
+    }
+
+
 def test_a_host_that_dies_costs_no_reply_and_no_state(
-    agent: AgentClient, machines: list[Machine]
+    agent: AgentClient, machines: list[Machine], tmp_path: Path
 ) -> None:
     made = lower(udgl.parse(GRAPH, "hello.udgl"))
-    implementation = Implementation("", "")
-    # The stateful one first: its primary is on the first host then.
-    for index in (2, 1):
+
+    def deploy(index: int, training: str = "") -> None:
+        runs = Implementation("", "")
+        if training:
+            folder = tmp_path / training
+            folder.mkdir(mode=0o700)
+            (folder / "model").write_text(training)
+            runs = Implementation("", "", (("HOGAR_ARTIFACT", str(folder)),))
         agent.deploy_node(
-            *("Hello", "1", made.text, index, implementation),
-            extras=made.extras_text,
-            timeout=PATIENCE,
+            *("Hello", "1", made.text, index, runs), extras=made.extras_text, timeout=PATIENCE
         )
+
+    # The stateful one first: its primary is on the first host then.
+    deploy(2)
+    deploy(1, "first")
     agent.wire("Hello", timeout=PATIENCE)
     for index in (1, 2):
         agent.probe("Hello", index, timeout=PATIENCE)
@@ -141,6 +159,11 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
         eventually(lambda: agent.graph("Hello"), is_ready)
         assert [machine.docker.run("docker", "ps", "-q") for machine in machines] == there
 
+        # The next training's model takes the place of the one that serves.
+        assert models_of_greet(machines) == {"first"}
+        deploy(1, "second")
+        eventually(lambda: models_of_greet(machines), lambda found: found == {"second"})
+
         machines[0].kill()
         graph = eventually(lambda: agent.graph("Hello"), lambda graph: graph.hosts[0].dead)
         assert "does not answer" in graph.hosts[0].reason
@@ -152,6 +175,7 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
                 and hosts_of(graph, "Count") == ["two", "two"]
             ),
         )
+        assert models_of_greet(machines[1:]) == {"second"}
         before = len(client.answers)
         eventually(lambda: len(client.answers), lambda count: count >= before + 20)
 
@@ -192,6 +216,7 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
         )
         graph = agent.serve("Hello", timeout=PATIENCE)
         assert ask(graph.url, "elsewhere") == f"{counted + 1}: hello elsewhere"
+        assert models_of_greet(machines[:1]) == {"second"}
     finally:
         machines[1].start()
     agent.down("Hello")

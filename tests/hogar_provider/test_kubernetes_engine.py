@@ -87,6 +87,7 @@ def test_a_connection_says_where_and_as_whom(
         {"kube_config_path": "/etc/kube", "namespace": "team", "cluster_context": "prod"},
         TOKEN,
         url="https://ml.example/{graph}",
+        artifacts={"claim": "trainings", "path": "/opt/trainings"},
     )
     assert (engine.name, engine.runs_images, engine.token) == ("kubernetes", True, TOKEN)
     assert engine.home.path == tmp_path / "earg" / "engines" / "kube"
@@ -96,7 +97,10 @@ def test_a_connection_says_where_and_as_whom(
         context="prod",
         url="https://ml.example/{graph}",
         token=TOKEN,
+        artifacts_claim="trainings",
+        artifacts_path="/opt/trainings",
     )
+    assert KubernetesSettings.from_json(engine.settings.to_json()) == engine.settings
     # The engine's namespace wins, and a folder that is named.
     other = define(
         monkeypatch,
@@ -130,6 +134,25 @@ def test_credentials_are_heeded_in_the_hooks_order() -> None:
         ({"kube_config": "{}"}, "short", {}, "the token must be 32 to 1024 printable"),
         ({"in_cluster": True}, "", {}, "KUBERNETES_SERVICE_HOST is not set here"),
         ({"kube_config": "{}"}, "", {"url": "ftp://x"}, "'url' must be an http URL"),
+        (
+            {"kube_config": "{}"},
+            "",
+            {"artifacts": "x"},
+            "'artifacts' must be {\"claim\": name of a",
+        ),
+        ({"kube_config": "{}"}, "", {"artifacts": {"claim": "x"}}, "'artifacts' must be {"),
+        (
+            {"kube_config": "{}"},
+            "",
+            {"artifacts": {"claim": "A_b", "path": "/x"}},
+            "'claim' 'A_b' of 'artifacts' is no name of a PersistentVolumeClaim",
+        ),
+        (
+            {"kube_config": "{}"},
+            "",
+            {"artifacts": {"claim": "b", "path": "x"}},
+            "'path' of 'artifacts' must be an absolute path",
+        ),
     ],
 )
 def test_a_connection_that_makes_no_sense_says_why(

@@ -45,6 +45,7 @@ class Client:
         version: str = "1",
         timeout: float = 20.0,
         entrypoint: str = "",
+        artifact: str = "",
         **more: Any,
     ) -> hogar_pb2.DeployNodeReply:
         plan = plan_of(text)
@@ -54,7 +55,12 @@ class Client:
             config=plan.text,
             extras=plan.extras_text,
             index=index,
-            implementation=hogar_pb2.Implementation(entrypoint=entrypoint),
+            implementation=hogar_pb2.Implementation(
+                entrypoint=entrypoint,
+                environment=[hogar_pb2.EnvironmentVariable(name="HOGAR_ARTIFACT", value=artifact)]
+                if artifact
+                else [],
+            ),
             **more,
         )
         # Two seconds are the agent's, to tidy up.

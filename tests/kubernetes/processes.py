@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -16,9 +19,18 @@ from earg.addresses import EARG_PORTS, AddressPool
 from udgl.targets._pairs import CONFIG, HTTP_PORT, PLACES, WIRING_PORT
 
 MODELS = """
+import os
+
+from earg.artifact import read_artifact
+
+
 class Greet:
+    def __init__(self):
+        trained = "HOGAR_ARTIFACT" in os.environ
+        self.word = read_artifact().decode() if trained else "hello"
+
     def predict(self, request):
-        return f"hello {request}"
+        return f"{self.word} {request}"
 
 
 class Count:
@@ -68,10 +80,13 @@ class Processes:
         file.touch(0o600)
         file.write_text(token)
 
-    def start_pods(self) -> None:
-        """Start all but the wiring."""
+    def start_pods(self, models: Mapping[str, Path] = MappingProxyType({})) -> None:
+        """Start all but the wiring; ``models`` are the folders that are mounted as trained models,
+        by their pods."""
         for name, entrypoint in PAIRS.items():
             more = {"EARG_ENTRYPOINT": f"counting_models:{entrypoint}"}
+            if name in models:
+                more["HOGAR_ARTIFACT"] = str(models[name])
             fenced = {"FENCED": "true"} if entrypoint == "Count" else {}
             self._start(f"{name} model", ["-m", "earg.model"], name, more)
             self._start(f"{name} proxy", ["-m", "earg.proxy"], name, fenced)
@@ -83,6 +98,26 @@ class Processes:
             "NODE_NAMES": "Greet,Count",
         }
         self._start("frontend", ["-m", "earg.frontend"], "hello-frontend", more)
+
+    def mount(self, deployment: dict[str, Any], config_maps: list[dict[str, Any]]) -> Path:
+        """The folder that a pod of the workload has in the place of its trained model, made of a
+        ConfigMap as a kubelet makes it."""
+        pod = deployment["spec"]["template"]["spec"]
+        (model,) = (one for one in pod["containers"] if one["name"] == "model")
+        (told,) = (one["value"] for one in model["env"] if one["name"] == "HOGAR_ARTIFACT")
+        (mount,) = (one for one in model["volumeMounts"] if one["mountPath"] == told)
+        (volume,) = (one for one in pod["volumes"] if one["name"] == mount["name"])
+        source = volume["configMap"]
+        (data,) = (
+            one["binaryData"] for one in config_maps if one["metadata"]["name"] == source["name"]
+        )
+        folder = self._folder / deployment["metadata"]["name"]
+        for item in source["items"]:
+            path = folder / item["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(base64.b64decode(data[item["key"]]))
+            path.chmod(source["defaultMode"])
+        return folder
 
     def start_wiring(self, deployment: dict[str, Any], config_map: dict[str, Any]) -> None:
         """Start the wiring with the files of its ConfigMap, by its pod's command; only the

@@ -100,7 +100,7 @@ def _put(whole: Any, path: Path, value: Any) -> None:
             key, own = step
             element = next((one for one in whole if one.get(key) == own), None)
             if element is None:
-                element = {}
+                element = {key: own}
                 whole.append(element)
             whole = element
             if last:

@@ -55,18 +55,21 @@ async def start_wiring(cluster: Cluster, processes: Processes) -> None:
     processes.start_wiring(one, config)
 
 
-async def serves(cluster: Cluster, client: Client, processes: Processes) -> str:
-    """Deploy and wire; the frontend's URL."""
+async def serves(cluster: Cluster, client: Client, processes: Processes, trained: str) -> str:
+    """Deploy and wire; the frontend's URL. ``trained`` is the folder of the first operator's
+    model."""
     cluster.says |= {"hello-greet": unwired, "hello-count": unwired, "hello-frontend": unwired}
     cluster.ips |= processes.ips
     cluster.ports |= processes.ports
-    await client.deployed(1, ONE_MODEL_EACH, entrypoint="counting_models:Greet")
+    await client.deployed(1, ONE_MODEL_EACH, entrypoint="counting_models:Greet", artifact=trained)
     await client.deployed(2, ONE_MODEL_EACH, entrypoint="counting_models:Count")
     secret = cluster.find("Secret", "hello-token")
     assert secret is not None
     token = base64.b64decode(secret["data"]["token"]).decode()
     processes.give_token(token)
-    processes.start_pods()
+    greet = cluster.find("Deployment", "hello-greet")
+    assert greet is not None
+    processes.start_pods({"hello-greet": processes.mount(greet, cluster.all("ConfigMap"))})
     starting = asyncio.create_task(start_wiring(cluster, processes))
     graph = await client.wire(timeout=60)
     await starting
@@ -75,7 +78,7 @@ async def serves(cluster: Cluster, client: Client, processes: Processes) -> str:
         node = await client.probe(index, timeout=60)
         assert node.state in SERVING, node
     assert (await client.serve(timeout=60)).url == graph.url
-    assert await asyncio.to_thread(ask, graph.url, token, "a") == "1: hello a"
+    assert await asyncio.to_thread(ask, graph.url, token, "a") == "1: good day a"
     async with asyncio.timeout(60):
         # The backup has the state.
         while any(node.state is not NodeState.READY for node in (await client.graph()).nodes):
@@ -89,7 +92,11 @@ def test_a_graph_is_deployed_serves_is_watched_and_goes(
     monkeypatch.setattr(kubernetes_agent, "EVENTS_AGE", 0.0)
 
     async def scenario(cluster: Cluster, client: Client) -> None:
-        token = await serves(cluster, client, processes)
+        # What the first operator says is its trained model.
+        trained = tmp_path / "trained"
+        trained.mkdir()
+        (trained / "model").write_bytes(b"good day")
+        token = await serves(cluster, client, processes, str(trained))
         cluster.says |= dict.fromkeys(("hello-greet", "hello-count", "hello-frontend"), running)
 
         graph = await client.graph()
@@ -125,7 +132,7 @@ def test_a_graph_is_deployed_serves_is_watched_and_goes(
         cluster.logs["hello-count", "model", False] = "counting\n"
         processes.kill("hello-count-0 model")
         processes.kill("hello-count-0 proxy")
-        assert await asyncio.to_thread(ask, graph.url, token, "b") == "2: hello b"
+        assert await asyncio.to_thread(ask, graph.url, token, "b") == "2: good day b"
         async with asyncio.timeout(30):
             while (await client.log(2, lines=5)).path != "pod/hello-count-1 -c model":
                 await asyncio.sleep(0.2)
@@ -134,7 +141,7 @@ def test_a_graph_is_deployed_serves_is_watched_and_goes(
 
         # Without its wiring the graph serves on, and the API tells what it knows.
         processes.kill("wiring")
-        assert await asyncio.to_thread(ask, graph.url, token, "c") == "3: hello c"
+        assert await asyncio.to_thread(ask, graph.url, token, "c") == "3: good day c"
         alone = await client.graph()
         assert [node.name for node in alone.nodes] == ["Greet", "Count"]
         (warning,) = alone.warnings

@@ -68,7 +68,10 @@ _LIMITS = {
     "train": Limit(
         "KUBERNETES201",
         Severity.WARNING,
-        "is trained; the pods serve what its image holds already",
+        "is trained by its DAG, and which model that leaves is not known here; the pods serve what "
+        "its image holds already",
+        "deploy it with the engine kubernetes, which mounts the trained model, or say where the "
+        "image has it: env HOGAR_ARTIFACT=/folder/in/the/image",
     ),
     "schedule": Limit("KUBERNETES301", Severity.NOTE, "is that of the Airflow DAG"),
 }
