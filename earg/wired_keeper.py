@@ -33,8 +33,10 @@ STATE_GRACE = 30.0
 FAILURE_GRACE = 30.0
 """Seconds in which a platform may start anew by itself what has ended."""
 
-SILENT_GRACE = 30.0
-"""Seconds after which a pair that does not answer is started anew, though the platform has it."""
+SILENT_GRACE, MOST_DOUBLED = 30.0, 4
+"""Seconds after which a pair that does not answer is started anew, though the platform has it;
+doubled with each start after which it has not answered, so often at most: its host may be that
+slow."""
 
 SPREAD_GRACE, SPREAD_INTERVAL = 10.0, 30.0
 """Seconds for which primary and backup share a host before the backup is moved to another one that
@@ -113,6 +115,11 @@ class _Lost:
             return False
         pause = min(self.pause, FIRST_PAUSE) if freed_at > self.tried_at else self.pause
         return now >= self.failed_at + pause
+
+
+def _patience(pair: WiredPair) -> float:
+    """Seconds for which a pair that the platform has may be silent."""
+    return SILENT_GRACE * float(2 ** min(pair.starts, MOST_DOUBLED))
 
 
 class Keeper:
@@ -223,6 +230,7 @@ class Keeper:
                 continue
             key = (node.index, pair.number)
             if not pair.is_silent:
+                pair.starts = 0
                 self._found_again(key, pair)
                 continue
             if pair.dead:
@@ -232,7 +240,7 @@ class Keeper:
             elif pair.failure:
                 self._is_lost(key, pair.failure)
             elif known and self._hangs(pair, pairs):
-                self._is_lost(key, f"it has not answered for {SILENT_GRACE:g} s")
+                self._is_lost(key, f"it has not answered for {_patience(pair):g} s")
             else:
                 self._forget(key, pair)
         for pair in pairs:
@@ -277,7 +285,7 @@ class Keeper:
         the only one that has a state."""
         view = pair.view
         # What has come back with its host has the same time to start as any other.
-        if view is None or min(view.silent, self._clock() - pair.back_at) < SILENT_GRACE:
+        if view is None or min(view.silent, self._clock() - pair.back_at) < _patience(pair):
             return False
         if pair is pairs[0] and len(pairs) > 1:
             return False
@@ -368,6 +376,8 @@ class Keeper:
             self._failed(key, lost, error, pair)
         else:
             self._lost.pop(key, None)
+            if pair is not None:
+                pair.starts += 1
             self._unstick(key, pair, "was started again")
         finally:
             node.moving = ""

@@ -63,6 +63,8 @@ class WiredPair:
     failure: str = ""
     dead: str = ""
     stuck: str = ""
+    starts: int = 0
+    """How often it was started again without having answered since."""
     back_at: float = 0.0
     """When its host was no longer taken for dead, by the keeper's clock; 0 where it never was."""
     placed_at: float = 0.0

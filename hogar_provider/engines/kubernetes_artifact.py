@@ -99,7 +99,7 @@ def _in_config_map(folder: Path, node: Object) -> Artifact:
     files = _read(folder)
     digest = hashlib.sha256()
     for path, data in files.items():
-        digest.update(f"{len(path.encode())} {len(data)} {path}".encode(errors="replace"))
+        digest.update(repr((path, len(data))).encode(errors="backslashreplace"))
         digest.update(data)
     labels = labels_of(node)
     own = labels[NODE_LABEL]

@@ -54,9 +54,16 @@ class Host:
         return state not in "TZX"
 
     @property
-    def has_room(self) -> bool:
-        """Whether another pair fits: no more do where a test says so."""
-        return not (self.folder / "full").exists()
+    def room(self) -> float:
+        """How many more pairs fit, where a test says so."""
+        with contextlib.suppress(OSError):
+            return int((self.folder / "room").read_text())
+        return float("inf")
+
+    def take_room(self) -> None:
+        """One more pair is put there."""
+        if self.room < float("inf"):
+            (self.folder / "room").write_text(str(self.room - 1))
 
     def orders(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What runs on it, or is to, by its name."""
@@ -107,12 +114,13 @@ class Hosts:
         os.killpg(daemon.pid, signal.SIGKILL)
         daemon.wait()
 
-    def fill(self, name: str, full: bool = True) -> None:
-        """Let no pair fit on a host any more, or again."""
-        if full:
-            (self.folder / name / "full").touch()
-        else:
-            (self.folder / name / "full").unlink()
+    def fill(self, name: str, left: int = 0) -> None:
+        """Let no more pairs fit on a host than these."""
+        (self.folder / name / "room").write_text(str(left))
+
+    def make_room(self, name: str) -> None:
+        """Let all pairs fit on a host again."""
+        (self.folder / name / "room").unlink()
 
     @property
     def refusals(self) -> int:
@@ -207,6 +215,7 @@ class ProcessPlatform:
             return self._pair(host, present, "")
         host = found[0][0] if found and found[0][0].name not in avoid else self._choose(avoid)
         await self._stop(key)
+        host.take_room()
         ip = self._free_address(host)
         both = {
             "LISTEN_IP": ip,
@@ -252,7 +261,7 @@ class ProcessPlatform:
         alive = self._alive()
         if not alive:
             raise PlatformError("no host answers")
-        alive = [host for host in alive if host.has_room]
+        alive = [host for host in alive if host.room > 0]
         if not alive:
             with (self._folder / "refused").open("a") as file:
                 file.write("x")

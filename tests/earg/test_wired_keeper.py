@@ -53,6 +53,8 @@ class World:
     takes: float = 0.0
     """Seconds that a start takes, while which the node is busy."""
     busy: int = 0
+    slow: bool = False
+    """Whether what is started does not answer."""
     lost_all: bool = False
     seen: list[set[NodeState]] = field(default_factory=list)
     """The states of the first node during each start."""
@@ -133,7 +135,10 @@ class World:
             raise PlatformError(self.refuses)
         node.put(number, found("dddd"))
         self.there[node.index, number] = found("dddd")
-        self.silent.pop((node.index, number), None)
+        if self.slow:
+            self.silent[node.index, number] = self.now
+        else:
+            self.silent.pop((node.index, number), None)
 
     async def spread(self, node: WiredNode, number: int) -> None:
         self.done.append(f"spread {node.index}.{number}")
@@ -359,6 +364,13 @@ def test_one_that_hangs_is_started_anew_but_not_a_primary_nor_all_at_once(world:
     assert world.after(SILENT_GRACE * 2) == []
     del world.silent[2, 1]
     assert world.after(HOST_GRACE + 1) == ["start 1.0"]
+
+
+def test_what_needs_long_to_answer_is_given_longer_and_longer(world: World) -> None:
+    world.slow = True
+    world.lose((1, 0))
+    # After 30, 60, 120 and 240 s, each with the grace of what is lost.
+    assert world.after(SILENT_GRACE * 15 + HOST_GRACE * 4 + 5) == ["start 1.0"] * 4
 
 
 def test_a_pair_that_another_agent_has_moved_is_found(world: World) -> None:
