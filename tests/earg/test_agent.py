@@ -357,7 +357,7 @@ def test_a_frontend_that_died_with_its_agent_is_brought_back_by_the_next(
         ledger.write_text(json.dumps(known))
     with connect(home, start=False) as agent:
         wait_for(lambda: is_back(agent.graph("g").url, graph.url), "the frontend is back")
-        assert predict(graph.url, b"x") == b"only(x)"
+        assert predict(agent.graph("g").url, b"x") == b"only(x)"
 
 
 def test_a_node_that_was_being_deployed_does_not_outlive_its_agent(home: Path) -> None:

@@ -186,7 +186,7 @@ def test_what_an_agent_could_not_write_down_is_ended_by_the_next_one_and_nothing
             assert any(f"process {orphan} (earg.{kind} {name}) was ended" in one for one in said)
             assert sum("was ended" in one for one in said) == 1
             wait_for(lambda: is_back(agent.graph("g").url, before.url), "it serves")
-            assert json.loads(predict(before.url, b"x")) == [beside, apart]
+            assert json.loads(predict(agent.graph("g").url, b"x")) == [beside, apart]
             assert pids_of(agent.graph("g")) == pids_of(before)
             assert started_at(beside) is not None
             assert started_at(apart) is not None
