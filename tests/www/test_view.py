@@ -370,6 +370,9 @@ def test_long_names_and_large_figures_fit(
     page.get_by_role("tab", name="Batching").first.click()
     settle(page)
     assert page.evaluate(OVERRUNS) == []
+    # Whoever picks a node in the table sees what can be set, without scrolling to it.
+    slider = page.get_by_role("slider")
+    expect(slider).to_be_in_viewport()
     assert console == []
 
 
