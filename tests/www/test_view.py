@@ -370,6 +370,9 @@ def test_long_names_and_large_figures_fit(
     page.get_by_role("tab", name="Batching").first.click()
     settle(page)
     assert page.evaluate(OVERRUNS) == []
+    # Whoever picks a node in the table sees what can be set, without scrolling to it.
+    slider = page.get_by_role("slider")
+    expect(slider).to_be_in_viewport()
     assert console == []
 
 
@@ -381,9 +384,11 @@ def test_a_link_to_a_nodes_log_shows_the_log(page: Page, server: DevServer) -> N
     log = page.get_by_text("computed batch").last
     log.wait_for()
     box = page.locator("hogar-node-log").bounding_box()
-    assert box is not None and box["y"] < 400
+    assert box is not None
+    assert box["y"] < 400
     graph = page.locator("hogar-graph").bounding_box()
-    assert graph is not None and graph["height"] > 300
+    assert graph is not None
+    assert graph["height"] > 300
 
 
 def test_what_somebody_is_about_to_click_stays_where_it_is_when_a_node_dies(

@@ -141,7 +141,8 @@ export class HogarBatchEditor extends LitElement {
       (batch.dynamic !== batch.declared < 0 ||
         (!batch.dynamic && batch.limit !== Math.max(1, batch.declared)) ||
         (batch.dynamic && batch.most !== -batch.declared));
-    const changed = drifted || batch.wait_ms !== 0 || batch.objective_ms !== 0 || batch.set_by !== "";
+    const changed =
+      drifted || batch.wait_ms !== 0 || batch.objective_ms !== 0 || !["", "config"].includes(batch.set_by);
     return html`<form @submit=${this.apply} novalidate aria-label="Batching of ${this.node.name}">
       <div class="fill"><span>${batch.mean === null ? "no batch in the last 30 s" : `batches of ${decimal(batch.mean)}, ${percent(batch.fill)} of ${batch.limit}`}</span><span class="bar"><i style="width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%"></i></span></div>
       ${batch.hint ? html`<div class="note">${BULB}<span>${batch.hint}</span></div>` : nothing}

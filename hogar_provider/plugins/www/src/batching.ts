@@ -35,7 +35,13 @@ export class HogarBatching extends LitElement {
       .side { grid-area: side; align-self: stretch; border-left: 1px solid var(--border); padding: 12px 14px 24px; display: grid; grid-template-columns: minmax(0, 1fr); align-content: start; gap: 16px; }
       .side h2 { overflow-wrap: anywhere; }
       .side h2 span { min-width: 0; }
+      /* What the editor beside it says as well is not said twice where there is little room. */
       @container (max-width: 980px) {
+        .both { grid-template-columns: minmax(0, 1fr) 340px; }
+        .more { display: none; }
+        td.hinted { max-width: 0; }
+      }
+      @container (max-width: 780px) {
         .both { grid-template: "nodes" "side" "changes" / minmax(0, 1fr); }
         .side { border-left: 0; border-top: 1px solid var(--border); }
       }
@@ -96,7 +102,7 @@ export class HogarBatching extends LitElement {
       }
       <div class="both">
         <div class="scroll"><table>
-            <thead><tr><th scope="col">Node</th><th scope="col">Limit</th><th scope="col">Kind</th><th scope="col" class="right">Wait</th><th scope="col" class="right">Objective</th><th scope="col" class="right">Mean batch, fill</th><th scope="col" class="right">Req/s</th><th scope="col" class="right">p95</th><th scope="col">Set by</th></tr></thead>
+            <thead><tr><th scope="col">Node</th><th scope="col">Limit</th><th scope="col" class="more">Kind</th><th scope="col" class="right more">Wait</th><th scope="col" class="right more">Objective</th><th scope="col" class="right">Mean batch, fill</th><th scope="col" class="right">Req/s</th><th scope="col" class="right">p95</th><th scope="col" class="more">Set by</th></tr></thead>
             <tbody>${repeat(
               nodes,
               (node) => node.index,
@@ -126,17 +132,17 @@ export class HogarBatching extends LitElement {
       ${
         batch
           ? html`<td class="num"><b>${batch.limit}</b>${batch.dynamic ? html` <span class="muted small">of ${batch.most}</span>` : nothing}${declared !== null && !batch.dynamic && declared !== batch.limit ? html` <span class="muted small">declared ${declared}</span>` : nothing}</td>
-          <td>${batch.dynamic ? "dynamic" : "static"}</td>
-          <td class="right">${batch.wait_ms ? ms(batch.wait_ms) : html`<span class="off">none</span>`}</td>
-          <td class="right">${batch.dynamic ? (batch.objective_ms ? ms(batch.objective_ms) : "usual") : html`<span class="off">–</span>`}</td>
+          <td class="more">${batch.dynamic ? "dynamic" : "static"}</td>
+          <td class="right more">${batch.wait_ms ? ms(batch.wait_ms) : html`<span class="off">none</span>`}</td>
+          <td class="right more">${batch.dynamic ? (batch.objective_ms ? ms(batch.objective_ms) : "usual") : html`<span class="off">–</span>`}</td>
           <td class="right"><span class="fill">${decimal(batch.mean)}<span class="bar"><i style="width:${Math.round(100 * Math.min(1, batch.fill ?? 0))}%"></i></span>${percent(batch.fill)}</span></td>
           <td class="right">${rate(node.requests_per_second)}</td><td class="right">${ms(node.p95_ms)}</td>
-          <td>${batch.set_by && batch.set_by !== "config" ? html`<span class="set">${batch.set_by}</span>` : html`<span class="off">declared</span>`}</td>`
+          <td class="more">${batch.set_by && batch.set_by !== "config" ? html`<span class="set">${batch.set_by}</span>` : html`<span class="off">declared</span>`}</td>`
           : html`<td colspan="8" class="off">${node.declared ? `declared: ${declaredWords(node.declared.batch)}` : "nothing is known while it does not run"}</td>`
       }
     </tr>`;
     if (!batch?.hint) return row;
-    return html`${row}<tr class="hints ${on ? "on" : ""}" @click=${pick}><td colspan="9"><div class="hint">${BULB} ${batch.hint}</div></td></tr>`;
+    return html`${row}<tr class="hints ${on ? "on" : ""}" @click=${pick}><td colspan="9" class="hinted"><div class="hint">${BULB} ${batch.hint}</div></td></tr>`;
   }
 
   private history() {

@@ -102,6 +102,7 @@ export class HogarGraph extends LitElement {
       .node .lately > * { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
       .brief .node .lately { font-size: 15px; }
       .brief .node .lately > span { display: none; }
+      .brief .node .lately b { white-space: normal; line-height: 1.2; }
       /* Hatched: what is there cannot be seen, whatever colour its state has. */
       .node.stranded, .node.stranded:hover:not(:disabled) { --hatch: 7px; background-image: repeating-linear-gradient(135deg, color-mix(in srgb, var(--dead) 15%, transparent) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }
       .tiny .node.stranded { --hatch: 26px; background-image: repeating-linear-gradient(135deg, color-mix(in srgb, var(--dead) 45%, var(--bg)) 0 var(--hatch), transparent var(--hatch) calc(2 * var(--hatch))); }

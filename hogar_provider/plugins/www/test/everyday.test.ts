@@ -7,7 +7,7 @@ import { alone } from "../src/chart";
 import { bytes, ms, shortMs } from "../src/format";
 import { place } from "../src/layout";
 import type { Trace } from "../src/types";
-import { fakeApi, mount, node, PlayedStream, text, until, view } from "./fixtures";
+import { batch, fakeApi, mount, node, PlayedStream, text, until, view } from "./fixtures";
 
 const base = "http://localhost/hogar/api/v1";
 
@@ -78,6 +78,19 @@ describe("the address of a graph", () => {
     press(element, "header .url");
     await until(() => text(element).includes("Copied"), "that it is copied");
     expect(writeText).toHaveBeenCalledWith("http://127.0.0.1:18900");
+  });
+});
+
+describe("the batch editor", () => {
+  it("offers to reset what somebody has set, and nothing else", async () => {
+    const reset = (element: HTMLElement) =>
+      element.shadowRoot!.querySelector('button[type="button"]') as HTMLButtonElement;
+    const api = new Api(base);
+    const as = (part: Parameters<typeof batch>[0]) =>
+      mount<HTMLElement>("hogar-batch-editor", { api, dag: "Senti", node: node(1, { batch: batch(part) }) });
+    expect(reset(await as({ set_by: "config" })).disabled).toBe(true);
+    expect(reset(await as({ set_by: "ann in Airflow" })).disabled).toBe(false);
+    expect(reset(await as({ set_by: "config", limit: 8 })).disabled).toBe(false);
   });
 });
 
