@@ -17,7 +17,7 @@ help: ## list the targets
 	@echo "HOGAR: ML serving graphs on Airflow"
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
-	    while IFS='|' read -r target text; do printf '%-20s %s\n' "$$target" "$$text"; done
+	    while IFS='|' read -r target text; do printf '%-21s %s\n' "$$target" "$$text"; done
 
 setup: ## make .venv with the pinned versions (the other targets do so by themselves)
 	@PYTHON="$(PYTHON)" scripts/setup.sh

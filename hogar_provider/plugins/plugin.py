@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -12,8 +13,8 @@ from hogar_provider import run_note
 PLACE = "/hogar"
 """Where the API server has the API and the front end."""
 
-MODULE = "hogar/static/hogar.js"
-"""The front end's ES module. Without a leading slash it is found below ``[api] base_url``."""
+MODULE = f"{PLACE}/static/hogar.js"
+"""The front end's ES module, below ``[api] base_url``."""
 
 DESTINATIONS: tuple[tuple[str, str, str, str], ...] = (
     ("HOGAR graph", "dag", "hogar", ""),
@@ -77,12 +78,18 @@ def _has_fab() -> bool:
 
 def _react_apps() -> list[dict[str, Any]]:
     """One module in each place. The query makes each a module of its own for the browser, which
-    runs a module once, and Airflow takes the component that it has just set."""
+    runs a module once, and Airflow takes the component that it has just set.
+
+    The addresses begin with a slash: a browser takes others for a name, and Airflow makes them
+    absolute only from 3.3 on."""
+    from airflow.configuration import conf
+
+    root = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
     apps = []
     for name, destination, route, category in DESTINATIONS:
         app = {
             "name": name,
-            "bundle_url": f"{MODULE}?place={destination}",
+            "bundle_url": f"{root}{MODULE}?place={destination}",
             "destination": destination,
             "url_route": route,
         }

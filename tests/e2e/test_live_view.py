@@ -97,9 +97,12 @@ def page(context: BrowserContext, console: list[str]) -> Iterator[Page]:
 
 
 def listened_to(page: Page, console: list[str]) -> Page:
+    # Of interfaces of the machine, which Docker makes for others, Chromium tells each; the other
+    # is of Airflow before 3.3.
+    others = ("ERR_NETWORK_CHANGED", "No `HydrateFallback` element provided")
+
     def told(message: ConsoleMessage) -> None:
-        # Of interfaces of the machine, which Docker makes for others, Chromium tells each.
-        if message.type in ("warning", "error") and "ERR_NETWORK_CHANGED" not in message.text:
+        if message.type in ("warning", "error") and not any(one in message.text for one in others):
             console.append(f"{message.type}: {message.text} ({message.location['url']})")
 
     page.on("console", told)

@@ -282,4 +282,4 @@ def test_airflow_is_told_of_every_place(server: ApiServer) -> None:
     }
     assert len({app["bundle_url"] for app in apps}) == len(apps)
     assert len({app["url_route"] for app in apps}) == len(apps)
-    assert all(not app["bundle_url"].startswith("/") for app in apps)
+    assert all(app["bundle_url"].startswith("/hogar/static/") for app in apps)

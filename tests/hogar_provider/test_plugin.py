@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from hogar_provider.plugins import plugin
 from hogar_provider.plugins.plugin import DESTINATIONS, HogarPlugin
 from tests.hogar_provider.folders import ROOT
 
@@ -44,3 +45,19 @@ def test_every_place_has_an_address_of_its_own() -> None:
     assert len({app["url_route"] for app in apps}) == len(apps)
     # Airflow removes from the list what it does not take: it must be the same each time.
     assert HogarPlugin.react_apps is apps
+
+
+@pytest.mark.parametrize(
+    ("base_url", "wanted"),
+    [
+        ("", "/hogar/static/hogar.js"),
+        ("http://localhost:8080/", "/hogar/static/hogar.js"),
+        ("https://example.org/team/air", "/team/air/hogar/static/hogar.js"),
+    ],
+)
+def test_the_module_is_addressed_from_the_root(
+    base_url: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser imports nothing without a slash before it, and not every Airflow adds one."""
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    assert {app["bundle_url"].partition("?")[0] for app in plugin._react_apps()} == {wanted}
