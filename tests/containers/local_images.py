@@ -55,7 +55,8 @@ def write_python_image(path: Path, certificates: Path | None) -> None:
     ``docker/Dockerfile`` uses beside it, and the authorities that pip is to trust."""
     with tarfile.open(path, "w") as tar:
         libraries: set[str] = set()
-        left_out = tuple(name for name in LEFT_OUT if name != "ensurepip")
+        # With what is compiled already: pip starts many times.
+        left_out = tuple(n for n in LEFT_OUT if n not in ("ensurepip", "__pycache__"))
         _add_interpreter(tar, libraries, left_out)
         _add_link(tar, f"{PYTHON}/bin/python3", "python")
         for wheel in sorted(DEBIAN_WHEELS.glob("*.whl")):
