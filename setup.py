@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 # A build backend does not put the folder of setup.py on the path.
 sys.path.insert(0, str(ROOT / "scripts"))
 import build_www  # noqa: E402
+import node_package  # noqa: E402
 
 
 class BuildWithOutput(build_py):
@@ -29,7 +30,8 @@ class BuildWithOutput(build_py):
         super().run()
         target = ROOT if self.editable_mode else Path(self.build_lib)
         write_protos(target)
-        build_www.build_for_setup(target / "hogar_provider" / "plugins" / "www" / "dist")
+        if not node_package.chosen():
+            build_www.build_for_setup(target / "hogar_provider" / "plugins" / "www" / "dist")
 
 
 def write_protos(target: Path) -> None:
@@ -54,5 +56,6 @@ def write_protos(target: Path) -> None:
 setup(
     cmdclass={"build_py": BuildWithOutput},
     # pip reads these before it builds: a machine with a Node of its own fetches no other.
-    setup_requires=build_www.build_requires(),
+    setup_requires=[] if node_package.chosen() else build_www.build_requires(),
+    **node_package.arguments(),
 )

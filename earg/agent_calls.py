@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 import math
 import os
@@ -23,6 +22,7 @@ from earg.graph_statistics import ask_primary
 from earg.handover import Starts
 from earg.pair import StartError
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.release import own_version
 from earg.sampling import Sampling
 from earg.status import Event
 from earg.status_wire import event_message, graph_message, node_message
@@ -112,9 +112,8 @@ class AgentCalls(hogar_pb2_grpc.AgentServicer):
         self, request: hogar_pb2.HelloRequest, context: Context
     ) -> hogar_pb2.HelloReply:
         self._last_call = time.monotonic()
-        version = importlib.metadata.version("airflow-provider-hogar")
         return hogar_pb2.HelloReply(
-            version=version, pid=os.getpid(), home=self._home_path, engine=self._engine_name
+            version=own_version(), pid=os.getpid(), home=self._home_path, engine=self._engine_name
         )
 
     def _graph(self, name: str) -> Deployed:

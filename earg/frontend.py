@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any
 
@@ -72,6 +71,7 @@ from earg.protos import (
 )
 from earg.recording import Recording, traceparent_of
 from earg.recovery_calls import FrontendRecoveryCalls
+from earg.release import own_version
 from earg.sender import FRONTEND_NAME, Sender
 from earg.settings import port_number, real_number, whole_number
 from earg.status import PingStatus
@@ -479,7 +479,7 @@ def _inference_routes(frontend: Frontend, bodies: Bodies) -> list[Route]:
 
     async def server(request: Request) -> Response:
         return JSONResponse(
-            {"name": "earg", "version": _own_version(), "extensions": list(EXTENSIONS)}
+            {"name": "earg", "version": own_version(), "extensions": list(EXTENSIONS)}
         )
 
     async def live(request: Request) -> Response:
@@ -563,13 +563,6 @@ def _unknown(request: Request, model: Model) -> JSONResponse:
         f"no such model or version: {request.url.path}; this frontend serves {model.name}, "
         f"version {model.version}",
     )
-
-
-def _own_version() -> str:
-    try:
-        return version("airflow-provider-hogar")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class _RefusedError(Exception):

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Resolves requirements.lock anew from setup.cfg, with uv in an environment of its own.
+# Resolves requirements.lock anew from setup.cfg, and docker/requirements.lock, which are those of
+# its versions that the image hogar/node holds; with uv in an environment of its own.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,3 +21,6 @@ fi
 echo "Resolving requirements.lock"
 "$TOOLS/bin/uv" pip compile setup.cfg --all-extras --universal --python-version 3.11 \
     --generate-hashes --no-header --no-emit-index-url -q -o requirements.lock
+.venv/bin/python scripts/node_package.py | "$TOOLS/bin/uv" pip compile - -c requirements.lock \
+    --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+    --no-annotate -q -o docker/requirements.lock

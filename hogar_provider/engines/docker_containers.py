@@ -273,11 +273,11 @@ class Wanted:
 
 def check_of(test: Iterable[str]) -> dict[str, Any]:
     """A container's check, as the compile target ``compose`` has it, but rarer: each starts a
-    program, and the wiring asks twice a second."""
+    program, which takes its time on a busy host, and the wiring asks twice a second."""
     return {
         "test": ["CMD", *test],
         "interval": 60 * SECOND,
-        "timeout": 10 * SECOND,
+        "timeout": 30 * SECOND,
         "retries": 3,
         "start_period": 60 * SECOND,
     }

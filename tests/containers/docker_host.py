@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.local_images import PYTHON, SITE, write_node_image
+from tests.containers.local_images import PYTHON, SITE, write_node_image, write_python_image
 from udgl.targets._pairs import NODE_IMAGE
 
 FLAGS = (
@@ -90,11 +90,21 @@ class DockerHost:
         self.run("docker", "import", *options, str(archive), NODE_IMAGE)
         archive.unlink()
 
-    def make_model_image(self, folder: Path, image: str, models: Path, name: str) -> None:
+    def make_python_image(self, folder: Path, image: str, certificates: Path | None) -> None:
+        """What ``docker/Dockerfile`` can be built on, from this machine's own parts."""
+        archive = folder / "python.tar"
+        write_python_image(archive, certificates)
+        settings = f"ENV PATH={PYTHON}/bin:/bin LD_LIBRARY_PATH={PYTHON}/lib"
+        self.run("docker", "import", "--change", settings, str(archive), image)
+        archive.unlink()
+
+    def make_model_image(
+        self, folder: Path, image: str, models: Path, name: str, base: str = NODE_IMAGE
+    ) -> None:
         """A model's image, in the three lines that a user writes."""
         folder.mkdir()
         shutil.copy(models, folder / "models.py")
-        text = MODEL_DOCKERFILE.format(base=NODE_IMAGE, name=name)
+        text = MODEL_DOCKERFILE.format(base=base, name=name)
         (folder / "Dockerfile").write_text(text)
         self.run("docker", "build", "-q", "-t", image, ".", cwd=folder)
 

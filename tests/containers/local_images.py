@@ -25,6 +25,10 @@ SITE = f"{PYTHON}/lib/python{sysconfig.get_python_version()}/site-packages"
 LEFT_OUT = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages", "__pycache__")
 EXTRA = "airflow-provider-hogar"
 COMMANDS = ("/bin/sh", "/bin/cp")
+BUILDING_COMMANDS = ("/bin/mkdir", "/bin/chown")
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+DEBIAN_WHEELS = Path("/usr/share/python-wheels")
+"""Where Debian's ``ensurepip`` has pip from; others carry it."""
 
 
 def write_node_image(path: Path, more: dict[str, str]) -> None:
@@ -37,19 +41,34 @@ def write_node_image(path: Path, more: dict[str, str]) -> None:
         _add_tree(tar, ROOT / "earg", f"{SITE}/earg", libraries)
         for command in COMMANDS:
             _add_file(tar, Path(command), command, libraries)
-        for library in sorted(libraries):
-            usual = library.startswith(("/lib", "/usr/lib"))
-            target = library if usual else f"{PYTHON}/lib/{Path(library).name}"
-            tar.add(os.path.realpath(library), target.lstrip("/"))
+        _add_libraries(tar, libraries)
         _add_text(tar, "etc/passwd", "root:x:0:0::/:/bin/sh\nearg:x:10001:10001::/:/bin/sh\n")
         _add_text(tar, "etc/group", "root:x:0:\nearg:x:10001:\n")
-        _add_text(tar, "etc/nsswitch.conf", "hosts: files dns\n")
         _add_text(tar, f"{PYTHON}/bin/earg", _EARG, mode=0o755)
-        folder = tarfile.TarInfo("tmp")
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
-        tar.addfile(folder)
+        _add_rest(tar)
         for name, text in more.items():
             _add_text(tar, name, text)
+
+
+def write_python_image(path: Path, certificates: Path | None) -> None:
+    """Write what stands for ``python:3.12-slim`` as a tarball: this machine's interpreter, what
+    ``docker/Dockerfile`` uses beside it, and the authorities that pip is to trust."""
+    with tarfile.open(path, "w") as tar:
+        libraries: set[str] = set()
+        # With what is compiled already: pip starts many times.
+        left_out = tuple(n for n in LEFT_OUT if n not in ("ensurepip", "__pycache__"))
+        _add_interpreter(tar, libraries, left_out)
+        _add_link(tar, f"{PYTHON}/bin/python3", "python")
+        for wheel in sorted(DEBIAN_WHEELS.glob("*.whl")):
+            _add_file(tar, wheel, str(wheel), libraries)
+        for command in (*COMMANDS, *BUILDING_COMMANDS):
+            _add_file(tar, Path(command), command, libraries)
+        if certificates is not None:
+            _add_file(tar, certificates, CERTIFICATES, libraries)
+        _add_libraries(tar, libraries)
+        _add_text(tar, "etc/passwd", "root:x:0:0::/:/bin/sh\n")
+        _add_text(tar, "etc/group", "root:x:0:\n")
+        _add_rest(tar)
 
 
 _EARG = f"""#!{PYTHON}/bin/python
@@ -59,9 +78,11 @@ sys.exit(main())
 """
 
 
-def _add_interpreter(tar: tarfile.TarFile, libraries: set[str]) -> None:
+def _add_interpreter(
+    tar: tarfile.TarFile, libraries: set[str], left_out: tuple[str, ...] = LEFT_OUT
+) -> None:
     _add_file(tar, Path(os.path.realpath(sys.executable)), f"{PYTHON}/bin/python", libraries)
-    _add_tree(tar, Path(sysconfig.get_path("stdlib")), str(Path(SITE).parent), libraries)
+    _add_tree(tar, Path(sysconfig.get_path("stdlib")), str(Path(SITE).parent), libraries, left_out)
     shared = sysconfig.get_config_var("LDLIBRARY") or ""
     if ".so" in shared:
         found = Path(sysconfig.get_config_var("LIBDIR")) / shared
@@ -110,9 +131,15 @@ def _add_distribution(tar: tarfile.TarFile, one: Distribution, libraries: set[st
         _add_file(tar, path, f"{SITE}/{file}", libraries)
 
 
-def _add_tree(tar: tarfile.TarFile, folder: Path, target: str, libraries: set[str]) -> None:
+def _add_tree(
+    tar: tarfile.TarFile,
+    folder: Path,
+    target: str,
+    libraries: set[str],
+    left_out: tuple[str, ...] = LEFT_OUT,
+) -> None:
     for base, folders, files in os.walk(folder):
-        folders[:] = [one for one in folders if one not in LEFT_OUT and "config-" not in one]
+        folders[:] = [one for one in folders if one not in left_out and "config-" not in one]
         inside = Path(base).relative_to(folder)
         for name in files:
             _add_file(tar, Path(base, name), f"{target}/{inside / name}", libraries)
@@ -143,3 +170,23 @@ def _add_text(tar: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> 
     info = tarfile.TarInfo(name.lstrip("/"))
     info.size, info.mode = len(data), mode
     tar.addfile(info, io.BytesIO(data))
+
+
+def _add_libraries(tar: tarfile.TarFile, libraries: set[str]) -> None:
+    for library in sorted(libraries):
+        usual = library.startswith(("/lib", "/usr/lib"))
+        target = library if usual else f"{PYTHON}/lib/{Path(library).name}"
+        tar.add(os.path.realpath(library), target.lstrip("/"))
+
+
+def _add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    link = tarfile.TarInfo(name.lstrip("/"))
+    link.type, link.linkname = tarfile.SYMTYPE, target
+    tar.addfile(link)
+
+
+def _add_rest(tar: tarfile.TarFile) -> None:
+    _add_text(tar, "etc/nsswitch.conf", "hosts: files dns\n")
+    folder = tarfile.TarInfo("tmp")
+    folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+    tar.addfile(folder)
