@@ -40,6 +40,7 @@ from earg.security import security
 from earg.status import SERVING, GraphStatus, NodeStatus, PingStatus, Role
 from earg.survey import Survey
 from earg.together import all_of
+from earg.usage import ContainerUsage
 from earg.warning import Warnings
 from earg.wired_keeper import Keeper
 from earg.wired_node import WiredNode, WiredPair
@@ -252,6 +253,10 @@ class WiredDeployment(DeployedGraph[WiredNode]):
         if self._wiring is None or self._closed:
             return ()
         return self._wiring.pairs_of(index)
+
+    def used(self, index: int, number: int) -> Sequence[ContainerUsage]:
+        """What the containers of a pair use, as was read last."""
+        return self._survey.usage.get((self.name, index, number), ())
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something that is to be finished, whoever has asked for it."""

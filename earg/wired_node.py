@@ -23,6 +23,7 @@ from earg.platform import PairFound
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.state_changes import StateChanges
 from earg.status import SERVING, NodeState, NodeStatus, PairStatus, PingStatus, Role
+from earg.usage import ContainerUsage
 from earg.wiring import PairView
 
 BACKUP_PATIENCE = 30.0
@@ -42,6 +43,9 @@ class Surroundings(Protocol):
     def views(self, index: int) -> Sequence[PairView]:
         """The node's pairs as the wiring has seen them last, the primary first; none before the
         graph is wired."""
+
+    def used(self, index: int, number: int) -> Sequence[ContainerUsage]:
+        """What the containers of a pair use, as was read last."""
 
     def tell(self, node: str, what: str, before: str = "", after: str = "") -> None:
         """Add to the event log; ``before`` and ``after`` are states, of a change of state."""
@@ -177,6 +181,15 @@ class WiredNode:
         for at, pair in enumerate(self._pairs):
             pair.role = Role.PRIMARY if at == 0 else Role.BACKUP
         return self._pairs
+
+    @property
+    def containers(self) -> list[tuple[Role, ContainerUsage]]:
+        """What its containers use, as was read last, each with its pair's role."""
+        return [
+            (pair.role, one)
+            for pair in self.pairs
+            for one in self._around.used(self.index, pair.number)
+        ]
 
     def pair(self, number: int) -> WiredPair | None:
         """The pair of this number."""

@@ -65,6 +65,7 @@ from hogar_provider.engines.kubernetes_rollout import RolloutError
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
 from hogar_provider.engines.kubernetes_status import api_status, joined, with_wiring
 from hogar_provider.engines.kubernetes_token import read_token
+from hogar_provider.engines.kubernetes_usage import UsageTold
 from hogar_provider.engines.kubernetes_wiring import (
     WiringAway,
     WiringLink,
@@ -91,6 +92,9 @@ accepted."""
 GRAPHS_AGE = 2.0
 """Seconds for which which graphs there are is known well enough to ask their wirings."""
 
+ROLES_AGE = 5.0
+"""Seconds for which which pods are primaries is known well enough to tell what they use."""
+
 EVENTS_AGE = 2.0
 """Seconds for which what was read of events is new enough."""
 
@@ -115,6 +119,7 @@ class KubernetesAgent(NodeStarts):
         self._stop = stop
         self._log = EventLog()
         self._deployer = Deployer(api, settings.token, self._log.tell)
+        self._usage = UsageTold(api)
         self._starts: Starts[hogar_pb2.DeployNodeReply] = Starts()
         self._links: dict[str, WiringLink] = {}
         self._frontends: dict[str, tuple[Forward, str]] = {}
@@ -133,6 +138,7 @@ class KubernetesAgent(NodeStarts):
     async def close(self) -> None:
         """End what is under way here. What is deployed serves on."""
         await self._starts.close()
+        await self._usage.close()
         for name in {*self._links, *self._frontends}:
             await self._forget(name)
         await self._api.close()
@@ -140,6 +146,7 @@ class KubernetesAgent(NodeStarts):
     async def _forget(self, name: str) -> None:
         """Close what is open to a graph."""
         self._statuses.pop(name, None)
+        self._usage.forget(name)
         link = self._links.pop(name, None)
         if link is not None:
             await link.close()
@@ -474,30 +481,41 @@ class KubernetesAgent(NodeStarts):
     ) -> hogar_pb2.GraphStatistics:
         async def work() -> hogar_pb2.GraphStatistics:
             objects = await self._deployer.graph(request.graph, GRAPHS_AGE)
-            try:
-                reply = await self._ask(objects, "Statistics", request, LIVE_TIMEOUT)
-            except WiringAway as error:
-                # As of nodes whose proxies do not answer.
-                seen = await look_at(self._api, objects.name)
-                status = await self._known(objects, seen)
-                return hogar_pb2.GraphStatistics(
-                    name=status.name,
-                    version=status.version,
-                    nodes=[
-                        hogar_pb2.NodeReport(
-                            index=node.index,
-                            name=node.name,
-                            state=node.state.value,
-                            reason=node.reason or str(error),
-                        )
-                        for node in status.nodes
-                        if request.index in (0, node.index)
-                    ],
-                )
-            assert isinstance(reply, hogar_pb2.GraphStatistics)
+            await self._usage.refresh()
+            reply, status = await self._counted(objects, request)
+            self._usage.add_to(reply.nodes, objects, status, request.history_seconds)
             return reply
 
         return await self._answer(context, work())
+
+    async def _counted(
+        self, objects: GraphObjects, request: hogar_pb2.StatisticsRequest
+    ) -> tuple[hogar_pb2.GraphStatistics, GraphStatus]:
+        """What the wiring tells of its nodes, and a status of the graph that is new enough to know
+        its primaries."""
+        try:
+            reply = await self._ask(objects, "Statistics", request, LIVE_TIMEOUT)
+        except WiringAway as error:
+            # As of nodes whose proxies do not answer.
+            seen = await look_at(self._api, objects.name)
+            status = await self._known(objects, seen)
+            reply = hogar_pb2.GraphStatistics(
+                name=status.name,
+                version=status.version,
+                nodes=[
+                    hogar_pb2.NodeReport(
+                        index=node.index,
+                        name=node.name,
+                        state=node.state.value,
+                        reason=node.reason or str(error),
+                    )
+                    for node in status.nodes
+                    if request.index in (0, node.index)
+                ],
+            )
+            return reply, status
+        assert isinstance(reply, hogar_pb2.GraphStatistics)
+        return reply, await self._status(objects, ROLES_AGE)
 
     async def Requests(
         self, request: hogar_pb2.RequestsQuery, context: Context

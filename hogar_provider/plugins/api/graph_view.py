@@ -20,7 +20,7 @@ from hogar_provider.plugins.api.drift import (
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
 from hogar_provider.plugins.api.hosts import host_of, host_views
 from hogar_provider.plugins.api.troubles import troubles
-from hogar_provider.plugins.api.window import cores, milliseconds, recent, report_of
+from hogar_provider.plugins.api.window import milliseconds, recent, report_of
 
 if TYPE_CHECKING:
     from earg.config import NodeSpec, StaticConfig
@@ -232,8 +232,9 @@ def _node_view(
         return view
     view.exits = report.exits
     if report.processes:
-        seconds = 0.0 if earlier is None else look.at - earlier.at
-        used = cores(report.processes, () if before is None else before.processes, seconds)
+        from earg.usage import cores_used
+
+        used = cores_used(report.processes, () if before is None else before.processes)
         view.cpu = None if used is None else round(used, 4)
         view.memory = sum(one.memory for one in report.processes)
     if statistics is None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from earg.statistics import Histogram, NodeReport, NodeStatistics
-    from earg.usage import ProcessUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +30,6 @@ def recent(now: NodeStatistics, earlier: NodeStatistics | None) -> Recent:
         now.total.since(earlier.total),
         now.batches.since(earlier.batches),
     )
-
-
-def cores(
-    now: Iterable[ProcessUsage], earlier: Iterable[ProcessUsage], seconds: float
-) -> float | None:
-    """How many cores the processes used in the ``seconds`` between two looks; of one that was not
-    there before, since it started. None where there are none."""
-    before = {one.pid: one for one in earlier}
-    total, found = 0.0, False
-    for one in now:
-        found = True
-        then = before.get(one.pid)
-        if then is not None and seconds > 0 and then.cpu_seconds <= one.cpu_seconds:
-            total += (one.cpu_seconds - then.cpu_seconds) / seconds
-        elif one.age > 0:
-            total += one.cpu_seconds / one.age
-    return total if found else None
 
 
 def milliseconds(histogram: Histogram, share: float) -> float | None:
