@@ -103,6 +103,7 @@ class WiredDeployment(DeployedGraph[WiredNode]):
             self._adopt(record, has_served)
         self.begin(self._watch_states())
         self.begin(self._keeper.run())
+        self.begin(self._tell_usage())
 
     # --- a new agent ------------------------------------------------------------------------
 
@@ -615,6 +616,14 @@ class WiredDeployment(DeployedGraph[WiredNode]):
                 await asyncio.gather(
                     *(node.keep_batch_limit() for node in list(self._nodes.values()))
                 )
+
+    async def _tell_usage(self) -> None:
+        told = self._survey.usage
+        while True:
+            await asyncio.sleep(STATE_INTERVAL)
+            if self._survey.usage is not told:
+                told = self._survey.usage
+                await asyncio.gather(*(node.tell_usage() for node in list(self._nodes.values())))
 
     # --- the end ----------------------------------------------------------------------------
 

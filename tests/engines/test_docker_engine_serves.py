@@ -26,6 +26,7 @@ from hogar_provider.engines.agent_start import connect_to
 from hogar_provider.engines.docker_settings import DockerSettings
 from tests.containers.docker_host import GRAPH
 from tests.engines.docker_machines import Machine
+from udgl.targets._pairs import METRICS_PORT
 from udgl.targets.earg import lower
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -61,6 +62,14 @@ class Client(threading.Thread):
 def ask(url: str, text: str) -> str:
     headers = {"Content-Type": "text/plain", "Authorization": f"Bearer {TOKEN}"}
     request = urllib.request.Request(f"{url}/predict", text.encode(), headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+        return str(reply.read().decode())
+
+
+def scraped(address: str) -> str:
+    """A proxy's metrics."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"http://{address}:{METRICS_PORT}/metrics", headers=headers)
     with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
         return str(reply.read().decode())
 
@@ -145,6 +154,15 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
     assert [(one.kind, one.role) for one in count.usage.series] == [
         *(("model", "backup"), ("model", "primary"), ("proxy", "backup"), ("proxy", "primary"))
     ]
+    # Prometheus finds it where it finds the rest.
+    address = agent.graph("Hello").nodes[1].pairs[0].address.partition(":")[0]
+    eventually(
+        lambda: scraped(address),
+        lambda text: (
+            'earg_model_cpu_seconds_total{graph="Hello",node="Count",role="primary"}' in text
+            and 'earg_model_resident_memory_bytes{graph="Hello",node="Count"' in text
+        ),
+    )
     before_death = {one.container: one for one in count.processes if one.role == "backup"}
 
     client = Client(graph.url)
