@@ -490,9 +490,8 @@ class KubernetesAgent(NodeStarts):
 
     async def _counted(
         self, objects: GraphObjects, request: hogar_pb2.StatisticsRequest
-    ) -> tuple[hogar_pb2.GraphStatistics, GraphStatus]:
-        """What the wiring tells of its nodes, and a status of the graph that is new enough to know
-        its primaries."""
+    ) -> tuple[hogar_pb2.GraphStatistics, GraphStatus | None]:
+        """What the wiring tells of its nodes, and a status of the graph as of :meth:`_recent`."""
         try:
             reply = await self._ask(objects, "Statistics", request, LIVE_TIMEOUT)
         except WiringAway as error:
@@ -515,7 +514,18 @@ class KubernetesAgent(NodeStarts):
             )
             return reply, status
         assert isinstance(reply, hogar_pb2.GraphStatistics)
-        return reply, await self._status(objects, ROLES_AGE)
+        return reply, await self._recent(objects)
+
+    async def _recent(self, objects: GraphObjects) -> GraphStatus | None:
+        """A status that is new enough to know which pods are primaries; None where nothing is told
+        of pods, or the API is away."""
+        if not self._usage.tells:
+            return None
+        try:
+            return await self._status(objects, ROLES_AGE)
+        except ApiError:
+            known = self._statuses.get(objects.name)
+            return None if known is None else known[1]
 
     async def Requests(
         self, request: hogar_pb2.RequestsQuery, context: Context

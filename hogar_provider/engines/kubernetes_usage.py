@@ -94,7 +94,7 @@ class UsageTold:
         self._pods: Mapping[str, Sequence[ContainerUsage]] = {}
         self._labels: Mapping[str, str] = {}
         self._trouble = ""
-        self._histories: dict[tuple[str, str, int], NodeUsage] = {}
+        self._histories: dict[tuple[str, int], NodeUsage] = {}
 
     async def close(self) -> None:
         """End what is under way."""
@@ -105,6 +105,11 @@ class UsageTold:
     def forget(self, graph: str) -> None:
         """Forget the history of a graph."""
         self._histories = {key: one for key, one in self._histories.items() if key[0] != graph}
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything is known."""
+        return bool(self._pods)
 
     async def refresh(self) -> None:
         """Ask again where it is time to; the first answer is waited for a little."""
@@ -147,12 +152,12 @@ class UsageTold:
         self._found_at = now if self._found_at == -math.inf else self._found_at
 
     def _of_node(
-        self, objects: GraphObjects, status: GraphStatus, index: int
+        self, objects: GraphObjects, status: GraphStatus | None, index: int
     ) -> list[tuple[Role, ContainerUsage]]:
         if time.monotonic() - self._found_at > FRESH:
             return []
         roles: dict[str, Role] = {}
-        for node in status.nodes:
+        for node in status.nodes if status is not None else ():
             if node.index == index:
                 for pair in node.pairs:
                     # As ``kubectl logs`` names it.
@@ -171,16 +176,16 @@ class UsageTold:
         self,
         reports: Iterable[hogar_pb2.NodeReport],
         objects: GraphObjects,
-        status: GraphStatus,
+        status: GraphStatus | None,
         history_seconds: int,
     ) -> None:
         """Tell it with what a graph's wiring reports of its nodes; ``status`` says which pod is a
-        node's primary."""
+        node's primary; without it all are taken for that."""
         for report in reports:
             if not 1 <= report.index <= len(objects.nodes):
                 continue
             containers = self._of_node(objects, status, report.index)
-            key = (objects.name, objects.version, report.index)
+            key = (objects.name, report.index)
             usage = self._histories.setdefault(key, NodeUsage())
             usage.take(containers)
             del report.processes[:]
