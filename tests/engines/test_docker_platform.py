@@ -292,7 +292,9 @@ async def check_what_is_used(platform: DockerPlatform, machine: Machine) -> None
     assert load.stdout is not None
     assert (await asyncio.wait_for(load.stdout.readline(), PATIENCE)).startswith(b"done ")
     second = await read_all()
-    await load.communicate()
+    assert load.stdin is not None
+    load.stdin.close()
+    await asyncio.wait_for(load.wait(), PATIENCE)
     (after,) = (one for one in second["Hello", 2, 0] if one.id == ours)
     computed = after.cpu_seconds - before.cpu_seconds
     # Beside it the model does next to nothing.
