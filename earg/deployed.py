@@ -23,6 +23,7 @@ from earg.status import GraphStatus, NodeStatus, Role
 
 if TYPE_CHECKING:
     from earg.sampling import Sampling
+    from earg.usage import ContainerUsage
 
 
 class DeploymentError(RuntimeError):
@@ -49,7 +50,7 @@ class DeployedPair(Protocol):
     @property
     def processes(self) -> Sequence[tuple[str, str, Child]]:
         """Its processes on this machine: what each is, and where it listens. None of a platform's
-        own: what those use only the platform could tell."""
+        own."""
 
 
 class DeployedNode(Protocol):
@@ -70,6 +71,11 @@ class DeployedNode(Protocol):
     @property
     def pairs(self) -> Sequence[DeployedPair]:
         """Its pairs, the primary first."""
+
+    @property
+    def containers(self) -> Sequence[tuple[Role, ContainerUsage]] | None:
+        """What its containers use, as was read last, each with its pair's role; None where it runs
+        as processes of this machine, which can be read at any time."""
 
     async def recent_status(self) -> NodeStatus:
         """What it does, or has done a moment ago."""

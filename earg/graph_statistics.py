@@ -15,7 +15,8 @@ from earg.pair import StartError
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.sampling import NodeSamples, Sampling, processes_of
 from earg.statistics import HISTORY_SECONDS
-from earg.statistics_wire import usage_message
+from earg.statistics_wire import process_message, usage_message
+from earg.usage import ProcessUsage
 
 STATISTICS_TIMEOUT = 1.0
 """Seconds for a proxy to tell its statistics."""
@@ -59,7 +60,7 @@ async def _report(
     status, (statistics, reason), usages = await asyncio.gather(
         node.recent_status(),
         ask_primary(node, wanted),
-        asyncio.to_thread(samples.usage.now, processes_of(node)),
+        _used(node, samples),
     )
     report = hogar_pb2.NodeReport(
         index=node.index,
@@ -68,17 +69,7 @@ async def _report(
         exits=node.exits,
         statistics=statistics,
         reason=reason,
-        processes=[
-            hogar_pb2.ProcessUsage(
-                pid=one.pid,
-                kind=one.kind,
-                role=one.role,
-                cpu_seconds=one.cpu_seconds,
-                age=one.age,
-                memory=one.memory,
-            )
-            for one in usages
-        ],
+        processes=map(process_message, usages),
         before=None if statistics is None else samples.counts.before(statistics),
         cores=samples.usage.cores(),
     )
@@ -90,6 +81,15 @@ async def _report(
         report.earlier.extend(earlier)
         report.usage.CopyFrom(usage_message(samples.usage.history(history_seconds)))
     return report
+
+
+async def _used(node: DeployedNode, samples: NodeSamples) -> list[ProcessUsage]:
+    containers = node.containers
+    if containers is None:
+        return await asyncio.to_thread(samples.usage.now, processes_of(node))
+    # Of what is asked for now there may be no sample yet.
+    samples.usage.take(containers)
+    return [one.of(role.value) for role, one in containers]
 
 
 async def ask_primary(

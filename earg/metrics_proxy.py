@@ -76,6 +76,7 @@ class ProxyCollector(Collector):
         if figures is not None:
             yield from families(figures)
             usage = read_model_usage(figures.model_pid) if figures.model_pid else None
+            usage = usage or figures.told_usage
             if usage is not None:
                 yield from usage_families(figures, usage)
 

@@ -502,6 +502,11 @@ class RunningNode:
             self._seen = (time.monotonic(), found)
         return found
 
+    @property
+    def containers(self) -> None:
+        """None: they are processes of this machine."""
+        return None
+
     async def recent_status(self, age: float = RECENT) -> NodeStatus:
         """As :meth:`status`, or what that has found in the last ``age`` seconds, unless a process
         has ended since."""

@@ -17,6 +17,7 @@ from earg.config import NodeSpec
 from earg.images import Implementation
 from earg.plan import Plan
 from earg.status import HostStatus
+from earg.usage import ContainerUsage
 from earg.wiring_places import PairPlace
 
 
@@ -98,6 +99,10 @@ class GraphFound:
     frontend: FrontendFound | None = None
 
 
+PairKey = tuple[str, int, int]
+"""A pair by its graph, the index of its node and its number."""
+
+
 class PlatformError(RuntimeError):
     """What the platform refuses, in its own words; ``log`` is the end of what the process to blame
     has written, where there is one."""
@@ -120,6 +125,10 @@ class Platform(Protocol):
 
     async def look(self) -> Mapping[str, GraphFound]:
         """What there is on all hosts that answer, by graph."""
+
+    async def usage(self) -> Mapping[PairKey, tuple[ContainerUsage, ...]]:
+        """What the containers of all pairs use that are known by the last look. Those of hosts that
+        do not answer at once are missing; nothing where the platform cannot tell."""
 
     async def start_pair(self, order: PairOrder, avoid: Collection[str] = ()) -> PairFound:
         """Start a pair, on none of the hosts ``avoid`` if there are others that fit; one that runs

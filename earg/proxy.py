@@ -774,6 +774,7 @@ class Proxy(
             statistics=self._statistics.snapshot(self._name, self._limit.now, self._limit_set_by),
             replication=self._primary.figures() if replicates else None,
             model_pid=self._model_pid(),
+            told_usage=self._told_usage(),
         )
 
     async def GetRuntimeInfo(

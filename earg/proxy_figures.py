@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from earg.model_usage import ModelUsage
 from earg.statistics import NodeStatistics
 from earg.status import Role
 
@@ -22,7 +23,8 @@ class ReplicationFigures:
 @dataclass(frozen=True, slots=True)
 class ProxyFigures:
     """A proxy at one moment. ``ready`` tells what ``ping`` answers; ``replication`` is None but
-    for the primary of a stateful node. ``model_pid`` is 0 where it is not known."""
+    for the primary of a stateful node. ``model_pid`` is 0 where it is not known; ``told_usage`` is
+    what the agent has told of a model in another container."""
 
     graph: str
     node: str
@@ -31,3 +33,4 @@ class ProxyFigures:
     statistics: NodeStatistics
     replication: ReplicationFigures | None
     model_pid: int = 0
+    told_usage: ModelUsage | None = None

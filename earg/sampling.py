@@ -1,7 +1,8 @@
 """The agent's samples of its nodes: what they did, and what their processes used, by time.
 
 Every :data:`INTERVAL` seconds it reads two small files of /proc a process, and asks each primary's
-proxy for the seconds since. Memory is read less often: Linux walks a process's pages for it.
+proxy for the seconds since. Memory is read less often: Linux walks a process's pages for it. What a
+platform's containers use is sampled as often as the platform was asked.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from earg.deployed import DeployedNode
@@ -19,7 +20,15 @@ from earg.node_history import NodeHistory
 from earg.protos import hogar_pb2
 from earg.recent_counts import WINDOW, RecentCounts
 from earg.statistics import HISTORY_SECONDS
-from earg.usage import ProcessUsage, UsageHistory, UsageSeries, read_cpu, read_memory
+from earg.status import Role
+from earg.usage import (
+    ContainerUsage,
+    ProcessUsage,
+    UsageHistory,
+    UsageSeries,
+    read_cpu,
+    read_memory,
+)
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +70,23 @@ class NodeUsage:
         self._computed: dict[int, float] = {}
         self._at = 0.0
         self._memory: dict[int, _Memory] = {}
+        self._taken: frozenset[tuple[str, float]] = frozenset()
+
+    def take(self, containers: Sequence[tuple[Role, ContainerUsage]]) -> None:
+        """Add what ``containers`` used when they were read last, unless it was taken before."""
+        read = frozenset((one.id, one.at) for _, one in containers)
+        with self._lock:
+            if read == self._taken:
+                return
+            self._taken = read
+            cores: dict[tuple[str, str], float | None] = {}
+            memory: dict[tuple[str, str], int] = {}
+            for role, one in containers:
+                key = (_kind(one.kind), role.value)
+                known = cores.get(key)
+                cores[key] = known if one.cores is None else (known or 0.0) + one.cores
+                memory[key] = memory.get(key, 0) + one.memory
+            self._add(time.time(), cores, memory)
 
     def sample(self, processes: Iterable[Process]) -> None:
         """Add a sample of ``processes``."""
@@ -88,7 +114,7 @@ class NodeUsage:
             if found is None:
                 continue
             computed[pid], age = found
-            key = ("model" if kind.startswith("model") else kind, role)
+            key = (_kind(kind), role)
             before = self._computed.get(pid, 0.0 if age <= passed else None)
             used = None if before is None else max(0.0, computed[pid] - before) / passed
             known = cores.get(key)
@@ -96,6 +122,14 @@ class NodeUsage:
             memory[key] = memory.get(key, 0) + self._memory_of(pid, age)
         self._computed = computed
         self._memory = {pid: kept for pid, kept in self._memory.items() if pid in computed}
+        self._add(at, cores, memory)
+
+    def _add(
+        self,
+        at: float,
+        cores: Mapping[tuple[str, str], float | None],
+        memory: Mapping[tuple[str, str], int],
+    ) -> None:
         used_by = {key: _Used(cores[key], size) for key, size in memory.items()}
         self._samples.append((at, used_by))
         while self._samples[0][0] <= at - HISTORY_SECONDS:
@@ -148,6 +182,11 @@ class NodeUsage:
         )
 
 
+def _kind(kind: str) -> str:
+    """All models of a pair are one kind."""
+    return "model" if kind.startswith("model") else kind
+
+
 def _rounded(used: _Used | None) -> float | None:
     return None if used is None or used.cpu is None else round(used.cpu, 4)
 
@@ -188,9 +227,13 @@ class Sampling:
         there = {(graph, node.index) for graph, node in nodes}
         for key in [key for key in self._nodes if key not in there]:
             del self._nodes[key]
-        processes = [
-            (self.of(graph, node.index).usage, processes_of(node)) for graph, node in nodes
-        ]
+        processes = []
+        for graph, node in nodes:
+            usage, containers = self.of(graph, node.index).usage, node.containers
+            if containers is None:
+                processes.append((usage, processes_of(node)))
+            else:
+                usage.take(containers)
         await asyncio.gather(
             asyncio.to_thread(_read_all, processes),
             *(self._take(self.of(graph, node.index), node) for graph, node in nodes),

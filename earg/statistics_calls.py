@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ import grpc.aio
 
 from earg.batching import BatchLimit
 from earg.dynamic_limit import LimitInForce
+from earg.model_usage import ModelUsage
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.statistics import HISTORY_SECONDS, Recorder
 from earg.statistics_wire import statistics_message
@@ -29,6 +31,9 @@ WATCHERS = 32
 LONGEST_WHO = 100
 """Characters that are kept of who set a limit."""
 
+USAGE_KEPT = 60.0
+"""Seconds for which what was told of the model's containers is told on."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -39,6 +44,7 @@ class StatisticsCalls(hogar_pb2_grpc.StatisticsServicer):
         self._statistics_of = name
         self._statistics = Recorder()
         self._watchers = 0
+        self._usage_told: tuple[float, ModelUsage] | None = None
         self._limit = LimitInForce(BatchLimit(1))
         self._limit_set_by = "nobody: there is no graph yet"
 
@@ -103,6 +109,22 @@ class StatisticsCalls(hogar_pb2_grpc.StatisticsServicer):
                 await asyncio.sleep(interval)
         finally:
             self._watchers -= 1
+
+    async def TellUsage(  # noqa: N802
+        self, request: hogar_pb2.ModelUsage, context: Context
+    ) -> hogar_pb2.Done:
+        if not 0 <= request.cpu_seconds < math.inf:
+            text = f"cpu_seconds: expected seconds, found {request.cpu_seconds}"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+        usage = ModelUsage(request.cpu_seconds, request.memory)
+        self._usage_told = (time.monotonic(), usage)
+        return hogar_pb2.Done()
+
+    def _told_usage(self) -> ModelUsage | None:
+        """What the agent has told lately of the model's containers."""
+        if self._usage_told is None or time.monotonic() - self._usage_told[0] > USAGE_KEPT:
+            return None
+        return self._usage_told[1]
 
     async def SetBatchLimit(  # noqa: N802
         self, request: hogar_pb2.BatchLimit, context: Context

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from earg.statistics import GraphStatistics, Histogram, NodeReport, NodeStatistics
-from earg.usage import ProcessUsage
+from earg.usage import cores_used
 
 HEADER = (
     "NODE",
@@ -45,10 +44,12 @@ def table(now: GraphStatistics, before: GraphStatistics | None = None) -> list[t
 
 
 def _row(node: NodeReport, before: NodeReport | None) -> tuple[str, ...]:
+    cores = cores_used(node.processes, before.processes if before else ())
+    memory = sum(one.memory for one in node.processes)
     usage = (
         str(node.exits),
-        f"{_cpu_share(node.processes, before.processes if before else ()):.0%}",
-        f"{sum(one.memory for one in node.processes) / 2**20:.0f} MiB",
+        "-" if cores is None else f"{cores:.0%}",
+        f"{memory / 2**20:.0f} MiB" if node.processes else "-",
     )
     counted = node.statistics
     if counted is None:
@@ -89,19 +90,6 @@ def _histograms(now: NodeStatistics, before: NodeStatistics | None) -> list[Hist
         return histograms
     earlier = [before.queue, before.compute, before.total, before.batches]
     return [new.since(old) for new, old in zip(histograms, earlier, strict=True)]
-
-
-def _cpu_share(now: Sequence[ProcessUsage], before: Sequence[ProcessUsage]) -> float:
-    earlier = {one.pid: one for one in before}
-    share = 0.0
-    for one in now:
-        old = earlier.get(one.pid)
-        computed, passed = one.cpu_seconds, one.age
-        if old is not None and old.age <= one.age and old.cpu_seconds <= one.cpu_seconds:
-            computed, passed = computed - old.cpu_seconds, passed - old.age
-        if passed > 0:
-            share += computed / passed
-    return share
 
 
 def duration(seconds: float) -> str:

@@ -140,6 +140,8 @@ def _read_report(message: hogar_pb2.NodeReport) -> NodeReport:
                 cpu_seconds=one.cpu_seconds,
                 age=one.age,
                 memory=one.memory,
+                container=one.container,
+                cores=one.cores if one.HasField("cores") else None,
             )
             for one in message.processes
         ),
@@ -163,6 +165,20 @@ def _read_before(message: hogar_pb2.NodeReport) -> EarlierCounts:
         )
     )
     return EarlierCounts(before.proxy, before.uptime, queue, compute, total, batches)
+
+
+def process_message(usage: ProcessUsage) -> hogar_pb2.ProcessUsage:
+    """The message of what a process or a container uses."""
+    return hogar_pb2.ProcessUsage(
+        pid=usage.pid,
+        kind=usage.kind,
+        role=usage.role,
+        cpu_seconds=usage.cpu_seconds,
+        age=usage.age,
+        memory=usage.memory,
+        container=usage.container,
+        cores=usage.cores,
+    )
 
 
 def usage_message(usage: UsageHistory) -> hogar_pb2.UsageHistory:

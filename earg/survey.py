@@ -7,8 +7,9 @@ import logging
 import time
 from collections.abc import Mapping
 
-from earg.platform import GraphFound, Platform, PlatformError
+from earg.platform import GraphFound, PairKey, Platform, PlatformError
 from earg.status import HostStatus
+from earg.usage import ContainerUsage
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +18,9 @@ HOSTS_INTERVAL = 1.0
 
 LOOK_INTERVAL = 5.0
 """Seconds between looks at what is on them."""
+
+USAGE_INTERVAL = 10.0
+"""Seconds between readings of what its containers use: each costs their host milliseconds."""
 
 CALL_TIMEOUT = 30.0
 """Seconds for a look: each call of a platform has a deadline, this is for one that has not."""
@@ -36,12 +40,14 @@ class Survey:
         self.freed_at = 0.0
         """When a host was seen to answer again, or something to be gone that took room, by the
         monotonic clock; 0 before any."""
+        self.usage: Mapping[PairKey, tuple[ContainerUsage, ...]] = {}
+        """What the containers of pairs used at the last reading."""
         self._looking: asyncio.Task[None] | None = None
         self._begun_at = 0.0
 
     async def run(self) -> None:
         """Look for ever."""
-        await asyncio.gather(self._see_hosts(), self._look_again())
+        await asyncio.gather(self._see_hosts(), self._look_again(), self._read_usage())
 
     def host(self, name: str) -> HostStatus | None:
         """The host of this name; None where the platform has none."""
@@ -87,6 +93,20 @@ class Survey:
                 log.exception("the platform cannot be looked at")
                 self._fails(error)
             await asyncio.sleep(LOOK_INTERVAL)
+
+    async def _read_usage(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    self.usage = await self._platform.usage()
+            except (PlatformError, TimeoutError) as error:
+                # The looks at hosts tell what is wrong with them.
+                log.debug("what containers use cannot be read: %s", error)
+                self.usage = {}
+            except Exception:
+                log.exception("what containers use cannot be read")
+                self.usage = {}
+            await asyncio.sleep(USAGE_INTERVAL)
 
     def _fails(self, error: Exception) -> None:
         text = str(error) or f"it does not answer within {CALL_TIMEOUT:g} s"

@@ -1,9 +1,10 @@
-"""What a process uses of the machine, read from Linux's /proc."""
+"""What a node's processes use of their machine; those of this one are read from Linux's /proc."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ class ProcessUsage:
 
     ``cpu_seconds`` is what it has computed in the ``age`` seconds since it started. ``memory`` is
     in bytes, what it shares with others counted by its part (PSS).
+
+    Of a platform it is a container, whose id is ``container`` and whose ``pid`` is 0; see
+    :class:`ContainerUsage`, which has ``cores`` as well.
     """
 
     pid: int
@@ -26,6 +30,34 @@ class ProcessUsage:
     cpu_seconds: float
     age: float
     memory: int
+    container: str = ""
+    cores: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """One reading of a container of a pair, ``kind`` model or proxy, ``at`` so many seconds by the
+    clock of its host.
+
+    ``cores`` is what all its processes used since the reading before, or in the time for which its
+    platform tells it; None where there is no reading before. ``memory`` is in bytes, without the
+    cache of files that Linux can take back. ``cpu_seconds`` is what it has computed in the ``age``
+    seconds since it started, both 0 where its platform does not tell that.
+    """
+
+    id: str
+    kind: str
+    at: float
+    cores: float | None
+    memory: int
+    cpu_seconds: float = 0.0
+    age: float = 0.0
+
+    def of(self, role: str) -> ProcessUsage:
+        """What a node tells of it."""
+        return ProcessUsage(
+            *(0, self.kind, role, self.cpu_seconds, self.age, self.memory, self.id, self.cores)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +82,23 @@ class UsageHistory:
 
 NO_USAGE = UsageHistory()
 """Nothing was sampled."""
+
+
+def cores_used(now: Iterable[ProcessUsage], before: Iterable[ProcessUsage]) -> float | None:
+    """How many cores the processes used since ``before``, each by the clock of its machine; of one
+    that was not there before, since it started, or lately where that is known. None where nothing
+    is known of any."""
+    earlier = {(one.container, one.pid): one for one in before}
+    found: list[float] = []
+    for one in now:
+        then = earlier.get((one.container, one.pid))
+        if then is not None and then.age < one.age and then.cpu_seconds <= one.cpu_seconds:
+            found.append((one.cpu_seconds - then.cpu_seconds) / (one.age - then.age))
+        elif one.cores is not None:
+            found.append(one.cores)
+        elif one.age > 0:
+            found.append(one.cpu_seconds / one.age)
+    return sum(found) if found else None
 
 
 def read_usage(pid: int, kind: str, role: str) -> ProcessUsage | None:

@@ -39,6 +39,7 @@ from earg.security import security
 from earg.status import SERVING, GraphStatus, NodeStatus, PingStatus, Role
 from earg.survey import Survey
 from earg.together import all_of
+from earg.usage import ContainerUsage
 from earg.warning import Warnings
 from earg.wired_keeper import Keeper
 from earg.wired_node import WiredNode, WiredPair
@@ -101,6 +102,7 @@ class WiredDeployment(DeployedGraph[WiredNode]):
             self._adopt(record, has_served)
         self.begin(self._watch_states())
         self.begin(self._keeper.run())
+        self.begin(self._tell_usage())
 
     # --- a new agent ------------------------------------------------------------------------
 
@@ -251,6 +253,10 @@ class WiredDeployment(DeployedGraph[WiredNode]):
         if self._wiring is None or self._closed:
             return ()
         return self._wiring.pairs_of(index)
+
+    def used(self, index: int, number: int) -> Sequence[ContainerUsage]:
+        """What the containers of a pair use, as was read last."""
+        return self._survey.usage.get((self.name, index, number), ())
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something that is to be finished, whoever has asked for it."""
@@ -591,6 +597,14 @@ class WiredDeployment(DeployedGraph[WiredNode]):
                 await asyncio.gather(
                     *(node.keep_batch_limit() for node in list(self._nodes.values()))
                 )
+
+    async def _tell_usage(self) -> None:
+        told = self._survey.usage
+        while True:
+            await asyncio.sleep(STATE_INTERVAL)
+            if self._survey.usage is not told:
+                told = self._survey.usage
+                await asyncio.gather(*(node.tell_usage() for node in list(self._nodes.values())))
 
     # --- the end ----------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +21,11 @@ from earg.ledger import NodeRecord, PlaceRecord
 from earg.node import limit_record
 from earg.pair import CALL_TIMEOUT, StartError
 from earg.plan import Plan
-from earg.platform import PairFound
+from earg.platform import PairFound, Part
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.state_changes import StateChanges
 from earg.status import SERVING, NodeState, NodeStatus, PairStatus, PingStatus, Role
+from earg.usage import ContainerUsage
 from earg.wiring import PairView
 
 BACKUP_PATIENCE = 30.0
@@ -42,6 +45,9 @@ class Surroundings(Protocol):
     def views(self, index: int) -> Sequence[PairView]:
         """The node's pairs as the wiring has seen them last, the primary first; none before the
         graph is wired."""
+
+    def used(self, index: int, number: int) -> Sequence[ContainerUsage]:
+        """What the containers of a pair use, as was read last."""
 
     def tell(self, node: str, what: str, before: str = "", after: str = "") -> None:
         """Add to the event log; ``before`` and ``after`` are states, of a change of state."""
@@ -142,6 +148,13 @@ class WiredPair:
         return come_back, f"{waits} (ping: {view.status.name})"
 
 
+async def _tell_usage(channel: grpc.aio.Channel, usage: hogar_pb2.ModelUsage) -> None:
+    stub = hogar_pb2_grpc.StatisticsStub(channel)
+    # The next time will do; an original keeps no metrics.
+    with contextlib.suppress(grpc.aio.AioRpcError, OSError):
+        await answered(stub.TellUsage(usage, timeout=CALL_TIMEOUT))
+
+
 class WiredNode:
     """A pair, and for a stateful operator a backup pair; ``pairs[0]`` is the primary."""
 
@@ -186,6 +199,32 @@ class WiredNode:
         for at, pair in enumerate(self._pairs):
             pair.role = Role.PRIMARY if at == 0 else Role.BACKUP
         return self._pairs
+
+    @property
+    def containers(self) -> list[tuple[Role, ContainerUsage]]:
+        """What its containers use, as was read last, each with its pair's role."""
+        return [
+            (pair.role, one)
+            for pair in self.pairs
+            for one in self._around.used(self.index, pair.number)
+        ]
+
+    async def tell_usage(self) -> None:
+        """Tell its proxies what their models use, for their metrics."""
+        calls = []
+        for pair in self.pairs:
+            models = [
+                one
+                for one in self._around.used(self.index, pair.number)
+                if one.kind == Part.MODEL.value
+            ]
+            if pair.proxy_channel is not None and models:
+                usage = hogar_pb2.ModelUsage(
+                    cpu_seconds=sum(one.cpu_seconds for one in models),
+                    memory=sum(one.memory for one in models),
+                )
+                calls.append(_tell_usage(pair.proxy_channel, usage))
+        await asyncio.gather(*calls)
 
     def pair(self, number: int) -> WiredPair | None:
         """The pair of this number."""

@@ -23,11 +23,20 @@ from earg.deployed import Deployed
 from earg.images import Implementation
 from earg.ledger import GraphRecord, NodeRecord, PlaceRecord
 from earg.plan import Plan
-from earg.platform import FrontendFound, GraphFound, PairFound, PairOrder, Part, PlatformError
+from earg.platform import (
+    FrontendFound,
+    GraphFound,
+    PairFound,
+    PairKey,
+    PairOrder,
+    Part,
+    PlatformError,
+)
 from earg.process import bind, run_until_stopped
 from earg.protos import hogar_pb2, hogar_pb2_grpc
 from earg.status import HostStatus
 from earg.survey import Survey
+from earg.usage import ContainerUsage
 from earg.wired_deployment import WiredDeployment
 from earg.wiring_places import Places
 
@@ -68,6 +77,10 @@ class GivenPlatform:
 
     def _frontend(self) -> FrontendFound:
         return FrontendFound(self._places.frontend, self._url, "")
+
+    async def usage(self) -> Mapping[PairKey, tuple[ContainerUsage, ...]]:
+        """Whoever starts them may know."""
+        return {}
 
     async def start_pair(self, order: PairOrder, avoid: Collection[str] = ()) -> PairFound:
         """Whoever starts it is not here: where it will be."""

@@ -21,11 +21,17 @@ log = logging.getLogger(__name__)
 THREADS = 8
 """Calls of one daemon at once."""
 
+MEASURING_THREADS = 16
+"""Statistics of containers that are waited for at once: a daemon may take a second for each."""
+
 CALL_TIMEOUT = 60.0
 """Seconds for a call that starts or changes something."""
 
 LOOK_TIMEOUT = 10.0
 """Seconds for a call that reads."""
+
+MEASURE_TIMEOUT = 8.0
+"""Seconds for an answer with statistics."""
 
 PING_TIMEOUT = 3.0
 """Seconds within which a daemon that is well answers a ping."""
@@ -70,6 +76,8 @@ class Daemon:
         # Its own, so that calls that hang do not make the host look dead, nor it alive.
         self._ping_thread = ThreadPoolExecutor(1, f"docker-ping-{host.name}")
         self._pull_threads = ThreadPoolExecutor(2, f"docker-pull-{host.name}")
+        # They only wait.
+        self._measuring_threads = ThreadPoolExecutor(MEASURING_THREADS, f"docker-use-{host.name}")
         self._opening = threading.Lock()
         self._clients: dict[float, Any] = {}
         self._pinging: asyncio.Future[None] | None = None
@@ -135,7 +143,8 @@ class Daemon:
 
     def close(self) -> None:
         """Let go of threads and connections; calls under way end by themselves."""
-        for threads in (self._threads, self._ping_thread, self._pull_threads):
+        pools = (self._threads, self._ping_thread, self._pull_threads, self._measuring_threads)
+        for threads in pools:
             threads.shutdown(wait=False, cancel_futures=True)
         for client in self._clients.values():
             client.close()
@@ -146,6 +155,12 @@ class Daemon:
         """What ``call`` returns, given the SDK's client; raises :class:`DaemonError`."""
         patience = LOOK_TIMEOUT if timeout <= LOOK_TIMEOUT else CALL_TIMEOUT
         return await self._run(self._threads, lambda: call(self._client(patience)), timeout)
+
+    async def measure(self, call: Callable[[Any], _T], timeout: float) -> _T:
+        """As :meth:`ask`, where nothing else waits for it."""
+        return await self._run(
+            self._measuring_threads, lambda: call(self._client(MEASURE_TIMEOUT)), timeout
+        )
 
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], _T], timeout: float) -> _T:
         loop = asyncio.get_running_loop()
@@ -273,7 +288,9 @@ def open_client(host: DockerHost, timeout: float) -> Any:
         certificate = (host.tls.certificate, host.tls.key) if host.tls.certificate else None
         tls = TLSConfig(certificate, ca_cert=host.tls.ca or None, verify=host.tls.verify)
         url = url.replace("tcp://", "https://")
-    return Client(url, version="auto", timeout=timeout, tls=tls, max_pool_size=THREADS)
+    return Client(
+        url, version="auto", timeout=timeout, tls=tls, max_pool_size=max(THREADS, MEASURING_THREADS)
+    )
 
 
 def examine(host: DockerHost, timeout: float) -> str:

@@ -21,11 +21,13 @@ from earg.platform import (
     FrontendFound,
     GraphFound,
     PairFound,
+    PairKey,
     PairOrder,
     Part,
     PlatformError,
 )
 from earg.status import HostStatus
+from earg.usage import ContainerUsage
 from earg.wiring_places import PairPlace
 from hogar_provider.engines.docker_containers import (
     FRONTEND,
@@ -54,6 +56,7 @@ from hogar_provider.engines.docker_network import (
 )
 from hogar_provider.engines.docker_placement import Room, choose
 from hogar_provider.engines.docker_settings import DockerSettings
+from hogar_provider.engines.docker_usage import UsageReader
 from udgl.targets._manifest import MANAGER
 from udgl.targets._pairs import NODE_IMAGE
 
@@ -105,6 +108,9 @@ class DockerPlatform:
     def __init__(self, settings: DockerSettings) -> None:
         self._settings = settings
         self._daemons = {host.name: Daemon(host, settings.dead_after) for host in settings.hosts}
+        self._readers = {name: UsageReader(one) for name, one in self._daemons.items()}
+        # The containers of pairs by the last look.
+        self._current: dict[_Key, tuple[Container, ...]] = {}
         self._remembered: dict[str, tuple[Container, ...]] = {}
         self._locks: weakref.WeakValueDictionary[_Key, asyncio.Lock] = weakref.WeakValueDictionary()
         self._host_locks = {name: asyncio.Lock() for name in self._daemons}
@@ -124,6 +130,7 @@ class DockerPlatform:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(one.close() for one in self._readers.values()))
         for daemon in self._daemons.values():
             daemon.close()
 
@@ -139,6 +146,7 @@ class DockerPlatform:
         it was; what was replaced while its host was dead is taken away."""
         survey = await self._survey()
         current, leftovers = self._sorted(survey)
+        self._current = {key: found for key, found in current.items() if key[1]}
         self._clear(one for one in leftovers if one.host in survey.answering)
         pairs: dict[str, dict[tuple[int, int], PairFound]] = defaultdict(dict)
         frontends: dict[str, tuple[Container, ...]] = {}
@@ -154,6 +162,23 @@ class DockerPlatform:
                 _frontend_found(frontends[graph][0]) if graph in frontends else None,
             )
             for graph in {*pairs, *frontends}
+        }
+
+    async def usage(self) -> Mapping[PairKey, tuple[ContainerUsage, ...]]:
+        """As of the protocol. All hosts are asked at once."""
+        current = self._current
+        by_host: dict[str, list[Container]] = defaultdict(list)
+        for found in current.values():
+            for one in found:
+                by_host[one.host].append(one)
+        said = await asyncio.gather(
+            *(self._readers[name].read(own) for name, own in by_host.items())
+        )
+        used = {container: usage for host in said for container, usage in host.items()}
+        return {
+            key: known
+            for key, found in current.items()
+            if (known := tuple(used[one.id] for one in found if one.id in used))
         }
 
     async def _survey(self) -> _Survey:

@@ -66,6 +66,7 @@ from hogar_provider.engines.kubernetes_rollout import RolloutError
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, SettingsError
 from hogar_provider.engines.kubernetes_status import api_status, joined, with_wiring
 from hogar_provider.engines.kubernetes_token import read_token
+from hogar_provider.engines.kubernetes_usage import UsageTold
 from hogar_provider.engines.kubernetes_wiring import (
     WiringAway,
     WiringLink,
@@ -92,6 +93,9 @@ accepted."""
 GRAPHS_AGE = 2.0
 """Seconds for which which graphs there are is known well enough to ask their wirings."""
 
+ROLES_AGE = 5.0
+"""Seconds for which which pods are primaries is known well enough to tell what they use."""
+
 EVENTS_AGE = 2.0
 """Seconds for which what was read of events is new enough."""
 
@@ -116,6 +120,7 @@ class KubernetesAgent(NodeStarts):
         self._stop = stop
         self._log = EventLog()
         self._deployer = Deployer(api, settings.token, self._log.tell, settings.claim)
+        self._usage = UsageTold(api)
         self._starts: Starts[hogar_pb2.DeployNodeReply] = Starts()
         self._links: dict[str, WiringLink] = {}
         self._frontends: dict[str, tuple[Forward, str]] = {}
@@ -135,6 +140,7 @@ class KubernetesAgent(NodeStarts):
     async def close(self) -> None:
         """End what is under way here. What is deployed serves on."""
         await self._starts.close()
+        await self._usage.close()
         for name in {*self._links, *self._frontends}:
             await self._forget(name)
         await self._api.close()
@@ -143,6 +149,7 @@ class KubernetesAgent(NodeStarts):
         """Close what is open to a graph."""
         self._statuses.pop(name, None)
         self._tenants.pop(name, None)
+        self._usage.forget(name)
         link = self._links.pop(name, None)
         if link is not None:
             await link.close()
@@ -478,30 +485,51 @@ class KubernetesAgent(NodeStarts):
     ) -> hogar_pb2.GraphStatistics:
         async def work() -> hogar_pb2.GraphStatistics:
             objects = await self._deployer.graph(request.graph, GRAPHS_AGE)
-            try:
-                reply = await self._ask(objects, "Statistics", request, LIVE_TIMEOUT)
-            except WiringAway as error:
-                # As of nodes whose proxies do not answer.
-                seen = await look_at(self._api, objects.name)
-                status = await self._known(objects, seen)
-                return hogar_pb2.GraphStatistics(
-                    name=status.name,
-                    version=status.version,
-                    nodes=[
-                        hogar_pb2.NodeReport(
-                            index=node.index,
-                            name=node.name,
-                            state=node.state.value,
-                            reason=node.reason or str(error),
-                        )
-                        for node in status.nodes
-                        if request.index in (0, node.index)
-                    ],
-                )
-            assert isinstance(reply, hogar_pb2.GraphStatistics)
+            await self._usage.refresh()
+            reply, status = await self._counted(objects, request)
+            self._usage.add_to(reply.nodes, objects, status, request.history_seconds)
             return reply
 
         return await self._answer(context, work())
+
+    async def _counted(
+        self, objects: GraphObjects, request: hogar_pb2.StatisticsRequest
+    ) -> tuple[hogar_pb2.GraphStatistics, GraphStatus | None]:
+        """What the wiring tells of its nodes, and a status of the graph as of :meth:`_recent`."""
+        try:
+            reply = await self._ask(objects, "Statistics", request, LIVE_TIMEOUT)
+        except WiringAway as error:
+            # As of nodes whose proxies do not answer.
+            seen = await look_at(self._api, objects.name)
+            status = await self._known(objects, seen)
+            reply = hogar_pb2.GraphStatistics(
+                name=status.name,
+                version=status.version,
+                nodes=[
+                    hogar_pb2.NodeReport(
+                        index=node.index,
+                        name=node.name,
+                        state=node.state.value,
+                        reason=node.reason or str(error),
+                    )
+                    for node in status.nodes
+                    if request.index in (0, node.index)
+                ],
+            )
+            return reply, status
+        assert isinstance(reply, hogar_pb2.GraphStatistics)
+        return reply, await self._recent(objects)
+
+    async def _recent(self, objects: GraphObjects) -> GraphStatus | None:
+        """A status that is new enough to know which pods are primaries; None where nothing is told
+        of pods, or the API is away."""
+        if not self._usage.tells:
+            return None
+        try:
+            return await self._status(objects, ROLES_AGE)
+        except ApiError:
+            known = self._statuses.get(objects.name)
+            return None if known is None else known[1]
 
     async def Requests(
         self, request: hogar_pb2.RequestsQuery, context: Context

@@ -24,8 +24,17 @@ from earg.addresses import AddressPool, Ports
 from earg.home import Home
 from earg.ledger import started_at
 from earg.plan import Plan
-from earg.platform import FrontendFound, GraphFound, PairFound, PairOrder, Part, PlatformError
+from earg.platform import (
+    FrontendFound,
+    GraphFound,
+    PairFound,
+    PairKey,
+    PairOrder,
+    Part,
+    PlatformError,
+)
 from earg.status import HostStatus
+from earg.usage import ContainerUsage
 from earg.wiring_places import PairPlace
 from tests.earg.process_host import INTERVAL
 
@@ -206,6 +215,9 @@ class ProcessPlatform:
             for name, order in host.orders()
             if (order["graph"], order["index"], order["number"]) == (graph, index, number)
         ]
+
+    async def usage(self) -> Mapping[PairKey, tuple[ContainerUsage, ...]]:
+        return {}
 
     async def start_pair(self, order: PairOrder, avoid: Collection[str] = ()) -> PairFound:
         key = (order.graph, order.index, order.number)

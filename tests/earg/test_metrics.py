@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import resource
 import signal
@@ -449,11 +450,28 @@ def test_a_proxy_without_a_graph_tells_of_its_process_alone(pool: AddressPool) -
                 await stub.SetDAG(prediction_pb2.dag(dag_=text), timeout=10)
             wired = Exposition(await asyncio.to_thread(fetch, address))
             assert wired.value("earg_requests_total", graph="g", node="only", role="primary") == 0
+            await check_what_is_told_of_a_model(f"{ip}:{pool.ports.proxy}", address)
             await asyncio.to_thread(server.close)
             with pytest.raises(urllib.error.URLError):
                 await asyncio.to_thread(fetch, address)
 
     asyncio.run(body())
+
+
+async def check_what_is_told_of_a_model(proxy: str, metrics: str) -> None:
+    """Of one in another container, which has computed nothing yet for the proxy to know it."""
+    labels = {"graph": "g", "node": "only", "role": "primary"}
+    async with grpc.aio.insecure_channel(proxy) as channel:
+        stub = hogar_pb2_grpc.StatisticsStub(channel)
+        for wrong in (-1.0, math.nan, math.inf):
+            with pytest.raises(grpc.aio.AioRpcError, match="cpu_seconds: expected seconds"):
+                await stub.TellUsage(hogar_pb2.ModelUsage(cpu_seconds=wrong), timeout=10)
+        assert "earg_model_cpu_seconds" not in await asyncio.to_thread(fetch, metrics)
+        usage = hogar_pb2.ModelUsage(cpu_seconds=1.5, memory=2**33)
+        await stub.TellUsage(usage, timeout=10)
+    told = Exposition(await asyncio.to_thread(fetch, metrics))
+    assert told.value("earg_model_cpu_seconds_total", **labels) == 1.5
+    assert told.value("earg_model_resident_memory_bytes", **labels) == 2**33
 
 
 def test_a_taken_port_or_an_open_address_costs_the_metrics_alone(

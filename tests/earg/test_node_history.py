@@ -18,7 +18,8 @@ from earg.node_history import NodeHistory
 from earg.protos import hogar_pb2
 from earg.sampling import NodeUsage
 from earg.statistics import HISTORY_SECONDS, NodeReport
-from earg.status import NodeState
+from earg.status import NodeState, Role
+from earg.usage import ContainerUsage
 from tests.earg.running import MODELS
 from tests.earg.test_agent import deploy_all, predict, wait_for
 from tests.earg.test_survival import nodes, settled
@@ -161,6 +162,32 @@ def test_processes_are_told_apart_by_kind_and_role(spinning: subprocess.Popen[by
     assert proxy.memory[2] is None
     assert backup.memory[:2] == (None, None)
     assert backup.memory[2] is not None
+
+
+def test_what_containers_use_is_sampled_once_a_reading() -> None:
+    def read(name: str, kind: str, at: float, cores: float | None) -> ContainerUsage:
+        return ContainerUsage(name, kind, at, cores, int(at))
+
+    usage = NodeUsage()
+    usage.take([])
+    assert usage.history(60).times == ()
+    first = [
+        (Role.PRIMARY, read("a", "model", 10, None)),
+        (Role.PRIMARY, read("b", "model", 11, 0.5)),
+        (Role.PRIMARY, read("c", "proxy", 12, None)),
+    ]
+    for _ in range(3):
+        usage.take(first)
+    # A backup has taken over; the platform tells nothing of what there was before.
+    usage.take([(Role.PRIMARY, read("d", "model", 20, 0.25))])
+    usage.take([])
+    usage.take([])
+    told = usage.history(60)
+    assert len(told.times) == 3
+    assert [(one.kind, one.cpu, one.memory) for one in told.series] == [
+        ("model", (0.5, 0.25, None), (21, 20, None)),
+        ("proxy", (None, None, None), (12, None, None)),
+    ]
 
 
 LINE = StaticConfig(nodes("first", "ledger", stateful="ledger"), (Edge((1,), (2,)),), ())

@@ -285,6 +285,7 @@ def test_a_node_whose_proxy_does_not_answer_has_a_row_and_a_reason() -> None:
     header, row = table(seen)
     assert len(header) == len(row)
     assert (row[0], row[1], row[-1]) == ("n", "recovering", "its proxy does not run")
+    assert row[-3:-1] == ("-", "-")
     assert as_json(seen)["nodes"][0]["statistics"] is None
 
 

@@ -16,6 +16,7 @@ from earg.plan import read_plan
 from earg.platform import FrontendFound, GraphFound, PairFound, PlatformError
 from earg.status import HostStatus, NodeState, PingStatus, Role
 from earg.survey import Survey
+from earg.usage import ContainerUsage
 from earg.warning import Warnings
 from earg.wired_keeper import (
     FAILURE_GRACE,
@@ -97,6 +98,9 @@ class World:
     def views(self, index: int) -> Sequence[PairView]:
         numbers = [0] if index == 1 else [self.primary, 1 - self.primary]
         return [self._view(index, number) for number in numbers]
+
+    def used(self, index: int, number: int) -> Sequence[ContainerUsage]:
+        return ()
 
     def _view(self, index: int, number: int) -> PairView:
         since = self.silent.get((index, number))

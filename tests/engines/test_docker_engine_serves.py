@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ import udgl
 from earg.client import AgentClient, AgentError
 from earg.home import Home
 from earg.images import Implementation
+from earg.statistics import NodeReport
 from earg.status import GraphStatus, NodeState
 from hogar_provider.engines.agent_start import connect_to
 from hogar_provider.engines.docker_settings import DockerSettings
 from tests.containers.docker_host import GRAPH
 from tests.engines.docker_machines import Machine
+from udgl.targets._pairs import METRICS_PORT
 from udgl.targets.earg import lower
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -64,6 +66,14 @@ def ask(url: str, text: str) -> str:
         return str(reply.read().decode())
 
 
+def scraped(address: str) -> str:
+    """A proxy's metrics."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"http://{address}:{METRICS_PORT}/metrics", headers=headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+        return str(reply.read().decode())
+
+
 def eventually(look: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
     deadline = time.monotonic() + PATIENCE
     while not done(found := look()):
@@ -99,6 +109,14 @@ def hello(agent: AgentClient) -> int:
 
 def is_ready(graph: GraphStatus) -> bool:
     return all(node.state is NodeState.READY for node in graph.nodes)
+
+
+def has_figures(nodes: Sequence[NodeReport]) -> bool:
+    """Whether what all containers of both nodes use is told."""
+    kinds = {node.name: sorted((one.kind, one.role) for one in node.processes) for node in nodes}
+    pairs = [(kind, role) for kind in ("model", "proxy") for role in ("backup", "primary")]
+    greet = [("model", "primary"), ("model", "primary"), ("proxy", "primary")]
+    return kinds == {"Greet": greet, "Count": pairs}
 
 
 def hosts_of(graph: GraphStatus, name: str) -> list[str]:
@@ -147,6 +165,24 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
     assert "on host" not in agent.node_log("Hello", 1, 5)
     eventually(lambda: agent.graph("Hello"), is_ready)
 
+    nodes = eventually(lambda: agent.statistics("Hello", 60).nodes, has_figures)
+    count = next(node for node in nodes if node.name == "Count")
+    assert len({one.container for one in count.processes}) == 4
+    assert all(one.memory > 2**20 and one.age > 0 for one in count.processes)
+    assert [(one.kind, one.role) for one in count.usage.series] == [
+        *(("model", "backup"), ("model", "primary"), ("proxy", "backup"), ("proxy", "primary"))
+    ]
+    # Prometheus finds it where it finds the rest.
+    address = agent.graph("Hello").nodes[1].pairs[0].address.partition(":")[0]
+    eventually(
+        lambda: scraped(address),
+        lambda text: (
+            'earg_model_cpu_seconds_total{graph="Hello",node="Count",role="primary"}' in text
+            and 'earg_model_resident_memory_bytes{graph="Hello",node="Count"' in text
+        ),
+    )
+    before_death = {one.container: one for one in count.processes if one.role == "backup"}
+
     client = Client(graph.url)
     client.start()
     try:
@@ -178,6 +214,18 @@ def test_a_host_that_dies_costs_no_reply_and_no_state(
         assert models_of_greet(machines[1:]) == {"second"}
         before = len(client.answers)
         eventually(lambda: len(client.answers), lambda count: count >= before + 20)
+
+        # The dead host keeps nobody from telling what the other one's containers use.
+        nodes = eventually(lambda: agent.statistics("Hello", 60).nodes, has_figures)
+        count = next(node for node in nodes if node.name == "Count")
+        for one in count.processes:
+            known = before_death.get(one.container)
+            if known is not None:
+                # It leads now.
+                assert one.role == "primary"
+                assert one.cpu_seconds > known.cpu_seconds
+                assert one.age > known.age
+        assert before_death.keys() <= {one.container for one in count.processes}
 
         machines[0].start()
         eventually(lambda: agent.graph("Hello"), lambda graph: not graph.hosts[0].dead)

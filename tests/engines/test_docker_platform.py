@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import pytest
 import udgl
 from earg.images import Implementation
 from earg.plan import Plan, read_plan
-from earg.platform import GraphFound, PairOrder, Part, PlatformError
+from earg.platform import GraphFound, PairKey, PairOrder, Part, PlatformError
 from earg.protos import prediction_pb2, prediction_pb2_grpc
+from earg.usage import ContainerUsage
 from hogar_provider.engines.docker_platform import DockerPlatform
 from hogar_provider.engines.docker_settings import DockerSettings
 from tests.containers.docker_host import GRAPH
@@ -134,6 +136,7 @@ def test_pairs_run_as_they_were_ordered_and_are_found_again(
             )
 
             check_what_is_told(on(machines, greet.host))
+            await check_what_is_used(platform, on(machines, primary.host))
 
             # Who comes after this one finds it all, and leaves what runs.
             async with opened(settings_of(machines)) as other:
@@ -228,6 +231,89 @@ def check_what_is_told(machine: Machine) -> None:
     assert proxy["HostConfig"]["ReadonlyRootfs"]
     assert proxy["Config"]["Labels"]["hogar/graph"] == "Hello"
     assert proxy["Config"]["Labels"]["app.kubernetes.io/managed-by"] == "hogar"
+
+
+LOAD = """
+import sys, time
+held = b"x" * (64 << 20)
+while time.process_time() < 1.0:
+    pass
+print("done", time.process_time(), flush=True)
+sys.stdin.read()
+"""
+"""Computes for one second, however long that takes, and holds 64 MiB until its input ends."""
+
+
+async def check_what_is_used(platform: DockerPlatform, machine: Machine) -> None:
+    """Of a model whose container computes, and takes memory: as much as that."""
+    readings: dict[str, list[ContainerUsage]] = {}
+
+    async def read() -> Mapping[PairKey, tuple[ContainerUsage, ...]]:
+        said: Mapping[PairKey, tuple[ContainerUsage, ...]] = await platform.usage()
+        for one in (one for used in said.values() for one in used):
+            own = readings.setdefault(one.id, [])
+            if not own or own[-1].at < one.at:
+                own.append(one)
+        return said
+
+    async def read_all() -> Mapping[PairKey, tuple[ContainerUsage, ...]]:
+        """What all seven use after now: this daemon tells it once a second."""
+        before = {key: len(own) for key, own in readings.items()}
+
+        def is_new(said: object) -> bool:
+            # The next one may have begun before now.
+            return len(readings) == 7 and all(
+                len(own) >= before.get(key, -1) + 2 for key, own in readings.items()
+            )
+
+        found: Mapping[PairKey, tuple[ContainerUsage, ...]] = await eventually(read, is_new)
+        return found
+
+    await platform.look()
+    first = await read_all()
+    assert set(first) == {("Hello", 1, 0), ("Hello", 2, 0), ("Hello", 2, 1)}
+    for key, used in first.items():
+        kinds = sorted(one.kind for one in used)
+        assert kinds == (["model"] * (2 if key[1] == 1 else 1)) + ["proxy"]
+        assert all(0 < one.cpu_seconds < 4 * one.age for one in used)
+        assert all(4 * 2**20 < one.memory < 256 * 2**20 for one in used)
+    # Nothing before to compare with.
+    assert all(own[0].cores is None for own in readings.values())
+
+    model = next(name for name in names(machine) if name.endswith("2-count-0-model"))
+    ours = inspected(machine, model)["Id"][:12]
+    (before,) = (one for one in first["Hello", 2, 0] if one.id == ours)
+    load = await asyncio.create_subprocess_exec(
+        *("docker", "exec", "-i", model, "python", "-c", LOAD),
+        env=machine.docker.environment(),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert load.stdout is not None
+    assert (await asyncio.wait_for(load.stdout.readline(), PATIENCE)).startswith(b"done ")
+    second = await read_all()
+    assert load.stdin is not None
+    load.stdin.close()
+    await asyncio.wait_for(load.wait(), PATIENCE)
+    (after,) = (one for one in second["Hello", 2, 0] if one.id == ours)
+    computed = after.cpu_seconds - before.cpu_seconds
+    # Beside it the model does next to nothing.
+    assert 1.0 <= computed < 2.0
+    own = [one for one in readings[ours] if one.at >= before.at]
+    told = [one.cores * (one.at - last.at) for last, one in pairwise(own) if one.cores is not None]
+    assert sum(told) == pytest.approx(computed)
+    assert len(told) == len(own) - 1
+    assert after.age - before.age == pytest.approx(after.at - before.at)
+    assert 60 * 2**20 < after.memory - before.memory < 110 * 2**20
+    others = [
+        (one, then)
+        for key, used in second.items()
+        for one in used
+        for then in first[key]
+        if one.id == then.id != ours
+    ]
+    assert len(others) == 6
+    assert all(one.cpu_seconds - then.cpu_seconds < computed for one, then in others)
 
 
 def make_eater(machine: Machine) -> None:

@@ -12,7 +12,7 @@ from earg.config import Edge, NodeSpec, StaticConfig
 from earg.extras import Extras, NodeExtras, read_extras
 from earg.statistics import EarlierCounts, GraphStatistics, Histogram, NodeReport, NodeStatistics
 from earg.status import Event, GraphStatus, NodeState, NodeStatus, PairStatus, Role
-from earg.usage import ProcessUsage
+from earg.usage import ContainerUsage, ProcessUsage, cores_used
 from hogar_provider.dag_builder import build_dag
 from hogar_provider.plugins.api.batch_view import batch_view, hint
 from hogar_provider.plugins.api.declared import (
@@ -30,7 +30,7 @@ from hogar_provider.plugins.api.drift import (
 )
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
 from hogar_provider.plugins.api.graph_view import Look, graph_view, summary
-from hogar_provider.plugins.api.window import cores, milliseconds, recent
+from hogar_provider.plugins.api.window import milliseconds, recent
 from tests.hogar_provider.folders import chain, stored
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
@@ -205,10 +205,21 @@ def test_cores_are_those_of_late_or_those_since_the_start() -> None:
     def used(pid: int, seconds: float, age: float) -> ProcessUsage:
         return ProcessUsage(pid, "model", "primary", seconds, age, 1000)
 
-    young = report(1, "A", None, used(1, 12.0, 100.0), used(2, 3.0, 6.0))
-    assert cores(young) == pytest.approx(0.12 + 0.5)
-    assert cores(replace(young, cores=0.25)) == 0.25
-    assert cores(replace(young, processes=(), cores=0.25)) is None
+    def container(
+        name: str, cores: float | None, seconds: float = 0.0, age: float = 0.0
+    ) -> ProcessUsage:
+        return ContainerUsage(name, "model", 5.0, cores, 1000, seconds, age).of("primary")
+
+    now = [used(1, 12.0, 100.0), used(2, 3.0, 6.0)]
+    assert cores_used(now, [used(1, 10.0, 90.0)]) == pytest.approx(0.2 + 0.5)
+    assert cores_used([], []) is None
+    # Containers have no pid to be told apart by, and their platform tells them now and then.
+    now = [container("a", 0.7, 12.0, 100.0), container("b", 0.25)]
+    assert cores_used(now, [container("a", 0.1, 10.0, 90.0)]) == pytest.approx(0.2 + 0.25)
+    assert cores_used(now, now) == pytest.approx(0.7 + 0.25)
+    # One that was started anew, and one of which nothing is known yet.
+    assert cores_used(now, [container("a", 0.1, 50.0, 90.0)]) == pytest.approx(0.7 + 0.25)
+    assert cores_used([container("c", None)], []) is None
 
 
 # --- the view -----------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ kubernetes_validate.utils.schema_contents = functools.cache(
     kubernetes_validate.utils.schema_contents
 )
 
+METRICS = "metrics.k8s.io"
+
 PLURALS = {
     "configmaps": ("v1", "ConfigMap"),
     "secrets": ("v1", "Secret"),
@@ -146,6 +148,9 @@ class Cluster(kmock.KubernetesEmulator):
     deleted: list[str] = attrs.field(factory=list)
     token: str = API_TOKEN
     """What callers must show."""
+
+    metrics: list[Object] | None = attrs.field(factory=list)
+    """The metrics of pods; None: there is no Metrics API."""
 
     busy: list[int] = attrs.field(factory=list)
     """What the next calls are answered with, in the place of an answer."""
@@ -324,6 +329,8 @@ class Cluster(kmock.KubernetesEmulator):
         resource = request.resource
         if resource is not None and resource.plural == "selfsubjectaccessreviews":
             return self._review(request)
+        if resource is not None and resource.group == METRICS:
+            return self._tell_metrics(request)
         if resource is None or resource.plural not in PLURALS:
             return await super()._handle(request)
         if self.busy:
@@ -349,6 +356,15 @@ class Cluster(kmock.KubernetesEmulator):
         if request.method.value.upper() == "POST":
             request.data["metadata"]["resourceVersion"] = str(next(self._versions))
         return await super()._handle(request)
+
+    def _tell_metrics(self, request: Request) -> aiohttp.web.Response:
+        if self.metrics is None:
+            return aiohttp.web.Response(status=404, text="404 page not found\n")
+        refused = self._authorize(request)
+        if refused is not None:
+            return refused
+        assert request.params["labelSelector"] == "app.kubernetes.io/managed-by=hogar"
+        return aiohttp.web.json_response({"metadata": {}, "items": self.metrics})
 
     def _authorize(self, request: Request) -> aiohttp.web.Response | None:
         assert request.resource is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,8 +19,15 @@ import pytest
 
 from earg.addresses import AddressPool
 from earg.protos import hogar_pb2, hogar_pb2_grpc
+from earg.statistics import NodeReport
+from earg.statistics_wire import read_graph_statistics
 from earg.status import NodeState, Role
-from hogar_provider.engines import kubernetes_agent, kubernetes_apply, kubernetes_rollout
+from hogar_provider.engines import (
+    kubernetes_agent,
+    kubernetes_apply,
+    kubernetes_rollout,
+    kubernetes_usage,
+)
 from hogar_provider.engines.kubernetes_settings import KubernetesSettings, Reach
 from tests.kubernetes.agents import Client, running_agent, until
 from tests.kubernetes.cluster import (
@@ -511,6 +519,144 @@ def test_a_host_whose_pods_are_all_marked_is_dead(tmp_path: Path) -> None:
         assert pairs["node-a"].reason.endswith("its node node-a is not ready")
 
     run(tmp_path, scenario, hosts=("node-a", "node-b"))
+
+
+def metrics_of(pod: Object, **used: tuple[str, str]) -> Object:
+    """What the Metrics API tells of a pod: cpu and memory by container."""
+    return {
+        "metadata": {"name": pod["metadata"]["name"], "labels": pod["metadata"]["labels"]},
+        "timestamp": "2026-01-02T03:04:05Z",
+        "window": "15s",
+        "containers": [
+            {"name": name, "usage": {"cpu": cpu, "memory": memory}}
+            for name, (cpu, memory) in used.items()
+        ],
+    }
+
+
+def test_what_pods_use_is_told_by_the_metrics_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_usage, "INTERVAL", 0.0)
+    monkeypatch.setattr(kubernetes_agent, "LIVE_TIMEOUT", 0.1)
+
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        async def told(index: int) -> NodeReport:
+            request = hogar_pb2.StatisticsRequest(graph="hello", history_seconds=60)
+            reply = await client.stub.Statistics(request, timeout=20)
+            return next(node for node in read_graph_statistics(reply).nodes if node.index == index)
+
+        async def until_told(index: int, processes: int) -> NodeReport:
+            async with asyncio.timeout(30):
+                while len((found := await told(index)).processes) != processes:
+                    await asyncio.sleep(0.05)
+            return found
+
+        for index in (1, 2):
+            await client.deployed(index)
+        assert (await told(2)).processes == ()
+        greet, more, first, second = (
+            *cluster.pods_of("hello-greet"),
+            *cluster.pods_of("hello-greet-more"),
+            *cluster.pods_of("hello-count"),
+        )
+        stranger = {"metadata": {"name": "stranger", "labels": {}}}
+        cluster.metrics = [
+            metrics_of(greet, model=("250m", "100Mi"), proxy=("1", "64Mi")),
+            metrics_of(more, model=("1500000u", "100Mi")),
+            metrics_of(first, model=("123456789n", "51200Ki"), proxy=("0", "1k"), init=("9", "9")),
+            metrics_of(second, model=("nonsense", "1Mi"), proxy=("2", "1e3")),
+            metrics_of(stranger, model=("7", "7Gi")),
+        ]
+        one = await until_told(1, 3)
+        # By their pods' names, of which one is made up.
+        assert sorted((u.kind, u.role, u.cores, u.memory) for u in one.processes) == [
+            ("model", "primary", 0.25, 100 * 2**20),
+            ("model", "primary", 1.5, 100 * 2**20),
+            ("proxy", "primary", 1.0, 64 * 2**20),
+        ]
+        two = await until_told(2, 3)
+        assert [(u.kind, u.role, u.cores, u.memory) for u in two.processes] == [
+            ("model", "primary", 0.123456789, 50 * 2**20),
+            ("proxy", "primary", 0.0, 1000),
+            ("proxy", "backup", 2.0, 1000),
+        ]
+        # One measurement is one point of the charts, however often somebody looks.
+        assert [(s.kind, s.role, s.cpu, s.memory) for s in one.usage.series] == [
+            ("model", "primary", (1.75,), (200 * 2**20,)),
+            ("proxy", "primary", (1.0,), (64 * 2**20,)),
+        ]
+        cluster.metrics[0]["timestamp"] = "2026-01-02T03:04:20Z"
+        async with asyncio.timeout(30):
+            while len((await told(1)).usage.times) < 2:
+                await asyncio.sleep(0.05)
+        # A pod that is gone is not measured any more.
+        cluster.metrics = cluster.metrics[:1]
+        assert len((await until_told(1, 2)).usage.times) == 3
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("missing", ["API", "right"])
+def test_without_the_metrics_api_there_are_no_figures_which_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: str
+) -> None:
+    monkeypatch.setattr(kubernetes_usage, "INTERVAL", 0.0)
+    monkeypatch.setattr(kubernetes_agent, "LIVE_TIMEOUT", 0.1)
+    monkeypatch.setattr(kubernetes_usage, "RETRY", 0.0)
+
+    async def scenario(cluster: Cluster, client: Client) -> None:
+        if missing == "API":
+            cluster.metrics = None
+        else:
+            assert cluster.role is not None
+            cluster.role = [
+                rule for rule in cluster.role if "metrics.k8s.io" not in rule["apiGroups"]
+            ]
+        await client.deployed(2)
+        request = hogar_pb2.StatisticsRequest(graph="hello", history_seconds=60)
+        before = len(cluster)
+        while len(cluster) < before + 20:
+            (node,) = (await client.stub.Statistics(request, timeout=20)).nodes
+            assert node.name == "Count"
+            assert list(node.processes) == []
+            assert list(node.usage.times) == []
+
+    run(tmp_path, scenario)
+    (told,) = (
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "hogar_provider.engines.kubernetes_usage"
+    )
+    if missing == "API":
+        assert told.startswith("no figures of containers: the cluster has no Metrics API")
+    else:
+        assert 'cannot list resource "pods" in API group "metrics.k8s.io"' in told
+        assert "docs/kubernetes_role.yaml" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("2", 2.0),
+        ("250m", 0.25),
+        ("12345n", 1.2345e-05),
+        ("1500u", 0.0015),
+        ("1.5Gi", 1.5 * 2**30),
+        ("129e6", 129e6),
+        ("1E", 1e18),
+        ("3k", 3000.0),
+        ("50Ki", 51200.0),
+        ("0", 0.0),
+    ],
+)
+def test_quantities_are_numbers(text: str, number: float) -> None:
+    assert kubernetes_usage.quantity(text) == pytest.approx(number)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1x", "m", None, "NaN", "Infinity", "1mm"])
+def test_what_is_no_quantity_is_no_number(text: object) -> None:
+    assert math.isnan(kubernetes_usage.quantity(text))
 
 
 def test_what_the_account_may_not_do_is_named(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hogar_provider.plugins.api.drift import (
 from hogar_provider.plugins.api.flow_rates import flows_of, slowest_path
 from hogar_provider.plugins.api.hosts import host_of, host_views
 from hogar_provider.plugins.api.troubles import troubles
-from hogar_provider.plugins.api.window import cores, milliseconds, recent, report_of
+from hogar_provider.plugins.api.window import milliseconds, recent, report_of
 
 if TYPE_CHECKING:
     from earg.config import NodeSpec, StaticConfig
@@ -236,7 +236,10 @@ def _node_view(
         return view
     view.exits = report.exits
     if report.processes:
-        used = cores(report)
+        from earg.usage import cores_used
+
+        # As a mean of late, where the agent has watched them that long.
+        used = report.cores if report.cores is not None else cores_used(report.processes, ())
         view.cpu = None if used is None else round(used, 4)
         view.memory = sum(one.memory for one in report.processes)
     if statistics is None:

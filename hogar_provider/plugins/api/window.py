@@ -33,16 +33,6 @@ def recent(now: NodeStatistics, earlier: EarlierCounts | None) -> Recent:
     )
 
 
-def cores(report: NodeReport) -> float | None:
-    """How many cores the node's processes use, as a mean of late; of those that have just started,
-    since they started. None where it has none."""
-    if not report.processes:
-        return None
-    if report.cores is not None:
-        return report.cores
-    return sum(one.cpu_seconds / one.age for one in report.processes if one.age > 0)
-
-
 def milliseconds(histogram: Histogram, share: float) -> float | None:
     """A percentile of a latency histogram in milliseconds; None where it is empty."""
     return round(histogram.percentile(share) * 1000, 3) if histogram.count else None

@@ -31,6 +31,8 @@ export class HogarChart extends PlotElement {
   @property({ attribute: false }) marks: Mark[] = [];
   /** Where the axis has to reach at least. */
   @property({ type: Number }) least = 0;
+  /** What is said where there is nothing to draw. */
+  @property() none = "nothing passed in this time";
   /** The time axis spans at least so many seconds. */
   @property({ type: Number }) seconds = 900;
 
@@ -57,7 +59,7 @@ export class HogarChart extends PlotElement {
         )}
         ${this.cursor === null ? "" : html`<span class="key">at ${clock(this.times[at] ?? 0)}</span>`}</div>
       <div class="plot" role="img" aria-label="${this.heading} over the last ${span(this.seconds)}; now: ${spoken}">
-        ${empty ? html`<div class="none">nothing passed in this time</div>` : ""}</div><i class="probe"></i>`;
+        ${empty ? html`<div class="none">${this.none}</div>` : ""}</div><i class="probe"></i>`;
   }
 
   protected data(): uPlot.AlignedData {

@@ -124,12 +124,14 @@ export class HogarNodeCharts extends LitElement {
           <hogar-chart heading="Queue" .times=${times} .unit=${count} .marks=${marks} least="4"
             .lines=${[line("queued", history.column("queued"), P95, { fill: true }), line("running", history.column("running"), P50)]}></hogar-chart>
           <hogar-heat-map .times=${[...times]} .samples=${history.samples} limit=${this.node.batch?.limit ?? 1}></hogar-heat-map>
-          <hogar-chart heading="CPU, of a core" .times=${usage.times} .unit=${percent} .marks=${marks} least="0.1" .lines=${used("cpu")}></hogar-chart>
-          <hogar-chart heading="Memory" .times=${usage.times} .unit=${bytes} .marks=${marks} least="1000000" .lines=${used("memory")}></hogar-chart>`
+          <hogar-chart heading="CPU, of a core" .times=${usage.times} .unit=${percent} .marks=${marks} none=${NO_USAGE} least="0.1" .lines=${used("cpu")}></hogar-chart>
+          <hogar-chart heading="Memory" .times=${usage.times} .unit=${bytes} .marks=${marks} none=${NO_USAGE} least="1000000" .lines=${used("memory")}></hogar-chart>`
       }
     </div>`;
   }
 }
+
+const NO_USAGE = "no figures of its processes in this time";
 
 function processName({ kind, role }: UsageSeries): string {
   return role === "primary" ? kind : `${role}'s ${kind}`;

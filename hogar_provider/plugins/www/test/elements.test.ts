@@ -336,6 +336,11 @@ describe("a node's charts", () => {
       ["backup's model", [0.1, 0.1]],
     ]);
     expect(drawn.get("Memory")!.times).toEqual([999, 1001]);
+    const says = (heading: string) => drawn.get(heading)!.shadowRoot!.querySelector(".none")?.textContent;
+    expect([says("CPU, of a core"), drawn.get("CPU, of a core")!.none]).toEqual([
+      undefined,
+      "no figures of its processes in this time",
+    ]);
   });
 });
 
