@@ -69,7 +69,7 @@ def image(docker: DockerHost, tmp_path: Path) -> Iterator[str]:
     said = done.stdout + done.stderr
     # Of the last step: pip may have tried twice, and something else have failed later.
     words = UNREACHABLE.search(said.rpartition("\nStep ")[2])
-    if done.returncode != 0 and words:
+    if done.returncode != 0 and words and "SSLError" not in said:
         pytest.skip(f"no image is built here: pip does not reach its index ({words[0]})")
     assert done.returncode == 0, said[-5000:]
     yield BUILT
