@@ -364,7 +364,10 @@ export class HogarApp extends LitElement {
         );
       }
     }
-    if (view.message) notes.push(html`<div class="note"><span>${view.message}</span></div>`);
+    if (view.message)
+      notes.push(
+        html`<div class="note ${view.reachable === false ? "warn" : ""}"><span>${view.message}</span></div>`,
+      );
     if (!view.deployed && view.reachable !== false && !view.message) {
       notes.push(
         html`<div class="note"><span>This graph is declared and not deployed. Trigger its DAG to deploy it; its nodes appear here as they start.</span></div>`,
