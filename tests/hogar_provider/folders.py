@@ -70,7 +70,9 @@ def parse(folder: Path) -> DagBag:
     except ImportError:  # Airflow 3.1
         from airflow.models.dagbag import DagBag
 
-    return DagBag(folder, bundle_path=folder, include_examples=False)
+    # Before 3.3 it holds Airflow's examples, too.
+    examples: dict[str, Any] = {} if AIRFLOW >= (3, 3) else {"include_examples": False}
+    return DagBag(folder, bundle_path=folder, **examples)
 
 
 def stored(dag: DAG) -> dict[str, Any]:
