@@ -174,5 +174,8 @@ def docker_host(folder: Path) -> Iterator[DockerHost]:
         except subprocess.TimeoutExpired:
             os.killpg(daemon.pid, signal.SIGKILL)
             daemon.wait()
+        # The daemon leaves it mounted, and pytest could not remove the folder.
+        left = str(folder / "exec/netns/default")
+        subprocess.run(["umount", "-l", left], capture_output=True, check=False)
         # Some hundred megabytes, which pytest would keep.
         shutil.rmtree(folder / "data", ignore_errors=True)

@@ -27,6 +27,11 @@ EXTRA = "airflow-provider-hogar"
 COMMANDS = ("/bin/sh", "/bin/cp")
 BUILDING_COMMANDS = ("/bin/mkdir", "/bin/chown")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+GLIBC = ("libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libm.so.6")
+BUILDING_LIBRARIES = (*GLIBC, "libstdc++.so.6", "libgcc_s.so.1")
+"""What wheels take for given, beside what the interpreter itself loads."""
+
+LIBRARY_FOLDERS = ("/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu")
 DEBIAN_WHEELS = Path("/usr/share/python-wheels")
 """Where Debian's ``ensurepip`` has pip from; others carry it."""
 
@@ -63,6 +68,8 @@ def write_python_image(path: Path, certificates: Path | None) -> None:
             _add_file(tar, wheel, str(wheel), libraries)
         for command in (*COMMANDS, *BUILDING_COMMANDS):
             _add_file(tar, Path(command), command, libraries)
+        for name in BUILDING_LIBRARIES:
+            _add_machines(name, libraries)
         if certificates is not None:
             _add_file(tar, certificates, CERTIFICATES, libraries)
         _add_libraries(tar, libraries)
@@ -89,9 +96,13 @@ def _add_interpreter(
         if found.exists():
             libraries.add(str(found))
     for name in ("libnss_dns.so.2", "libnss_files.so.2"):
-        for folder in ("/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu"):
-            if Path(folder, name).exists():
-                libraries.add(f"{folder}/{name}")
+        _add_machines(name, libraries)
+
+
+def _add_machines(name: str, libraries: set[str]) -> None:
+    for folder in LIBRARY_FOLDERS:
+        if Path(folder, name).exists():
+            libraries.add(f"{folder}/{name}")
 
 
 def _node_requirements() -> list[str]:

@@ -117,6 +117,7 @@ def test_a_model_is_three_lines_on_the_image_that_the_dockerfile_builds(
     ).strip()
     proxy = docker.run(
         *("docker", "run", "-d", f"--network=container:{model}", *often, *confined),
+        *("-e", "PROXY_NAME=127.0.0.1", "-e", "PROXY_PORT=22223"),
         *("--health-cmd", "earg ready --alive", image, "python", "-m", "earg.proxy"),
     ).strip()
     try:
