@@ -19,7 +19,13 @@ from earg.images import Implementation
 from earg.ledger import started_at
 from earg.payload import CHANNEL_OPTIONS
 from earg.protos import hogar_pb2, hogar_pb2_grpc
-from earg.request_wire import RequestInGraph, read_requests, read_trace
+from earg.request_wire import (
+    GraphLoad,
+    RequestInGraph,
+    read_load_of_graph,
+    read_requests,
+    read_trace,
+)
 from earg.security import SecurityError, security
 from earg.statistics import GraphStatistics
 from earg.statistics_wire import read_graph_statistics
@@ -314,6 +320,11 @@ class AgentClient:
         """How many requests are in the graph, and the oldest ``most`` of them (1000 at most)."""
         query = hogar_pb2.RequestsQuery(graph=graph, most=most)
         return read_requests(self._call(self._stub.Requests, query, CALL_TIMEOUT))
+
+    def load(self, graph: str) -> GraphLoad:
+        """How many requests are in the graph, and how many fail."""
+        query = hogar_pb2.RequestsQuery(graph=graph, most=1)
+        return read_load_of_graph(self._call(self._stub.Requests, query, CALL_TIMEOUT))
 
     def traces(self, graph: str, most: int = 20) -> tuple[Trace, ...]:
         """The newest ``most`` requests whose way was recorded (200 at most), newest first; a hop's

@@ -287,7 +287,9 @@ class Frontend(
         )
         most = min(request.most or MOST_TOLD, MOST_TOLD)
         return hogar_pb2.InGraphReply(
-            requests=islice(open_requests, most), total=len(self._waiting)
+            requests=islice(open_requests, most),
+            total=len(self._waiting),
+            failing=self.counts.failing(),
         )
 
     async def Traces(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import wraps
 from typing import Any, Protocol, TypeVar
@@ -21,6 +22,18 @@ Call = TypeVar("Call", bound=Callable[..., Awaitable[Any]])
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+FAILING_SECONDS = 5
+"""Seconds for which requests that failed are counted as of late."""
+
+CLIENTS_OWN = frozenset(
+    {
+        *("OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+        *("UNAUTHENTICATED", "PERMISSION_DENIED"),
+    }
+)
+"""Codes of gRPC that tell of no failure of the graph."""
+
+
 class FrontendCounts:
     """Counts for one frontend, for its event loop alone.
 
@@ -28,7 +41,10 @@ class FrontendCounts:
     with that of gRPC ("OK").
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Whole seconds, and how many requests failed in each.
+        self._failed: deque[tuple[int, int]] = deque(maxlen=FAILING_SECONDS + 1)
         self.codes: dict[str, int] = {}
         self.rejected = 0
         """Requests that were refused because the graph was full; an inference of many elements is
@@ -41,10 +57,28 @@ class FrontendCounts:
         self.codes[code] = self.codes.get(code, 0) + 1
         self._counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         self._total += seconds
+        if _is_failure(code):
+            second = int(self._clock())
+            if self._failed and self._failed[-1][0] == second:
+                self._failed[-1] = (second, self._failed[-1][1] + 1)
+            else:
+                self._failed.append((second, 1))
+
+    def failing(self) -> float:
+        """How many requests a second were answered with an error in the last
+        :data:`FAILING_SECONDS` whole seconds and this one."""
+        now = self._clock()
+        first = int(now) - FAILING_SECONDS
+        count = sum(count for second, count in self._failed if second >= first)
+        return count / (now - first)
 
     def latency(self) -> Histogram:
         """Latencies of all answers, in seconds."""
         return Histogram(LATENCY_BOUNDS, tuple(self._counts), self._total)
+
+
+def _is_failure(code: str) -> bool:
+    return code >= "500" if code.isdigit() else code not in CLIENTS_OWN
 
 
 def is_inference(scope: Scope) -> bool:

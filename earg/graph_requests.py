@@ -65,6 +65,7 @@ async def requests_in(graph: Graph, most: int) -> hogar_pb2.RequestsReply:
             for one in told.requests
         ],
         total=told.total,
+        failing=told.failing if told.HasField("failing") else None,
     )
 
 

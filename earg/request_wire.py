@@ -30,6 +30,21 @@ class RequestInGraph:
     positions: tuple[Position, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class GraphLoad:
+    """How many requests of a graph have no reply yet, and how many a second were answered with an
+    error lately, refusals included; None where its frontend does not tell."""
+
+    in_graph: int
+    failing: float | None
+
+
+def read_load_of_graph(message: hogar_pb2.RequestsReply) -> GraphLoad:
+    """The load that a graph's frontend tells."""
+    failing = message.failing if message.HasField("failing") else None
+    return GraphLoad(int(message.total), failing)
+
+
 def read_requests(message: hogar_pb2.RequestsReply) -> tuple[int, tuple[RequestInGraph, ...]]:
     """How many there are in all, and those told, the oldest first."""
     return int(message.total), tuple(

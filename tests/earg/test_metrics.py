@@ -29,6 +29,7 @@ from earg import metrics_proxy
 from earg.addresses import AddressPool
 from earg.client import AgentClient, connect
 from earg.config import Edge, NodeSpec, StaticConfig, read_runtime, write_runtime, write_static
+from earg.frontend_counts import FAILING_SECONDS, FrontendCounts
 from earg.images import Implementation
 from earg.journal import Journal
 from earg.lane import LaneServer
@@ -229,6 +230,24 @@ def test_an_inference_and_a_grpc_call_count_by_their_status(
     front = scrape(agent, "", "frontend")
     for code in ("400", "OK", "INTERNAL", "INVALID_ARGUMENT"):
         assert front.value("earg_frontend_requests_total", code=code) == 1
+    assert agent.load("chain").failing
+
+
+def test_only_what_failed_lately_is_failing() -> None:
+    now = 100.0
+    counts = FrontendCounts(lambda: now)
+    for code in ("200", "404", "503", "504", "OK", "INTERNAL", "RESOURCE_EXHAUSTED", "CANCELLED"):
+        counts.answered(code, 0.1)
+    now = 100.5
+    counts.answered("500", 0.1)
+    assert counts.failing() == 5 / (FAILING_SECONDS + 0.5)
+    now = 101.0
+    counts.answered("504", 0.1)
+    assert counts.failing() == 6 / FAILING_SECONDS
+    now = 100 + FAILING_SECONDS + 1
+    assert counts.failing() == 1 / FAILING_SECONDS
+    now = 200.0
+    assert counts.failing() == 0
 
 
 def test_replication_is_told_by_the_primary_of_a_stateful_node_alone(

@@ -10,6 +10,7 @@ import pytest
 import udgl
 from earg.config import Edge, NodeSpec, StaticConfig
 from earg.extras import Extras, NodeExtras, read_extras
+from earg.request_wire import GraphLoad
 from earg.statistics import EarlierCounts, GraphStatistics, Histogram, NodeReport, NodeStatistics
 from earg.status import Event, GraphStatus, NodeState, NodeStatus, PairStatus, Role
 from earg.usage import ContainerUsage, ProcessUsage, cores_used
@@ -271,7 +272,7 @@ def test_a_node_is_shown_with_its_state_since_and_pairs() -> None:
             (report(1, "A", statistics(requests=5, requests_per_second=2.5)), report(2, "B", None)),
         ),
         wanted,
-        in_graph=3,
+        load=GraphLoad(3, 1.25),
     )
     events = [
         Event(900.0, "Graph", "B", "died", "ready", "recovering", 1),
@@ -281,6 +282,8 @@ def test_a_node_is_shown_with_its_state_since_and_pairs() -> None:
     view = graph_view(declared(wanted), look, events)
     first, second = view.nodes
     assert (view.state, view.in_graph) == ("dead", 3)
+    # What clients got, whichever node failed, or none did: it may have been too late for them.
+    assert view.errors_per_second == summary(view).errors_per_second == 1.25
     assert (second.state, second.reason, second.since) == ("dead", "it ends", 950.0)
     assert second.queued is second.p95_ms is second.batch is None
     # The last that is known of it is another state: since when it is ready, is not known.

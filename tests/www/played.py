@@ -386,6 +386,7 @@ class Played:
                 "in_graph": sum((n["running"] or 0) + (n["queued"] or 0) for n in nodes)
                 if self.deployed
                 else None,
+                "errors_per_second": 0.0 if self.deployed else None,
             }
 
     def summary(self) -> dict[str, Any]:

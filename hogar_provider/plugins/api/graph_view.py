@@ -25,6 +25,7 @@ from hogar_provider.plugins.api.window import milliseconds, recent, report_of
 if TYPE_CHECKING:
     from earg.config import NodeSpec, StaticConfig
     from earg.extras import Extras, NodeExtras
+    from earg.request_wire import GraphLoad
     from earg.statistics import GraphStatistics, NodeReport
     from earg.status import Event, GraphStatus, NodeStatus
     from hogar_provider.plugins.api.declared import Declared
@@ -61,7 +62,7 @@ class Look:
     statistics: GraphStatistics | None = None
     config: StaticConfig | None = None
     extras: Extras | None = None
-    in_graph: int | None = None
+    load: GraphLoad | None = None
     trouble: str = ""
     engine: str = LOCAL
     silent: bool = False
@@ -75,6 +76,7 @@ class Look:
 def graph_view(declared: Declared, look: Look, events: Sequence[Event] = ()) -> GraphView:
     """The view at ``look``. ``events`` are those that the agent still knows of the graph."""
     status = look.status
+    load = look.load if status is not None else None
     config = look.config if status is not None and look.config is not None else declared.config
     extras = look.extras if status is not None and look.config is not None else declared.extras
     running = {} if status is None else {node.index: node for node in status.nodes}
@@ -116,7 +118,8 @@ def graph_view(declared: Declared, look: Look, events: Sequence[Event] = ()) -> 
         at=look.at,
         nodes=nodes,
         flows=flows,
-        in_graph=look.in_graph if status is not None else None,
+        in_graph=None if load is None else load.in_graph,
+        errors_per_second=None if load is None or load.failing is None else round(load.failing, 3),
         engine=look.engine,
         hosts=host_views(status),
         frontend_host="" if status is None else status.frontend_host,
@@ -134,7 +137,6 @@ def graph_state(status: GraphStatus, nodes: Iterable[NodeView]) -> str:
 
 def summary(view: GraphView, orphaned: bool = False) -> GraphSummary:
     """A graph's line in the list: its rate is that of its entry, its p95 an upper estimate."""
-    errors = [node.errors_per_second for node in view.nodes if node.errors_per_second is not None]
     entry = next((node for node in view.nodes if node.index == 1), None)
     return GraphSummary(
         dag_id=view.dag_id,
@@ -145,7 +147,7 @@ def summary(view: GraphView, orphaned: bool = False) -> GraphSummary:
         nodes=len(view.nodes),
         nodes_dead=sum(node.state == "dead" for node in view.nodes),
         requests_per_second=None if entry is None else entry.requests_per_second,
-        errors_per_second=round(sum(errors), 3) if errors else None,
+        errors_per_second=view.errors_per_second,
         p95_ms=slowest_path(view.flows, {node.index: node.p95_ms for node in view.nodes}),
         warnings=view.warnings,
         orphaned=orphaned,

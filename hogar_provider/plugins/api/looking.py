@@ -57,12 +57,12 @@ class Looker:
         self._follow_events(agent)
         if status is None:
             return Look(at, reachable=True, engine=self.engine)
-        statistics, in_graph, trouble = None, None, ""
+        statistics, load, trouble = None, None, ""
         try:
             self._read_plan(agent)
             statistics = agent.statistics(self.name)
             if status.url:
-                in_graph, _ = agent.requests(self.name, most=1)
+                load = agent.load(self.name)
         except NoAgentError:
             raise
         except AgentError as error:
@@ -76,7 +76,7 @@ class Looker:
             statistics,
             None if plan is None else plan.config,
             None if plan is None else plan.extras,
-            in_graph,
+            load,
             trouble,
             self.engine,
         )

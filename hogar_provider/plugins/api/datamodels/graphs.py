@@ -61,11 +61,13 @@ class FlowView(BaseModel):
 
 class GraphView(BaseModel):
     """A graph as it is now, or as declared where it is not deployed. ``message`` says what keeps
-    the view from being complete. ``in_graph`` counts requests without a reply yet. ``reachable`` is
-    false where the agent does not answer, and then whether it is deployed is not known: the state
-    is ``unknown`` where it may serve. ``engine`` is what it runs on; ``hosts`` are those that its
-    nodes may be on, and ``frontend_host`` the one that its frontend is on: none and empty where
-    there is the agent's own alone."""
+    the view from being complete. ``in_graph`` counts requests without a reply yet, and
+    ``errors_per_second`` those that clients got an error for, refusals and those that took too long
+    included; None where the frontend does not tell. ``reachable`` is false where the agent does not
+    answer, and then whether it is deployed is not known: the state is ``unknown`` where it may
+    serve. ``engine`` is what it runs on; ``hosts`` are those that its nodes may be on, and
+    ``frontend_host`` the one that its frontend is on: none and empty where there is the agent's own
+    alone."""
 
     dag_id: str
     name: str
@@ -80,6 +82,7 @@ class GraphView(BaseModel):
     nodes: list[NodeView]
     flows: list[FlowView]
     in_graph: int | None
+    errors_per_second: float | None = None
     engine: str = "local"
     hosts: list[HostView] = []
     frontend_host: str = ""

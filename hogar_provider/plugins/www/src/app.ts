@@ -79,6 +79,7 @@ export class HogarApp extends LitElement {
       header .url { min-height: 28px; color: var(--fg-muted); min-width: 0; margin-left: -8px; }
       header .figure { font-size: 13px; color: var(--fg-muted); white-space: nowrap; font-variant-numeric: tabular-nums; }
       header .figure b { color: var(--fg); font-weight: 600; }
+      header .figure b.bad { color: var(--dead); }
       [role="tablist"] { display: flex; gap: 2px; padding: 0 8px; border-bottom: 1px solid var(--border); overflow-x: auto; flex: none; }
       [role="tab"] { border: 0; border-radius: 0; background: none; min-height: 38px; padding: 6px 12px; color: var(--fg-muted); border-bottom: 2px solid transparent; }
       [role="tab"][aria-selected="true"] { color: var(--fg); border-bottom-color: var(--accent); font-weight: 600; }
@@ -296,7 +297,6 @@ export class HogarApp extends LitElement {
 
   private head(view: GraphView) {
     const entry = this.throughput(view);
-    const errors = view.nodes.reduce((sum, node) => sum + (node.errors_per_second ?? 0), 0);
     return html`<header>
       ${this.place === "nav" ? html`<button class="back" @click=${() => this.go({ dag: "", view: "graph", node: 0, host: undefined })}>← All graphs</button>` : nothing}
       <h2><span class="cut">${view.name}</span><span class="muted small version">version ${view.version}</span></h2>
@@ -306,7 +306,7 @@ export class HogarApp extends LitElement {
         view.deployed
           ? html`<span class="figure"><b>${rate(entry)}</b> requests/s</span>
             <span class="figure"><b>${count(view.in_graph)}</b> in flight</span>
-            <span class="figure"><b>${rate(errors)}</b> errors/s</span>`
+            <span class="figure" title="What clients got an error for: refused and too late included"><b class=${view.errors_per_second ? "bad" : ""}>${rate(view.errors_per_second)}</b> errors/s</span>`
           : nothing
       }
       ${view.url ? html`<button class="quiet url" aria-label="Copy the address ${view.url}" title=${`Copy ${view.url}: where clients send requests${view.frontend_host ? `. The frontend is on ${view.frontend_host}` : ""}`} @click=${() => void this.copy(view.url)}><span class="mono cut">${view.url}</span>${this.clipped ? html`<span class="small">${this.clipped}</span>` : SHEETS}</button>` : nothing}

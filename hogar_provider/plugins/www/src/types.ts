@@ -121,6 +121,7 @@ export interface GraphView {
   nodes: NodeView[];
   flows: FlowView[];
   in_graph: number | null;
+  errors_per_second: number | null;
   engine?: string;
   /** Empty where the engine has the agent's own host alone. */
   hosts?: HostView[];

@@ -81,6 +81,7 @@ export function view(nodes: NodeView[] = [node(1), node(2)], part: Partial<Graph
       requests_per_second: 40,
     })),
     in_graph: 5,
+    errors_per_second: 0,
     ...part,
   };
 }
