@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PYTHON = "/opt/python"
 SITE = f"{PYTHON}/lib/python{sysconfig.get_python_version()}/site-packages"
-LEFT_OUT = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages", "__pycache__")
+LEFT_OUT = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages")
+"""Of the standard library. What is compiled already stays: containers are started often."""
 EXTRA = "airflow-provider-hogar"
 COMMANDS = ("/bin/sh", "/bin/cp")
 BUILDING_COMMANDS = ("/bin/mkdir", "/bin/chown")
@@ -60,8 +61,7 @@ def write_python_image(path: Path, certificates: Path | None) -> None:
     ``docker/Dockerfile`` uses beside it, and the authorities that pip is to trust."""
     with tarfile.open(path, "w") as tar:
         libraries: set[str] = set()
-        # With what is compiled already: pip starts many times.
-        left_out = tuple(n for n in LEFT_OUT if n not in ("ensurepip", "__pycache__"))
+        left_out = tuple(name for name in LEFT_OUT if name != "ensurepip")
         _add_interpreter(tar, libraries, left_out)
         _add_link(tar, f"{PYTHON}/bin/python3", "python")
         for wheel in sorted(DEBIAN_WHEELS.glob("*.whl")):
@@ -137,7 +137,7 @@ def _closure(names: list[str]) -> list[str]:
 def _add_distribution(tar: tarfile.TarFile, one: Distribution, libraries: set[str]) -> None:
     for file in one.files or ():
         path = Path(str(file.locate()))
-        if ".." in file.parts or "__pycache__" in file.parts or not path.is_file():
+        if ".." in file.parts or not path.is_file():
             continue
         _add_file(tar, path, f"{SITE}/{file}", libraries)
 
@@ -158,7 +158,7 @@ def _add_tree(
 
 def _add_file(tar: tarfile.TarFile, path: Path, target: str, libraries: set[str]) -> None:
     path = path.resolve()
-    if path.suffix != ".py":
+    if path.suffix not in (".py", ".pyc"):
         libraries.update(_needed(path))
     tar.add(path, target.lstrip("/"), recursive=False)
 

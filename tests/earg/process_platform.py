@@ -356,7 +356,9 @@ def pids_on(folder: Path, host: str) -> dict[str, int]:
     """The processes of a host by their names, without those that do not run."""
     found = {}
     for path in (folder / host).glob("*.pid"):
-        pid = int(path.read_text().split()[0])
+        words = path.read_text().split()
+        # Empty: it is being written.
+        pid = int(words[0]) if words else 0
         if pid and started_at(pid) is not None:
             found[path.stem] = pid
     return found

@@ -297,8 +297,9 @@ async def check_what_is_used(platform: DockerPlatform, machine: Machine) -> None
     await asyncio.wait_for(load.wait(), PATIENCE)
     (after,) = (one for one in second["Hello", 2, 0] if one.id == ours)
     computed = after.cpu_seconds - before.cpu_seconds
-    # Beside it the model does next to nothing.
-    assert 1.0 <= computed < 2.0
+    # Beside it the model does next to nothing; what the process was before it came into the
+    # container's group is not counted there.
+    assert 0.9 < computed < 2.0
     own = [one for one in readings[ours] if one.at >= before.at]
     told = [one.cores * (one.at - last.at) for last, one in pairwise(own) if one.cores is not None]
     assert sum(told) == pytest.approx(computed)
