@@ -35,8 +35,14 @@ class _Source:
 class NodeHistory:
     """The last :data:`HISTORY_SECONDS` of one node, from its primaries' statistics."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
+    ) -> None:
+        # What is set while it runs would make one process look like another.
         self._clock = clock
+        self._unix = unix
         # As messages: a tenth of the memory that values take.
         self._kept: deque[bytes] = deque(maxlen=HISTORY_SECONDS)
         self._end = 0.0
@@ -84,14 +90,15 @@ class NodeHistory:
         self, said: hogar_pb2.NodeStatistics | None, seconds: int
     ) -> tuple[list[hogar_pb2.Sample], float]:
         """The samples that belong before those of ``said.history``, of ``seconds`` in all, and when
-        the last one of all ended. ``said`` has been taken; its history is cut to what is its own.
+        the last one of all ended, in Unix seconds. ``said`` has been taken; its history is cut to
+        what is its own.
 
         Without ``said`` nobody is the primary now: the samples reach up to now.
         """
         if said is None or self._source is None:
             gap = int(self._clock() - self._end) if self._kept else 0
             kept = [*self._kept, *[_EMPTY] * min(max(0, gap), HISTORY_SECONDS)]
-            return _read(kept[-seconds:]), self._end + max(0, gap)
+            return _read(kept[-seconds:]), self._in_unix(self._end + max(0, gap))
         newer = max(0, self._source.told - math.floor(said.uptime))
         own = min(max(0, self._source.own - newer), seconds)
         if own < len(said.history):
@@ -99,7 +106,10 @@ class NodeHistory:
         before = len(self._kept) - self._source.own
         room = max(0, seconds - own)
         kept = list(self._kept)[:before][-room:] if room else []
-        return _read(kept), self._end - newer
+        return _read(kept), self._in_unix(self._end - newer)
+
+    def _in_unix(self, at: float) -> float:
+        return self._unix() - (self._clock() - at)
 
 
 def _read(samples: list[bytes]) -> list[hogar_pb2.Sample]:

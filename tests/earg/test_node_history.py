@@ -62,9 +62,22 @@ def whole(
     return [sample.requests for sample in (*earlier, *own)], end
 
 
+@pytest.mark.parametrize("jump", [47.0, -47.0])
+def test_a_machines_clock_that_is_set_loses_no_second(jump: float) -> None:
+    clock, unix = Clock(), Clock()
+    history = NodeHistory(clock, unix)
+    proxy = Proxy(clock, "a")
+    clock.now += 3
+    unix.now += 3
+    whole(history, proxy)
+    clock.now += 2
+    unix.now += 2 + jump
+    assert whole(history, proxy) == ([1, 2, 3, 4, 5], unix.now)
+
+
 def test_the_seconds_before_a_failure_stay_when_another_proxy_serves() -> None:
     clock = Clock()
-    history = NodeHistory(clock)
+    history = NodeHistory(clock, clock)
     first, backup = Proxy(clock, "a"), Proxy(clock, "b")
     clock.now += 5.25
     assert whole(history, first) == ([1, 2, 3, 4, 5], 1_000_005.0)
@@ -86,7 +99,7 @@ def test_the_seconds_before_a_failure_stay_when_another_proxy_serves() -> None:
 
 def test_a_node_without_a_primary_keeps_its_seconds_and_time_goes_on() -> None:
     clock = Clock()
-    history = NodeHistory(clock)
+    history = NodeHistory(clock, clock)
     assert whole(history, None) == ([], 0.0)
     proxy = Proxy(clock, "a")
     clock.now += 3
@@ -98,7 +111,7 @@ def test_a_node_without_a_primary_keeps_its_seconds_and_time_goes_on() -> None:
 
 def test_no_more_than_a_quarter_of_an_hour_is_kept_and_each_second_once() -> None:
     clock = Clock()
-    history = NodeHistory(clock)
+    history = NodeHistory(clock, clock)
     proxy = Proxy(clock, "a")
     for _ in range(HISTORY_SECONDS):
         clock.now += 1.5
@@ -113,7 +126,7 @@ def test_no_more_than_a_quarter_of_an_hour_is_kept_and_each_second_once() -> Non
 
 def test_an_answer_that_is_older_than_the_last_one_changes_nothing() -> None:
     clock = Clock()
-    history = NodeHistory(clock)
+    history = NodeHistory(clock, clock)
     proxy = Proxy(clock, "a")
     clock.now += 4
     late = proxy.said(10)
