@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from earg.deployed import DeployedNode
 from earg.node_history import NodeHistory
@@ -152,10 +153,12 @@ class NodeUsage:
         known."""
         since = time.time() - WINDOW
         with self._lock:
+            # The newest first: of the many that are kept, few are of late.
+            lately = takewhile(lambda one: one[0] > since, reversed(self._samples))
             used = [
                 sum(cores)
-                for at, by_kind in self._samples
-                if at > since and (cores := [u.cpu for u in by_kind.values() if u.cpu is not None])
+                for _, by_kind in lately
+                if (cores := [u.cpu for u in by_kind.values() if u.cpu is not None])
             ]
         return sum(used) / len(used) if used else None
 

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from earg.artifact import VARIABLE
 from earg.images import Implementation
 from earg.plan import Plan
 from earg.platform import PairOrder, Part
 from hogar_provider.engines.docker_names import plain_name, short_mark
+from hogar_provider.engines.trained import FOLDER, trained_folder
 from udgl.targets._manifest import MANAGER, label_name, label_value
 from udgl.targets._pairs import HTTP_PORT, METRICS_PORT, MODEL_PORT, PROXY_PORT
 
@@ -24,9 +26,6 @@ SECRETS = "/run/secrets"
 TOKEN_FILE = f"{SECRETS}/token"
 """Where a process finds the token. It is a file that is copied in, so that whoever may inspect
 containers does not read it there."""
-
-ARTIFACT = "/hogar/artifact"
-"""Where a model finds what its training has handed over."""
 
 FRONTEND = "frontend"
 
@@ -304,9 +303,7 @@ def pair_of(
         "load": f"{needs.load:g}",
         "addresses": ",".join(addresses),
     }
-    # A graph that says itself where the image has the model is handed none.
-    named = "HOGAR_ARTIFACT" in dict(order.plan.extras.of(order.index).env)
-    artifact = "" if named else dict(runs.environment).get("HOGAR_ARTIFACT", "")
+    artifact = trained_folder(order.plan, order.index, runs)
     wanted = []
     for replica, address in enumerate(models):
         mine = gpus[replica * needs.gpu : (replica + 1) * needs.gpu]
@@ -319,7 +316,7 @@ def pair_of(
         suffix = f"-{replica + 1}" if replica else ""
         environment = _model_environment(spec.name, spec.version, runs, proxy, address)
         if artifact:
-            environment["HOGAR_ARTIFACT"] = ARTIFACT
+            environment[VARIABLE] = FOLDER
         wanted.append(
             Wanted(
                 f"{stem}-model{suffix}",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from earg.platform import PlatformError
-from hogar_provider.engines.docker_containers import ARTIFACT, SECRETS, TOKEN_FILE
+from hogar_provider.engines.docker_containers import SECRETS, TOKEN_FILE
+from hogar_provider.engines.trained import FOLDER
 
 MOST_PASSWD = 1024 * 1024
 """Bytes of an image's /etc/passwd that are read."""
@@ -82,7 +83,7 @@ def put_artifact(client: Any, container: str, folder: str, owner: Owner) -> None
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as archive:
         with tarfile.open(fileobj=archive, mode="w") as tar:
             # A folder that is a link would be left out.
-            tar.add(found.resolve(), ARTIFACT.lstrip("/"), filter=owned)
+            tar.add(found.resolve(), FOLDER.lstrip("/"), filter=owned)
         archive.seek(0)
         spooled: IO[bytes] = archive
         client.put_archive(container, "/", spooled)

@@ -8,7 +8,6 @@ statistics, by the clock of its host. Source: the Engine API, ``GET /containers/
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import math
 import time
@@ -19,6 +18,7 @@ from typing import Any
 from earg.usage import ContainerUsage
 from hogar_provider.engines.docker_containers import Container
 from hogar_provider.engines.docker_daemon import Daemon, DaemonError
+from hogar_provider.engines.timestamp import seconds
 
 log = logging.getLogger(__name__)
 
@@ -177,13 +177,3 @@ def memory_of(said: Mapping[str, Any]) -> int | None:
     more = said.get("stats") or {}
     inactive = more.get("total_inactive_file", more.get("inactive_file", 0))
     return int(usage - inactive) if inactive < usage else int(usage)
-
-
-def seconds(text: object) -> float:
-    """A time of Docker in seconds since the Unix epoch, 0 where it is none. Its fractions have up
-    to nine digits."""
-    try:
-        found = datetime.datetime.fromisoformat(str(text)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-    return max(0.0, found)

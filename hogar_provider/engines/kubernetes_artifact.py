@@ -29,10 +29,8 @@ from hogar_provider.engines.kubernetes_apply import (
 )
 from hogar_provider.engines.kubernetes_graph import MODEL, GraphError
 from hogar_provider.engines.kubernetes_settings import Claim
+from hogar_provider.engines.trained import FOLDER, trained_folder
 from udgl.targets._manifest import MANAGER, label_name
-
-FOLDER = "/hogar/artifact"
-"""Where a model's container has it, as in those of Docker."""
 
 VOLUME = "artifact"
 
@@ -68,8 +66,8 @@ def find_artifact(
     """What the pods of node ``index`` mount; None for one that is not trained, or whose graph says
     itself where its image has the model. ``node`` is one of the node's objects. Reads files.
     Raises :class:`GraphError`."""
-    folder = dict(implementation.environment).get(VARIABLE)
-    if not folder or VARIABLE in dict(plan.extras.of(index).env):
+    folder = trained_folder(plan, index, implementation)
+    if not folder:
         return None
     found = Path(folder)
     if not found.is_dir():

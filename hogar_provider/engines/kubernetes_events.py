@@ -16,7 +16,7 @@ from earg.status import Event
 from hogar_provider.engines.kubernetes_api import Object, event_time, labels_of, name_of
 from hogar_provider.engines.kubernetes_apply import NODE_LABEL
 from hogar_provider.engines.kubernetes_graph import GraphObjects
-from hogar_provider.engines.kubernetes_status import seconds
+from hogar_provider.engines.timestamp import seconds
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from hogar_provider.engines.kubernetes_apply import NODE_LABEL
 from hogar_provider.engines.kubernetes_graph import MODEL, GraphObjects
 from hogar_provider.engines.kubernetes_logs import is_at, pods_of_node, replicas_of_node
 from hogar_provider.engines.kubernetes_rollout import condition, is_ready, is_up, pod_troubles
+from hogar_provider.engines.timestamp import seconds
 from udgl.targets._pairs import PROXY_PORT
 
 Workloads = Mapping[tuple[str, str], Object]
@@ -194,11 +194,3 @@ def is_lost(pod: Object) -> bool:
     return "NodeNotReady" in (condition(pod, "Ready").get("reason"), status.get("reason")) or (
         status.get("reason") == "NodeLost"
     )
-
-
-def seconds(text: object) -> float:
-    """A time of the API in seconds since the Unix epoch; 0 where it is none."""
-    try:
-        return datetime.datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return 0.0

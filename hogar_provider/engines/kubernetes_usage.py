@@ -31,7 +31,7 @@ from hogar_provider.engines.kubernetes_api import (
 )
 from hogar_provider.engines.kubernetes_apply import MANAGED_BY, NODE_LABEL
 from hogar_provider.engines.kubernetes_graph import MODEL, GraphObjects
-from hogar_provider.engines.kubernetes_status import seconds
+from hogar_provider.engines.timestamp import seconds
 from udgl.targets._manifest import MANAGER
 
 log = logging.getLogger(__name__)

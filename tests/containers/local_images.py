@@ -24,7 +24,6 @@ PYTHON = "/opt/python"
 SITE = f"{PYTHON}/lib/python{sysconfig.get_python_version()}/site-packages"
 LEFT_OUT = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages")
 """Of the standard library. What is compiled already stays: containers are started often."""
-EXTRA = "airflow-provider-hogar"
 COMMANDS = ("/bin/sh", "/bin/cp")
 BUILDING_COMMANDS = ("/bin/mkdir", "/bin/chown")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"

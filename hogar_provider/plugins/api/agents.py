@@ -116,6 +116,12 @@ def may_serve(home: Home) -> bool:
     return home.socket.exists() or home.ledger.exists()
 
 
+def is_silent(home: Home, error: ApiError) -> bool:
+    """Whether ``error`` of :func:`ask` says that the agent does not answer while graphs may
+    serve."""
+    return error.code == HANGS or (error.code == NO_AGENT and may_serve(home))
+
+
 def connections() -> list[str]:
     """Every connection of type earg, the default one (empty), and the engines that need none.
     Blocks."""

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hogar_provider.plugins.api.agents import (
-    HANGS,
-    NO_AGENT,
     ask,
     connections,
     engine_of,
-    may_serve,
+    is_silent,
     silence,
 )
 from hogar_provider.plugins.api.asking import Asking
@@ -180,8 +178,7 @@ def _ask_agent(engine: Engine, dag_of: Mapping[str, str]) -> Told:
         version, pid = ask(home, lambda agent: agent.hello())
         statuses = ask(home, lambda agent: agent.graphs())
     except ApiError as error:
-        silent = error.code == HANGS or (error.code == NO_AGENT and may_serve(home))
-        return Told(message=error.message, silent=silent)
+        return Told(message=error.message, silent=is_silent(home, error))
     _heard.add(home.path)
     lookers = _lookers.setdefault(home.path, {})
     graphs = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hogar_provider.plugins.api.agents import HANGS, NO_AGENT, ask, may_serve
+from hogar_provider.plugins.api.agents import NO_AGENT, ask, is_silent
 from hogar_provider.plugins.api.errors import ApiError
 from hogar_provider.plugins.api.graph_view import LOCAL, Look
 
@@ -45,7 +45,7 @@ class Looker:
         try:
             return ask(self.home, lambda agent: self._look(agent, at, status))
         except ApiError as error:
-            silent = error.code == HANGS or (error.code == NO_AGENT and may_serve(self.home))
+            silent = is_silent(self.home, error)
             reachable = not silent and error.code not in (NO_AGENT, "no_answer")
             return Look(at, reachable, trouble=error.message, engine=self.engine, silent=silent)
 

@@ -6,7 +6,7 @@ import type { HogarApp } from "../src/app";
 import type { HogarChart } from "../src/chart";
 import { LiveGraph } from "../src/live";
 import type { GraphEvent, History, Trouble } from "../src/types";
-import { batch, fakeApi, mount, node, PlayedStream, sample, text, until, view } from "./fixtures";
+import { batch, fakeApi, mount, node, PlayedStream, sample, summary, text, until, view } from "./fixtures";
 
 const base = "http://localhost/hogar/api/v1";
 
@@ -345,24 +345,13 @@ describe("a node's charts", () => {
 });
 
 describe("all graphs", () => {
-  const summary = (name: string, nodes_dead: number) => ({
-    dag_id: name,
-    name,
-    version: "1",
-    state: nodes_dead ? "dead" : "ready",
-    url: "",
-    nodes: 3,
-    nodes_dead,
-    requests_per_second: 1,
-    errors_per_second: 0,
-    p95_ms: 3,
-    warnings: [],
-    orphaned: false,
-  });
-
   it("stand with the worst first", async () => {
     const { api } = fakeApi({
-      "GET /graphs": { graphs: [summary("Fine", 0), summary("Ill", 1)], agent: null, message: "" },
+      "GET /graphs": {
+        graphs: [summary("Fine"), summary("Ill", { nodes_dead: 1 })],
+        agent: null,
+        message: "",
+      },
     });
     const element = await mount<HTMLElement>("hogar-graphs", { api });
     await until(() => element.shadowRoot!.querySelectorAll("tbody tr").length === 2, "two graphs");
@@ -374,7 +363,11 @@ describe("all graphs", () => {
 
   it("are counted on the card", async () => {
     const { api } = fakeApi({
-      "GET /graphs": { graphs: [summary("Fine", 0), summary("Ill", 2)], agent: null, message: "" },
+      "GET /graphs": {
+        graphs: [summary("Fine"), summary("Ill", { nodes_dead: 2 })],
+        agent: null,
+        message: "",
+      },
     });
     const element = await mount<HTMLElement>("hogar-card", { api });
     await until(() => /2\s*graphs up/.test(text(element)), "the graphs");
@@ -383,13 +376,13 @@ describe("all graphs", () => {
 
   it("say of a silent agent's graph that nothing is known of it, and why", async () => {
     const silent = {
-      ...summary("Silent", 0),
+      ...summary("Silent"),
       state: "unknown",
       nodes: 2,
       requests_per_second: null,
       message: "The agent in /box has told nothing for more than 4 s.",
     };
-    const reply = { graphs: [summary("Fine", 0), silent], agent: null, message: silent.message };
+    const reply = { graphs: [summary("Fine"), silent], agent: null, message: silent.message };
     const { api } = fakeApi({ "GET /graphs": reply });
     const list = await mount<HTMLElement>("hogar-graphs", { api });
     await until(() => list.shadowRoot!.querySelectorAll("tbody tr").length === 2, "two graphs");

@@ -7,7 +7,7 @@ import { alone } from "../src/chart";
 import { bytes, ms, shortMs } from "../src/format";
 import { place } from "../src/layout";
 import type { Trace } from "../src/types";
-import { batch, fakeApi, mount, node, PlayedStream, text, until, view } from "./fixtures";
+import { batch, fakeApi, mount, node, PlayedStream, summary, text, until, view } from "./fixtures";
 
 const base = "http://localhost/hogar/api/v1";
 
@@ -96,21 +96,13 @@ describe("the batch editor", () => {
 
 describe("the card", () => {
   it("leads to all graphs, and to those in trouble", async () => {
-    const graph = (name: string, nodes_dead: number) => ({
-      dag_id: name,
-      name,
-      version: "1",
-      state: nodes_dead ? "dead" : "ready",
-      url: "",
-      nodes: 3,
-      nodes_dead,
-      requests_per_second: 1,
-      errors_per_second: 0,
-      p95_ms: 3,
-      warnings: [],
-      orphaned: false,
-    });
-    const graphs = [graph("Fine", 0), graph("Ill", 1), graph("A b", 1), graph("C", 2), graph("D", 1)];
+    const graphs = [
+      summary("Fine"),
+      summary("Ill", { nodes_dead: 1 }),
+      summary("A b", { nodes_dead: 1 }),
+      summary("C", { nodes_dead: 2 }),
+      summary("D", { nodes_dead: 1 }),
+    ];
     const { api } = fakeApi({ "GET /graphs": { graphs, agent: null, message: "" } });
     const card = await mount<HTMLElement>("hogar-card", { api });
     await until(() => text(card).includes("Look at"), "whom to look at");

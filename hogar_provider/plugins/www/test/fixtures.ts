@@ -1,5 +1,5 @@
 import { Api } from "../src/api";
-import type { BatchView, GraphView, NodeView, Sample } from "../src/types";
+import type { BatchView, GraphSummary, GraphView, NodeView, Sample } from "../src/types";
 
 export function batch(part: Partial<BatchView> = {}): BatchView {
   return {
@@ -13,6 +13,24 @@ export function batch(part: Partial<BatchView> = {}): BatchView {
     mean: 4,
     fill: 0.125,
     hint: "",
+    ...part,
+  };
+}
+
+export function summary(name: string, part: Partial<GraphSummary> = {}): GraphSummary {
+  return {
+    dag_id: name,
+    name,
+    version: "1",
+    state: part.nodes_dead ? "dead" : "ready",
+    url: "",
+    nodes: 3,
+    nodes_dead: 0,
+    requests_per_second: 1,
+    errors_per_second: 0,
+    p95_ms: 3,
+    warnings: [],
+    orphaned: false,
     ...part,
   };
 }

@@ -6,7 +6,7 @@ import { deadHosts, type HogarHosts, isOn, loss, stranded } from "../src/hosts";
 import type { HogarNodePanel } from "../src/node-panel";
 import { read, write } from "../src/route";
 import type { GraphView, HostView, NodeView, PairView } from "../src/types";
-import { fakeApi, mount, node, PlayedStream, text, until, view } from "./fixtures";
+import { fakeApi, mount, node, PlayedStream, summary, text, until, view } from "./fixtures";
 
 const base = "http://localhost/hogar/api/v1";
 const AT = 1_700_000_000;
@@ -263,21 +263,6 @@ describe("the panel of a node", () => {
 });
 
 describe("all graphs", () => {
-  const summary = (name: string, part: object = {}) => ({
-    dag_id: name,
-    name,
-    version: "1",
-    state: "ready",
-    url: "",
-    nodes: 5,
-    nodes_dead: 0,
-    requests_per_second: 1,
-    errors_per_second: 0,
-    p95_ms: 3,
-    warnings: [],
-    orphaned: false,
-    ...part,
-  });
   const docker = { engine: "docker", hosts: 3 };
   const graphs = [
     summary("Local"),
