@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 
 from earg.addresses import AddressPool
-from earg.config import NodeSpec, RuntimeConfig, RuntimeNode, write_runtime
 from earg.lane import Lane
 from earg.payload import pack
-from earg.protos import hogar_pb2, hogar_pb2_grpc, prediction_pb2, prediction_pb2_grpc
-from tests.earg.running import (
-    control_of,
-    open_lane,
-    pair,
-    running_model,
-    running_proxy,
-    serving,
-    set_model,
-    stub_of,
-)
-from tests.earg.test_proxy import Sink
+from earg.protos import hogar_pb2
+from tests.earg.running import control_of, open_lane
+from tests.earg.test_proxy import stateful_pair
 
 
 async def send(lane: Lane, ids: Sequence[int], finished: Sequence[int] = ()) -> None:
@@ -34,31 +23,13 @@ def test_a_copy_of_what_was_answered_before_there_was_a_backup_is_not_computed_b
     pool: AddressPool,
 ) -> None:
     async def scenario() -> None:
-        ips = [pool.take(), pool.take()]
-        names = ["g.counter", "g.counter.backup"]
-        first, second = (pair(name, ip) for name, ip in zip(names, ips, strict=True))
-        node = RuntimeNode(NodeSpec("counter", "1", "image", True, 8), first, second)
-        config = RuntimeConfig("g", "1", "frontend", "frontend", pool.take(), (node,))
-        sink = Sink()
-        async with contextlib.AsyncExitStack() as stack:
-            await sink.listen(config.frontend_ip)
-            stack.callback(sink.close)
-            at = f"{config.frontend_ip}:{pool.ports.proxy}"
-            await stack.enter_async_context(
-                serving(
-                    at,
-                    (prediction_pb2_grpc.add_ProxyServerServicer_to_server, sink),
-                    (hogar_pb2_grpc.add_LaneServicer_to_server, sink),
-                )
-            )
-            for name, ip in zip(names, ips, strict=True):
-                await stack.enter_async_context(running_model(pool, ip, "little:Counter"))
-                await stack.enter_async_context(running_proxy(pool, name, ip))
-                stub = await stack.enter_async_context(stub_of(pool, ip))
-                await set_model(pool, stub, ip)
-                await stub.SetDAG(prediction_pb2.dag(dag_=write_runtime(config)))
-            primary, backup = [await stack.enter_async_context(control_of(pool, ip)) for ip in ips]
-            lane = await stack.enter_async_context(open_lane(ips[0], pool.ports.proxy))
+        async with (
+            stateful_pair(pool, "little:Counter") as (ips, sink, _),
+            control_of(pool, ips[0]) as primary,
+            control_of(pool, ips[1]) as backup,
+            open_lane(ips[0], pool.ports.proxy) as lane,
+            open_lane(ips[1], pool.ports.proxy) as other,
+        ):
             await send(lane, [1, 2])
             await sink.wait_for(2)
             await send(lane, [], finished=[1, 2])
@@ -67,7 +38,6 @@ def test_a_copy_of_what_was_answered_before_there_was_a_backup_is_not_computed_b
             await send(lane, [3])
             await sink.wait_for(3)
             await backup.Promote(hogar_pb2.PromoteRequest(held=1, epoch=2))
-            other = await stack.enter_async_context(open_lane(ips[1], pool.ports.proxy))
             await send(other, [1, 2])
             await send(other, [4])
             outputs = await sink.wait_for(4)

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 from earg.addresses import AddressPool
-from earg.config import Edge, RuntimeConfig, write_runtime
+from earg.config import Edge, NodeSpec, RuntimeConfig, RuntimeNode, write_runtime
 from earg.extras import read_extras, write_extras
 from earg.lane import LaneServer
 from earg.payload import is_failure, pack, unpack
@@ -30,6 +30,7 @@ from tests.earg.running import (
     control_of,
     eventually,
     open_lane,
+    pair,
     running_model,
     running_proxy,
     runtime,
@@ -81,6 +82,20 @@ class Sink(prediction_pb2_grpc.ProxyServerServicer, hogar_pb2_grpc.LaneServicer)
 
 
 @contextlib.asynccontextmanager
+async def sink_at(pool: AddressPool, ip: str, sink: Sink, plain: bool) -> AsyncIterator[None]:
+    """Serve ``sink`` where the frontend is; a ``plain`` one has no lane, as an original."""
+    services: list[Any] = [(prediction_pb2_grpc.add_ProxyServerServicer_to_server, sink)]
+    if not plain:
+        services.append((hogar_pb2_grpc.add_LaneServicer_to_server, sink))
+    await sink.listen(ip)
+    try:
+        async with serving(f"{ip}:{pool.ports.proxy}", *services):
+            yield
+    finally:
+        sink.close()
+
+
+@contextlib.asynccontextmanager
 async def graph(
     pool: AddressPool,
     entrypoints: dict[str, str],
@@ -96,15 +111,8 @@ async def graph(
     sink = Sink()
     addresses = {name: pool.take() for name in entrypoints}
     config = runtime(pool.take(), addresses, dist, reduce, batch)
-    services: list[Any] = [(prediction_pb2_grpc.add_ProxyServerServicer_to_server, sink)]
-    if not plain_sink:
-        services.append((hogar_pb2_grpc.add_LaneServicer_to_server, sink))
     async with contextlib.AsyncExitStack() as stack:
-        await sink.listen(config.frontend_ip)
-        stack.callback(sink.close)
-        await stack.enter_async_context(
-            serving(f"{config.frontend_ip}:{pool.ports.proxy}", *services)
-        )
+        await stack.enter_async_context(sink_at(pool, config.frontend_ip, sink, plain_sink))
         stubs: dict[str, Any] = {}
         proxies = {}
         more: dict[str, list[str]] = {}
@@ -134,6 +142,31 @@ async def graph(
         for name, stub in stubs.items():
             await eventually(lambda s=stub: is_ready(s), f"{name} is ready")
         yield config, sink, stubs, proxies
+
+
+@contextlib.asynccontextmanager
+async def stateful_pair(
+    pool: AddressPool, entrypoint: str, *, plain_sink: bool = False
+) -> AsyncIterator[tuple[list[str], Sink, list[Any]]]:
+    """A graph of one stateful node with a backup, in this process: the addresses of its pairs, its
+    sink, and a stub of each pair. The backup has no state yet."""
+    name = entrypoint.rpartition(":")[2].lower()
+    names = [f"g.{name}", f"g.{name}.backup"]
+    ips = [pool.take(), pool.take()]
+    pairs = [pair(one, ip) for one, ip in zip(names, ips, strict=True)]
+    node = RuntimeNode(NodeSpec(name, "1", "image", True, 8), pairs[0], pairs[1])
+    config = RuntimeConfig("g", "1", "frontend", "frontend", pool.take(), (node,))
+    sink = Sink()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(sink_at(pool, config.frontend_ip, sink, plain_sink))
+        stubs = []
+        for one, ip in zip(names, ips, strict=True):
+            await stack.enter_async_context(running_model(pool, ip, entrypoint))
+            await stack.enter_async_context(running_proxy(pool, one, ip))
+            stubs.append(await stack.enter_async_context(stub_of(pool, ip)))
+            await set_model(pool, stubs[-1], ip)
+            await stubs[-1].SetDAG(prediction_pb2.dag(dag_=write_runtime(config)))
+        yield ips, sink, stubs
 
 
 async def is_ready(stub: Any) -> bool:

@@ -12,23 +12,20 @@ import pytest
 
 from earg.addresses import AddressPool
 from earg.command_settings import read_commands
-from earg.config import Edge, NodeSpec, RuntimeConfig, RuntimeNode, write_runtime
+from earg.config import Edge
 from earg.pair import Commands
 from earg.plain_sequence import Received, Sent
-from earg.protos import hogar_pb2, model_pb2, prediction_pb2, prediction_pb2_grpc
+from earg.protos import hogar_pb2, model_pb2, prediction_pb2
 from earg.settings import SettingError
 from earg.status import PingStatus
 from tests.earg.running import (
     control_of,
     eventually,
-    pair,
     running_model,
     running_proxy,
-    serving,
-    set_model,
     stub_of,
 )
-from tests.earg.test_proxy import Sink, graph
+from tests.earg.test_proxy import graph, stateful_pair
 
 
 def plain(number: int, source: str) -> prediction_pb2.request:
@@ -207,28 +204,7 @@ def test_a_promoted_backup_computes_what_came_to_it_alone_and_nothing_twice(
     pool: AddressPool,
 ) -> None:
     async def scenario() -> None:
-        ips = [pool.take(), pool.take()]
-        names = ["g.ledger", "g.ledger.backup"]
-        pairs = [pair(name, ip) for name, ip in zip(names, ips, strict=True)]
-        spec = NodeSpec("ledger", "1", "image", True, 8)
-        node = RuntimeNode(spec, pairs[0], pairs[1])
-        frontend_ip = pool.take()
-        config = RuntimeConfig("g", "1", "frontend", "frontend", frontend_ip, (node,))
-        sink = Sink()
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(
-                serving(
-                    f"{frontend_ip}:{pool.ports.proxy}",
-                    (prediction_pb2_grpc.add_ProxyServerServicer_to_server, sink),
-                )
-            )
-            stubs = []
-            for name, ip in zip(names, ips, strict=True):
-                await stack.enter_async_context(running_model(pool, ip, "little:Ledger"))
-                await stack.enter_async_context(running_proxy(pool, name, ip))
-                stubs.append(await stack.enter_async_context(stub_of(pool, ip)))
-                await set_model(pool, stubs[-1], ip)
-                await stubs[-1].SetDAG(prediction_pb2.dag(dag_=write_runtime(config)))
+        async with stateful_pair(pool, "little:Ledger", plain_sink=True) as (ips, sink, stubs):
             backup = stubs[1]
             with pytest.raises(grpc.aio.AioRpcError, match="has never had a state"):
                 await backup.promote_primary(prediction_pb2.new_proxy_recover_req(start_seq=1))
